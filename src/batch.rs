@@ -1,0 +1,177 @@
+//! One batch, on the host as it was read and on a device as the model takes it. A leaf: imports nothing of ours.
+//!
+//! Legend: `B` rows, `Fc`/`Fb`/`Fd` continuous/binary/discrete columns, `E` embedding width, `T` data tasks.
+
+use std::sync::Arc;
+
+use tch::{Device, Kind, Tensor};
+
+/// The values of one host tensor, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HostValues {
+    /// 32-bit floats.
+    F32(Vec<f32>),
+    /// 64-bit integers.
+    I64(Vec<i64>),
+    /// Booleans.
+    Bool(Vec<bool>),
+    /// Bytes 0 to 255 as numbers.
+    U8(Vec<u8>),
+    /// Strings of bytes; never reach a device.
+    Bytes(Vec<Vec<u8>>),
+}
+
+/// A tensor on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    /// Sizes, outermost first; the first is `B`.
+    pub shape: Vec<usize>,
+    /// As many values as the product of `shape`.
+    pub values: HostValues,
+}
+
+/// One batch as it was read and preprocessed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostBatch {
+    /// `B`.
+    pub rows: usize,
+    /// Every feature by its name after renaming: `continuous` `[B, Fc]`, `binary` `[B, Fb]`, `discrete` `[B, Fd]`,
+    /// the embeddings `[B, E]`, and what else was asked for.
+    pub features: Vec<(Arc<str>, HostTensor)>,
+    /// `[B, T]` in the order of the data tasks; absent in inference.
+    pub labels: Option<HostTensor>,
+    /// `[B, T]`; absent where every weight is one.
+    pub weights: Option<HostTensor>,
+}
+
+impl HostBatch {
+    /// The feature called `name`.
+    #[must_use]
+    pub fn feature(&self, name: &str) -> Option<&HostTensor> {
+        self.features
+            .iter()
+            .find(|(known, _)| &**known == name)
+            .map(|(_, tensor)| tensor)
+    }
+}
+
+/// How wide the features of a batch are, after preprocessing: known from schema and config, before any data is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureWidths {
+    /// `Fc`.
+    pub continuous: usize,
+    /// `Fb`.
+    pub binary: usize,
+    /// `Fd`; 0 where the data has no discrete features.
+    pub discrete: usize,
+    /// Width of `user_embedding`, if `renamed_features` has it.
+    pub user_embedding: Option<usize>,
+    /// Width of `user_eng_embedding`, if `renamed_features` has it.
+    pub user_eng_embedding: Option<usize>,
+    /// Width of `author_embedding`, if `renamed_features` has it.
+    pub author_embedding: Option<usize>,
+}
+
+/// One batch on a device.
+#[derive(Debug)]
+pub struct Batch {
+    /// `[B, Fc]` f32.
+    pub continuous: Tensor,
+    /// `[B, Fb]` f32.
+    pub binary: Tensor,
+    /// `[B, Fd]` i64, where the data has it.
+    pub discrete: Option<Tensor>,
+    /// `[B, E]` f32, where the data has it.
+    pub user_embedding: Option<Tensor>,
+    /// `[B, E]` f32, where the data has it.
+    pub user_eng_embedding: Option<Tensor>,
+    /// `[B, E]` f32, where the data has it.
+    pub author_embedding: Option<Tensor>,
+    /// `[B, T]` f32, in the order of the data tasks; absent in inference.
+    pub labels: Option<Tensor>,
+    /// `[B, T]` f32; absent where every weight is one.
+    pub weights: Option<Tensor>,
+}
+
+impl Batch {
+    /// Copies `host` to `device`, the features in f32 (`discrete` in i64).
+    ///
+    /// # Errors
+    /// When a feature is missing or holds strings, or the device is out of memory.
+    pub fn from_host(host: &HostBatch, device: Device) -> Result<Self, BatchError> {
+        let optional = |name: &'static str, kind| match host.feature(name) {
+            Some(feature) => feature.to_device(name, kind, device).map(Some),
+            None => Ok(None),
+        };
+        let required = |name| optional(name, Kind::Float)?.ok_or(BatchError::Missing { name });
+        let floats = |name, tensor: &Option<HostTensor>| {
+            tensor
+                .as_ref()
+                .map(|tensor| tensor.to_device(name, Kind::Float, device))
+                .transpose()
+        };
+        Ok(Self {
+            continuous: required("continuous")?,
+            binary: required("binary")?,
+            discrete: optional("discrete", Kind::Int64)?,
+            user_embedding: optional("user_embedding", Kind::Float)?,
+            user_eng_embedding: optional("user_eng_embedding", Kind::Float)?,
+            author_embedding: optional("author_embedding", Kind::Float)?,
+            labels: floats("labels", &host.labels)?,
+            weights: floats("weights", &host.weights)?,
+        })
+    }
+
+    /// `B`.
+    #[must_use]
+    pub fn rows(&self) -> i64 {
+        self.continuous.size()[0]
+    }
+}
+
+impl HostTensor {
+    fn to_device(
+        &self,
+        name: &'static str,
+        kind: Kind,
+        device: Device,
+    ) -> Result<Tensor, BatchError> {
+        let host = match &self.values {
+            HostValues::F32(values) => Tensor::f_from_slice(values),
+            HostValues::I64(values) => Tensor::f_from_slice(values),
+            HostValues::Bool(values) => Tensor::f_from_slice(values),
+            HostValues::U8(values) => Tensor::f_from_slice(values),
+            HostValues::Bytes(_) => return Err(BatchError::Strings { name }),
+        };
+        let shape: Vec<i64> = self.shape.iter().map(|&size| size as i64).collect();
+        let tensor = host.and_then(|host| host.f_view(shape.as_slice()));
+        tensor
+            .and_then(|tensor| tensor.f_to_device(device)?.f_to_kind(kind))
+            .map_err(|source| BatchError::Torch { name, source })
+    }
+}
+
+/// Why a host batch cannot go to a device.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    /// The model needs a feature that was not read.
+    #[error("the batch has no feature `{name}`: add it to renamed_features or features")]
+    Missing {
+        /// The feature.
+        name: &'static str,
+    },
+    /// Strings are no input of a model.
+    #[error("feature `{name}` holds strings, the model needs numbers")]
+    Strings {
+        /// The feature.
+        name: &'static str,
+    },
+    /// libtorch refused.
+    #[error("cannot move feature `{name}` to the device")]
+    Torch {
+        /// The feature.
+        name: &'static str,
+        /// What libtorch said.
+        source: tch::TchError,
+    },
+}

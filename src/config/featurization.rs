@@ -1,0 +1,63 @@
+//! `model.featurization_config`: how dense features are transformed.
+
+use super::layers::{BatchNormConfig, LayerNormConfig};
+
+section! {
+    /// How dense features are transformed.
+    pub struct FeaturizationConfig {
+        /// sign(x)·log1p(|x|).
+        pub log1p_abs_config: Option<Log1pAbsConfig> = None,
+        /// The same after clamping.
+        pub clip_log1p_abs_config: Option<ClipLog1pAbsConfig> = None,
+        /// The z-score of the log, from a statistics file.
+        pub z_score_log_config: Option<ZScoreLogConfig> = None,
+        /// Log, BatchNorm, clamp, concatenation, LayerNorm.
+        pub double_norm_log_config: Option<DoubleNormLogConfig> = None,
+        /// What is concatenated to the continuous features.
+        pub feature_names_to_concat: Vec<String> = vec!["binary".to_owned()],
+    }
+    exactly_one "featurization": log1p_abs_config, clip_log1p_abs_config, z_score_log_config, double_norm_log_config;
+}
+
+section! {
+    /// No options.
+    pub struct Log1pAbsConfig {}
+}
+
+section! {
+    /// Clamp before the log.
+    pub struct ClipLog1pAbsConfig {
+        /// Values are clamped to ± this, at least 0.
+        pub clip_magnitude: f64 = 3e38,
+    }
+}
+
+section! {
+    /// The z-score of the log of each continuous feature.
+    pub struct ZScoreLogConfig {
+        /// The statistics file.
+        pub analysis_path: String,
+        /// The schema that names the features of the statistics file.
+        pub schema_path: Option<String> = None,
+        /// The z-score is clamped to ± this.
+        pub clip_magnitude: f64 = 5.0,
+        /// BatchNorm after the z-score.
+        pub use_batch_norm: bool = false,
+        /// Batch renormalisation.
+        pub use_renorm: bool = false,
+        /// Statistics as exported from BigQuery.
+        pub use_bq_stats: bool = false,
+    }
+}
+
+section! {
+    /// Log, BatchNorm, clamp, concatenation of the binary features, LayerNorm.
+    pub struct DoubleNormLogConfig {
+        /// BatchNorm after the log.
+        pub batch_norm_config: Option<BatchNormConfig> = None,
+        /// Values are clamped to ± this.
+        pub clip_magnitude: f64 = 5.0,
+        /// LayerNorm over everything dense.
+        pub layer_norm_config: Option<LayerNormConfig> = None,
+    }
+}

@@ -1,0 +1,2 @@
+//! Parse, start logging, dispatch, exit.
+fn main() {}

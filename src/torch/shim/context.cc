@@ -1,0 +1,57 @@
+// Global switches of libtorch and the loading of its CUDA part.
+#include "shim.h"
+
+#include <ATen/Context.h>
+#include <ATen/autocast_mode.h>
+#include <dlfcn.h>
+
+#include <string>
+
+namespace recap {
+
+void set_tf32(bool on) {
+  auto& context = at::globalContext();
+  context.setAllowTF32CuDNN(on);
+  context.setAllowTF32CuBLAS(on);
+}
+
+void set_deterministic(bool on) {
+  auto& context = at::globalContext();
+  context.setDeterministicAlgorithms(on, /*warn_only=*/true);
+  context.setDeterministicCuDNN(on);
+  context.setBenchmarkCuDNN(false);
+  context.setDeterministicFillUninitializedMemory(false);
+}
+
+void set_autocast(bool cuda, bool on) {
+  const auto device = cuda ? at::kCUDA : at::kCPU;
+  if (on) {
+    at::autocast::set_autocast_dtype(device, at::kBFloat16);
+    at::autocast::increment_nesting();
+  } else if (at::autocast::decrement_nesting() == 0) {
+    at::autocast::clear_cache();
+  }
+  at::autocast::set_autocast_enabled(device, on);
+}
+
+// The folder of the libtorch_cpu that this process runs on. The address is asked of the dynamic linker:
+// a function pointer taken here may lie in the executable's own jump table.
+static std::string libtorch_folder() {
+  Dl_info info{};
+  void* symbol = dlsym(RTLD_DEFAULT, "_ZN2at13globalContextEv");
+  if (symbol == nullptr || dladdr(symbol, &info) == 0) return "";
+  const std::string file(info.dli_fname);
+  return file.substr(0, file.rfind('/'));
+}
+
+// Must run before the first question about CUDA: loading registers the CUDA hooks and kernels.
+// Returns why CUDA cannot be had, or nothing.
+rust::String load_cuda() {
+  const std::string folder = libtorch_folder();
+  for (const char* name : {"libc10_cuda.so", "libtorch_cuda.so"}) {
+    if (dlopen((folder + "/" + name).c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) return rust::String(dlerror());
+  }
+  return rust::String();
+}
+
+}  // namespace recap

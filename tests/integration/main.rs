@@ -1,0 +1,1 @@
+//! Black-box tests of the whole program, in one binary because linking libtorch takes time.
