@@ -19,6 +19,13 @@ pub enum HostValues {
     U8(Vec<u8>),
     /// Strings of bytes; never reach a device.
     Bytes(Vec<Vec<u8>>),
+    /// Rows of any length, one after another; the shape is `[B, longest row]`. Never reach a device.
+    Ragged {
+        /// Where each row ends in `values`.
+        ends: Vec<usize>,
+        /// `F32`, `I64` or `Bytes`.
+        values: Box<HostValues>,
+    },
 }
 
 /// A tensor on the host.
@@ -142,6 +149,7 @@ impl HostTensor {
             HostValues::Bool(values) => Tensor::f_from_slice(values),
             HostValues::U8(values) => Tensor::f_from_slice(values),
             HostValues::Bytes(_) => return Err(BatchError::Strings { name }),
+            HostValues::Ragged { .. } => return Err(BatchError::Ragged { name }),
         };
         let shape: Vec<i64> = self.shape.iter().map(|&size| size as i64).collect();
         let tensor = host.and_then(|host| host.f_view(shape.as_slice()));
@@ -163,6 +171,12 @@ pub enum BatchError {
     /// Strings are no input of a model.
     #[error("feature `{name}` holds strings, the model needs numbers")]
     Strings {
+        /// The feature.
+        name: &'static str,
+    },
+    /// Rows of different lengths are no tensor.
+    #[error("feature `{name}` has rows of different lengths, the model needs a fixed width")]
+    Ragged {
         /// The feature.
         name: &'static str,
     },

@@ -1,1 +1,4 @@
 //! Black-box tests of the whole program, in one binary because linking libtorch takes time.
+
+mod data;
+mod data_golden;

@@ -1,0 +1,95 @@
+//! The columns of a batch while its rows are being filled.
+
+use std::sync::Arc;
+
+use super::schema::{Dtype, Feature, Length};
+use crate::batch::{HostTensor, HostValues};
+
+/// Which of the values of a fixed feature are kept, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// The first so many.
+    First(usize),
+    /// Those at these positions, ascending, all inside the feature.
+    Picked(Vec<usize>),
+}
+
+impl Keep {
+    /// How many are kept.
+    pub(crate) fn width(&self) -> usize {
+        match self {
+            Self::First(width) => *width,
+            Self::Picked(positions) => positions.len(),
+        }
+    }
+}
+
+/// What one column holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    pub(crate) feature: Feature,
+    /// Of a fixed feature; a variable one is kept whole.
+    pub(crate) keep: Keep,
+    /// ANDed to the bits of each f32.
+    pub(crate) mantissa: u32,
+}
+
+impl Spec {
+    pub(crate) fn new(feature: Feature) -> Self {
+        let keep = Keep::First(match feature.length {
+            Length::Fixed(length) => length,
+            Length::Variable => 0,
+        });
+        Self {
+            feature,
+            keep,
+            mantissa: u32::MAX,
+        }
+    }
+
+    /// An all-default column of `rows` rows (none yet, if it is of variable length).
+    pub(crate) fn column(&self, rows: usize) -> Column {
+        let size = rows * self.keep.width();
+        let values = match self.feature.dtype {
+            Dtype::Float => HostValues::F32(vec![0.0; size]),
+            Dtype::Int64 => HostValues::I64(vec![0; size]),
+            Dtype::Bytes => HostValues::Bytes(vec![Vec::new(); size]),
+        };
+        Column {
+            values,
+            ends: (self.feature.length == Length::Variable).then(Vec::new),
+        }
+    }
+}
+
+/// The values of one feature over the rows of a batch.
+#[derive(Debug)]
+pub(crate) struct Column {
+    pub(crate) values: HostValues,
+    /// Of a variable feature: where each row ends in `values`.
+    pub(crate) ends: Option<Vec<usize>>,
+}
+
+impl Column {
+    /// The finished column of `rows` rows.
+    pub(crate) fn into_tensor(self, spec: &Spec, rows: usize) -> (Arc<str>, HostTensor) {
+        let name = Arc::clone(&spec.feature.name);
+        let Some(ends) = self.ends else {
+            let shape = vec![rows, spec.keep.width()];
+            let values = self.values;
+            return (name, HostTensor { shape, values });
+        };
+        let starts = std::iter::once(&0).chain(&ends);
+        let longest = ends
+            .iter()
+            .zip(starts)
+            .map(|(end, start)| end - start)
+            .max();
+        let shape = vec![rows, longest.unwrap_or(0)];
+        let values = HostValues::Ragged {
+            ends,
+            values: Box::new(self.values),
+        };
+        (name, HostTensor { shape, values })
+    }
+}

@@ -1,0 +1,83 @@
+//! Counts what the loader does, and who waits for whom.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::tfrecord::Block;
+
+/// What a loader has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records read, the bad ones left out.
+    pub records: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// Bad records that were passed over; a damaged rest of a file counts as one.
+    pub skipped: u64,
+    /// How long the consumer waited for batches: the data is the limit.
+    pub consumer_wait: Duration,
+    /// How long finished batches waited for the consumer: the training is the limit.
+    pub loader_wait: Duration,
+    /// How long the order waited for files to be read.
+    pub file_wait: Duration,
+}
+
+/// The running counters, shared by the threads of one loader.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    records: AtomicU64,
+    bytes: AtomicU64,
+    skipped: AtomicU64,
+    consumer_wait_ns: AtomicU64,
+    loader_wait_ns: AtomicU64,
+    file_wait_ns: AtomicU64,
+}
+
+impl Stats {
+    pub(crate) fn read(&self, block: &Block) {
+        let bytes: usize = block
+            .records
+            .iter()
+            .map(|payload| payload.bytes().len())
+            .sum();
+        add(&self.records, block.records.len() as u64);
+        add(&self.bytes, bytes as u64);
+        add(&self.skipped, block.skipped);
+    }
+
+    /// The consumer waited for a batch.
+    pub(crate) fn waited_for_batch(&self, time: Duration) {
+        add_time(&self.consumer_wait_ns, time);
+    }
+
+    /// A batch waited for the consumer.
+    pub(crate) fn waited_for_consumer(&self, time: Duration) {
+        add_time(&self.loader_wait_ns, time);
+    }
+
+    /// The sequencer waited for a file.
+    pub(crate) fn waited_for_files(&self, time: Duration) {
+        add_time(&self.file_wait_ns, time);
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let time = |counter: &AtomicU64| Duration::from_nanos(get(counter));
+        Counters {
+            records: get(&self.records),
+            bytes: get(&self.bytes),
+            skipped: get(&self.skipped),
+            consumer_wait: time(&self.consumer_wait_ns),
+            loader_wait: time(&self.loader_wait_ns),
+            file_wait: time(&self.file_wait_ns),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+fn add_time(counter: &AtomicU64, time: Duration) {
+    add(counter, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+}

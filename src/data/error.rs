@@ -1,0 +1,214 @@
+//! Why data cannot be loaded: what was read, where it broke, and whose fault it is.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Whose fault a [`DataError`] is; decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The config, the schema or a mask cannot be used: nothing was read yet.
+    Config,
+    /// A record or a file of records is damaged, or vanished after it was listed.
+    Data,
+    /// The machine failed while running: a disk, a thread.
+    Machine,
+}
+
+/// Why the loader or the generator stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A setting contradicts the schema, another setting, or what is supported.
+    #[error("{key}: {reason}")]
+    Setting {
+        /// The key of the config, as far below the data section as it is known.
+        key: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// The pattern of `inputs` is no glob.
+    #[error("inputs: `{pattern}` is no glob pattern")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What the glob parser says.
+        source: glob::PatternError,
+    },
+    /// Nothing to read.
+    #[error("no data files found: {searched} matches no file")]
+    NoFiles {
+        /// The pattern, or the folders.
+        searched: String,
+    },
+    /// Too many dated folders are missing or empty.
+    #[error(
+        "{} of the dated input folders are missing or hold no .gz file, {tolerated} tolerated: {}",
+        folders.len(), list(folders)
+    )]
+    MissingFolders {
+        /// The folders.
+        folders: Vec<PathBuf>,
+        /// How many may be missing.
+        tolerated: usize,
+    },
+    /// A file that the config names cannot be read or parsed.
+    #[error("{what} {}: {reason}", path.display())]
+    Support {
+        /// `schema` or `mask`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A used feature is not in the schema.
+    #[error("feature `{feature}` is missing from schema {}", path.display())]
+    NotInSchema {
+        /// The name in the record.
+        feature: String,
+        /// The schema.
+        path: PathBuf,
+    },
+    /// A record, or the container around it, cannot be used.
+    #[error("{}: record {record} at byte {offset}", path.display())]
+    Record {
+        /// The file.
+        path: Arc<std::path::Path>,
+        /// Number of the record in its file, from 0.
+        record: u64,
+        /// Where the record starts in the uncompressed stream, in bytes.
+        offset: u64,
+        /// What is wrong.
+        source: RecordError,
+    },
+    /// Files were there, but not one record for this rank in them.
+    #[error("an epoch over {files} files has no usable record for rank {rank}")]
+    NoRecords {
+        /// How many files were read.
+        files: usize,
+        /// The rank.
+        rank: usize,
+    },
+    /// A file or folder cannot be listed, created or written.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried: `write`, `list`.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A background thread ended without a result: a defect.
+    #[error("the data thread `{thread}` failed: {message}")]
+    Thread {
+        /// Its name.
+        thread: String,
+        /// What it said.
+        message: String,
+    },
+}
+
+/// What is wrong with one record.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file was there when files were listed.
+    #[error("the file cannot be opened any more")]
+    Open(#[source] io::Error),
+    /// The file cannot be read: the machine's fault.
+    #[error("reading failed")]
+    Read(#[source] io::Error),
+    /// The compressed stream is damaged or cut short.
+    #[error("the compressed stream is damaged")]
+    Inflate(#[source] io::Error),
+    /// The stream ends inside a record.
+    #[error("the stream ends inside the record: {found} bytes of {expected}")]
+    Truncated {
+        /// Bytes the record needs, as far as known.
+        expected: u64,
+        /// Bytes there are.
+        found: u64,
+    },
+    /// The checksum of the length does not match.
+    #[error("checksum of the length is {found:#010x}, stored is {stored:#010x}")]
+    LengthChecksum {
+        /// In the file.
+        stored: u32,
+        /// Of the bytes.
+        found: u32,
+    },
+    /// The checksum of the payload does not match.
+    #[error("checksum of the payload is {found:#010x}, stored is {stored:#010x}")]
+    PayloadChecksum {
+        /// In the file.
+        stored: u32,
+        /// Of the bytes.
+        found: u32,
+    },
+    /// The record is longer than this program accepts.
+    #[error("the record declares {length} bytes, at most {limit} are accepted")]
+    TooLong {
+        /// Declared.
+        length: u64,
+        /// Accepted.
+        limit: u64,
+    },
+    /// The payload is no tf.Example.
+    #[error("could not parse the tf.Example at byte {at} of the payload: {reason}")]
+    Malformed {
+        /// Offset in the payload, in bytes.
+        at: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A feature has another type than the schema says.
+    #[error("feature `{feature}` is a {found}, the schema says {expected}")]
+    WrongType {
+        /// The name in the record.
+        feature: String,
+        /// The schema's.
+        expected: &'static str,
+        /// The record's.
+        found: &'static str,
+    },
+    /// A feature has another number of values than the schema says.
+    #[error("feature `{feature}` has {found} values, the schema says {expected}")]
+    WrongLength {
+        /// The name in the record.
+        feature: String,
+        /// The schema's.
+        expected: usize,
+        /// The record's.
+        found: usize,
+    },
+}
+
+impl DataError {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Setting { .. }
+            | Self::Pattern { .. }
+            | Self::NoFiles { .. }
+            | Self::MissingFolders { .. }
+            | Self::Support { .. }
+            | Self::NotInSchema { .. } => Fault::Config,
+            Self::Record { source, .. } if !matches!(source, RecordError::Read(_)) => Fault::Data,
+            Self::NoRecords { .. } => Fault::Data,
+            Self::Record { .. } | Self::Io { .. } | Self::Thread { .. } => Fault::Machine,
+        }
+    }
+
+    pub(crate) fn setting(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Setting {
+            key: key.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let shown: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
+    shown.join(", ")
+}

@@ -1,0 +1,243 @@
+//! Which files a config names: a glob, or the folders of the last hours or days.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{Days, NaiveDate, NaiveDateTime, TimeDelta};
+
+use super::error::DataError;
+use crate::config::{ExplicitDateInputs, ExplicitDatetimeInputs, RecapDataConfig};
+
+/// The files, sorted, cut to `num_files_to_keep`; at least one.
+pub(crate) fn list(config: &RecapDataConfig) -> Result<Vec<Arc<Path>>, DataError> {
+    let mut files = match (
+        &config.inputs,
+        &config.explicit_datetime_inputs,
+        &config.explicit_date_inputs,
+    ) {
+        (Some(pattern), ..) => matching(pattern)?,
+        (_, Some(inputs), _) => in_folders(&hours(inputs)?, inputs.num_missing_hours_tol)?,
+        (.., Some(inputs)) => in_folders(&days(inputs)?, inputs.num_missing_days_tol)?,
+        _ => return Err(DataError::setting("inputs", "no inputs are given")),
+    };
+    files.sort();
+    files.dedup();
+    if let Some(keep) = config.num_files_to_keep {
+        files.truncate(usize::try_from(keep.get()).unwrap_or(usize::MAX));
+    }
+    Ok(files.into_iter().map(Arc::from).collect())
+}
+
+fn matching(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
+    let options = glob::MatchOptions {
+        require_literal_separator: true,
+        ..glob::MatchOptions::new()
+    };
+    let paths = glob::glob_with(pattern, options).map_err(|source| DataError::Pattern {
+        pattern: pattern.to_owned(),
+        source,
+    })?;
+    let mut files = Vec::new();
+    for path in paths {
+        let path = path.map_err(|error| DataError::Io {
+            action: "list",
+            path: error.path().to_owned(),
+            source: error.into(),
+        })?;
+        if !path.is_dir() {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        return Err(DataError::NoFiles {
+            searched: format!("inputs `{pattern}`"),
+        });
+    }
+    Ok(files)
+}
+
+/// The `.gz` files of `folders`, of which `tolerated` may be missing or empty.
+fn in_folders(folders: &[PathBuf], tolerated: i64) -> Result<Vec<PathBuf>, DataError> {
+    let tolerated = usize::try_from(tolerated).unwrap_or(0);
+    let mut files = Vec::new();
+    let mut missing = Vec::new();
+    for folder in folders {
+        let found = gz_files(folder)?;
+        if found.is_empty() {
+            missing.push(folder.clone());
+        }
+        files.extend(found);
+    }
+    if missing.len() > tolerated {
+        return Err(DataError::MissingFolders {
+            folders: missing,
+            tolerated,
+        });
+    }
+    for folder in &missing {
+        tracing::warn!(folder = %folder.display(), "dated input folder is missing or holds no .gz file");
+    }
+    if files.is_empty() {
+        let searched = folders.first().map(|folder| folder.display().to_string());
+        return Err(DataError::NoFiles {
+            searched: searched.unwrap_or_else(|| "an empty range of dates".to_owned()),
+        });
+    }
+    Ok(files)
+}
+
+fn gz_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let failed = |source| DataError::Io {
+        action: "list",
+        path: folder.to_owned(),
+        source,
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "gz") && !path.is_dir() {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// The folders of the hours before `end_datetime`, latest first.
+fn hours(inputs: &ExplicitDatetimeInputs) -> Result<Vec<PathBuf>, DataError> {
+    const KEY: &str = "explicit_datetime_inputs.end_datetime";
+    let text = inputs.end_datetime.trim();
+    // chrono parses a time of day only with its minutes.
+    let end = NaiveDateTime::parse_from_str(&format!("{text}:00"), "%Y/%m/%d/%H:%M");
+    let end = end.map_err(|_| date_error(KEY, text, "%Y/%m/%d/%H"))?;
+    let hour = |back: i64| end.checked_sub_signed(TimeDelta::try_hours(back)?);
+    let folders = (1..=inputs.hours).map(|back| {
+        let hour = hour(back).ok_or_else(|| date_error(KEY, text, "a date this calendar has"))?;
+        Ok(Path::new(&inputs.data_root).join(hour.format("%Y/%m/%d/%H").to_string()))
+    });
+    folders.collect()
+}
+
+/// The folders of the days up to `end_date`, which is one of them, latest first.
+fn days(inputs: &ExplicitDateInputs) -> Result<Vec<PathBuf>, DataError> {
+    const KEY: &str = "explicit_date_inputs.end_date";
+    let text = inputs.end_date.trim();
+    let end = NaiveDate::parse_from_str(text, "%Y/%m/%d");
+    let end = end.map_err(|_| date_error(KEY, text, "%Y/%m/%d"))?;
+    let folders = (0..inputs.days).map(|back| {
+        let day = u64::try_from(back)
+            .ok()
+            .and_then(|back| end.checked_sub_days(Days::new(back)));
+        let day = day.ok_or_else(|| date_error(KEY, text, "a date this calendar has"))?;
+        Ok(Path::new(&inputs.data_root).join(day.format("%Y/%m/%d").to_string()))
+    });
+    folders.collect()
+}
+
+fn date_error(key: &str, found: &str, expected: &str) -> DataError {
+    DataError::setting(key, format!("`{found}`, expected {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(root: &Path, name: &str) {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, b"").unwrap();
+    }
+
+    fn names(files: &[PathBuf], root: &Path) -> Vec<String> {
+        let relative = files.iter().map(|file| file.strip_prefix(root).unwrap());
+        let mut names: Vec<_> = relative.map(|file| file.display().to_string()).collect();
+        names.sort();
+        names
+    }
+
+    fn hourly(root: &Path, hours: i64) -> ExplicitDatetimeInputs {
+        ExplicitDatetimeInputs {
+            data_root: root.display().to_string(),
+            end_datetime: "2023/01/02/01".to_owned(),
+            hours,
+            num_missing_hours_tol: 0,
+        }
+    }
+
+    #[test]
+    fn hours_end_before_end_datetime_and_take_gz_files_only() {
+        let root = tempfile::tempdir().unwrap();
+        touch(root.path(), "2023/01/02/01/late.gz");
+        touch(root.path(), "2023/01/02/00/a.gz");
+        touch(root.path(), "2023/01/02/00/a.txt");
+        touch(root.path(), "2023/01/01/23/b.gz");
+        let folders = hours(&hourly(root.path(), 2)).unwrap();
+        let files = in_folders(&folders, 0).unwrap();
+        assert_eq!(
+            names(&files, root.path()),
+            ["2023/01/01/23/b.gz", "2023/01/02/00/a.gz"]
+        );
+    }
+
+    #[test]
+    fn missing_and_empty_hours_count_and_are_named() {
+        let root = tempfile::tempdir().unwrap();
+        touch(root.path(), "2023/01/02/00/a.gz");
+        touch(root.path(), "2023/01/01/23/only.txt");
+        let folders = hours(&hourly(root.path(), 3)).unwrap();
+        assert_eq!(in_folders(&folders, 2).unwrap().len(), 1);
+        let message = in_folders(&folders, 1).unwrap_err().to_string();
+        assert!(
+            message.contains("2023/01/01/23") && message.contains("2023/01/01/22"),
+            "{message}"
+        );
+        assert!(message.contains("1 tolerated"), "{message}");
+    }
+
+    #[test]
+    fn days_include_the_end_date() {
+        let root = tempfile::tempdir().unwrap();
+        touch(root.path(), "2023/03/01/a.gz");
+        touch(root.path(), "2023/02/28/b.gz");
+        touch(root.path(), "2023/02/27/c.gz");
+        let inputs = ExplicitDateInputs {
+            data_root: root.path().display().to_string(),
+            end_date: "2023/03/01".to_owned(),
+            days: 2,
+            num_missing_days_tol: 0,
+        };
+        let files = in_folders(&days(&inputs).unwrap(), 0).unwrap();
+        assert_eq!(
+            names(&files, root.path()),
+            ["2023/02/28/b.gz", "2023/03/01/a.gz"]
+        );
+    }
+
+    #[test]
+    fn a_date_of_another_form_is_refused() {
+        let mut inputs = hourly(Path::new("/nowhere"), 1);
+        inputs.end_datetime = "2023-01-02".to_owned();
+        let message = hours(&inputs).unwrap_err().to_string();
+        assert!(
+            message.contains("end_datetime") && message.contains("%Y/%m/%d/%H"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_glob_does_not_cross_folders_and_skips_them() {
+        let root = tempfile::tempdir().unwrap();
+        touch(root.path(), "b.gz");
+        touch(root.path(), "a.gz");
+        touch(root.path(), "sub.gz/c.gz");
+        let pattern = format!("{}/*.gz", root.path().display());
+        assert_eq!(
+            names(&matching(&pattern).unwrap(), root.path()),
+            ["a.gz", "b.gz"]
+        );
+    }
+}

@@ -1,0 +1,263 @@
+//! The loader: from a config and a position to a stream of batches.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::counters::{Counters, Stats};
+use super::draw::{Draw, Purpose};
+use super::epoch::FileOrder;
+use super::error::DataError;
+use super::files;
+use super::pipeline::{Mode, Pipeline};
+use super::position::{Position, Snapshot};
+use super::sequencer::{Delivery, Sequencer, StreamSpec};
+use super::tfrecord::Payload;
+use super::workers::{Workers, panicked, spawn};
+use crate::batch::HostBatch;
+use crate::config::RecapDataConfig;
+
+/// Files open at once, unless the config says otherwise. Not taken from the cores: the order depends on it.
+const DEFAULT_INTERLEAVE: usize = 16;
+/// Finished batches that wait for the consumer.
+const BATCHES_AHEAD: usize = 2;
+/// Most threads taken unless asked for more.
+const MAX_DEFAULT_THREADS: usize = 32;
+
+/// What a loader is opened for.
+#[derive(Clone, Debug)]
+pub struct LoaderOptions {
+    /// Decides the order of files and records.
+    pub seed: u64,
+    /// Which share of the data this loader reads: 0 to `world_size` − 1.
+    pub rank: usize,
+    /// How many loaders share the data; at least 1.
+    pub world_size: usize,
+    /// What the batches are for.
+    pub mode: Mode,
+    /// Threads that inflate and parse (`None`: `map_num_parallel_calls`, else one per core). Batches do not depend on it.
+    pub threads: Option<usize>,
+    /// Read the sorted files once, one after the other, nothing shuffled.
+    pub in_order: bool,
+    /// Begin the next epoch where one ends. `in_order` wins over it.
+    pub repeat: bool,
+}
+
+/// Where a row came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordId {
+    /// The file.
+    pub file: Arc<Path>,
+    /// Number of the record in it, from 0.
+    pub record: u64,
+}
+
+impl RecordId {
+    pub(crate) fn of(payload: &Payload) -> Self {
+        Self {
+            file: Arc::clone(&payload.path),
+            record: payload.record,
+        }
+    }
+}
+
+/// A batch, and what is known about it.
+#[derive(Clone, Debug)]
+pub struct LoadedBatch {
+    /// The data.
+    pub batch: HostBatch,
+    /// The place right after this batch: a loader opened there yields the next one.
+    pub position: Position,
+    /// Where each row came from.
+    pub records: Vec<RecordId>,
+}
+
+/// A stream of batches, made by background threads that wait when nobody takes them.
+#[derive(Debug)]
+pub struct Loader {
+    /// The other end is held by the sequencer thread; `None` once the stream has ended.
+    batches: Option<Receiver<Delivery>>,
+    sequencer: Option<JoinHandle<()>>,
+    stats: Arc<Stats>,
+}
+
+impl Loader {
+    /// Opens the stream of `config`, at its beginning or at `resume`.
+    ///
+    /// # Errors
+    /// When the config, its schema, masks or files cannot be used. Damaged records show in [`Self::next_batch`].
+    pub fn open(
+        config: &RecapDataConfig,
+        options: LoaderOptions,
+        resume: Option<&Position>,
+    ) -> Result<Self, DataError> {
+        check(&options)?;
+        let pipeline = Arc::new(Pipeline::build(config, options.mode)?);
+        let spec = StreamSpec::new(config, &options, pipeline.rows_to_read(options.world_size)?)?;
+        let start = spec.start(resume);
+        let threads = num_threads(config, &options);
+        let workers = Workers::start(threads, &pipeline, config.ignore_data_errors)?;
+        let stats = Arc::new(Stats::default());
+        let (output, batches) = sync_channel(BATCHES_AHEAD);
+        let last_words = output.clone();
+        let sequencer = Sequencer::new(spec, start, workers, output, Arc::clone(&stats));
+        let body = move || {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| sequencer.run())) {
+                drop(last_words.send(Err(panicked(panic.as_ref()))));
+            }
+        };
+        Ok(Self {
+            batches: Some(batches),
+            sequencer: Some(spawn("data-sequencer".to_owned(), body)?),
+            stats,
+        })
+    }
+
+    /// The next batch; `None` at the end, which a repeating loader does not have.
+    ///
+    /// # Errors
+    /// The first bad record, unless `ignore_data_errors` is set. Afterwards the stream has ended.
+    pub fn next_batch(&mut self) -> Result<Option<LoadedBatch>, DataError> {
+        let Some(batches) = &self.batches else {
+            return Ok(None);
+        };
+        let waited = Instant::now();
+        let delivery = batches.recv();
+        self.stats.waited_for_batch(waited.elapsed());
+        match delivery {
+            Ok(Ok(batch)) => Ok(Some(batch)),
+            Ok(Err(error)) => {
+                self.batches = None;
+                Err(error)
+            }
+            Err(_) => {
+                self.batches = None;
+                Ok(None)
+            }
+        }
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.stats.counters()
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        // Closing the channel ends the sequencer, which joins its workers.
+        self.batches = None;
+        if let Some(sequencer) = self.sequencer.take() {
+            drop(sequencer.join());
+        }
+    }
+}
+
+impl StreamSpec {
+    fn new(
+        config: &RecapDataConfig,
+        options: &LoaderOptions,
+        rows: usize,
+    ) -> Result<Self, DataError> {
+        let width = config.interleave_num_parallel_calls;
+        let width = width.and_then(|width| usize::try_from(width.get()).ok());
+        let window = u64::try_from(config.examples_shuffle_buffer_size).unwrap_or(0);
+        let mut spec = Self {
+            files: files::list(config)?,
+            order: FileOrder {
+                seed: options.seed,
+                is_sorted: options.in_order,
+                rank: options.rank,
+                world_size: options.world_size,
+            },
+            interleave: if options.in_order {
+                1
+            } else {
+                width.unwrap_or(DEFAULT_INTERLEAVE)
+            },
+            window: if options.in_order { 1 } else { window.max(1) },
+            skip_damaged: config.ignore_data_errors,
+            repeat: options.repeat && !options.in_order,
+            rows,
+            fingerprint: 0,
+        };
+        spec.fingerprint = spec.fingerprint();
+        Ok(spec)
+    }
+
+    /// Of everything that a position depends on. The folder of the files does not count.
+    fn fingerprint(&self) -> u64 {
+        let order = &self.order;
+        let mut sum = Draw::new(order.seed, Purpose::FileOrder);
+        let numbers = [
+            order.rank as u64,
+            order.world_size as u64,
+            u64::from(order.is_sorted),
+            self.interleave as u64,
+            self.window,
+            u64::from(self.skip_damaged),
+        ];
+        for number in numbers {
+            sum = sum.at(number);
+        }
+        for file in &self.files {
+            sum = sum.at(std::fs::metadata(file).map_or(0, |meta| meta.len()));
+            let name = file.file_name().unwrap_or_default().as_encoded_bytes();
+            sum = name.iter().fold(sum, |sum, &byte| sum.at(u64::from(byte)));
+        }
+        sum.bits()
+    }
+
+    /// Where to start: at `resume` if it is of this stream, else at the beginning of its epoch.
+    fn start(&self, resume: Option<&Position>) -> Position {
+        let stream = self.fingerprint;
+        match resume {
+            Some(position) if position.stream == stream => position.clone(),
+            other => {
+                if let Some(position) = other {
+                    tracing::warn!(
+                        epoch = position.epoch,
+                        "the data position is of other files, ranks or settings: \
+                        the epoch begins anew"
+                    );
+                }
+                let (epoch, batches, records) =
+                    other.map_or((0, 0, 0), |p| (p.epoch, p.batches, p.records));
+                let open = vec![None; self.interleave.max(1)];
+                Position {
+                    stream,
+                    epoch,
+                    batches,
+                    records,
+                    last: None,
+                    snapshot: Snapshot {
+                        open,
+                        ..Snapshot::default()
+                    },
+                }
+            }
+        }
+    }
+}
+
+fn check(options: &LoaderOptions) -> Result<(), DataError> {
+    if options.rank < options.world_size {
+        return Ok(());
+    }
+    let reason = format!("rank {} of {} ranks", options.rank, options.world_size);
+    Err(DataError::setting("world size", reason))
+}
+
+fn num_threads(config: &RecapDataConfig, options: &LoaderOptions) -> usize {
+    let configured = config.map_num_parallel_calls;
+    let configured = configured.and_then(|threads| usize::try_from(threads.get()).ok());
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = options.threads.or(configured);
+    threads
+        .unwrap_or_else(|| cores().min(MAX_DEFAULT_THREADS))
+        .max(1)
+}

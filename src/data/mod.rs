@@ -1,0 +1,31 @@
+//! From files of records to batches on the host: deterministic, resumable, as fast as the machine inflates.
+//!
+//! `files` lists, `epoch` deals files to ranks, `tfrecord` reads, `interleave` and `shuffle` order, `example` parses
+//! straight into `columns`, `preprocess` finishes a batch, `loader` runs it all on threads. No torch.
+
+mod columns;
+mod counters;
+mod draw;
+mod epoch;
+mod error;
+mod example;
+mod files;
+mod interleave;
+mod loader;
+mod mask;
+mod pipeline;
+mod position;
+mod preprocess;
+pub mod random;
+mod schema;
+mod sequencer;
+mod shuffle;
+mod tfrecord;
+mod wire;
+mod workers;
+
+pub use counters::Counters;
+pub use error::{DataError, Fault, RecordError};
+pub use loader::{LoadedBatch, Loader, LoaderOptions, RecordId};
+pub use pipeline::{Mode, feature_widths};
+pub use position::Position;

@@ -1,0 +1,94 @@
+//! `downsample_negatives`: of the rows read, keep the positive ones and as many negative ones as fit the batch.
+
+use super::rows::Rows;
+use crate::config::{DownsampleNegatives, RecapDataConfig};
+use crate::data::error::DataError;
+
+const KEY: &str = "preprocess.downsample_negatives";
+
+pub(super) fn config(config: &RecapDataConfig) -> Option<&DownsampleNegatives> {
+    config.preprocess.as_ref()?.downsample_negatives.as_ref()
+}
+
+/// How many times more rows are read than kept.
+pub(super) fn batch_multiplier(section: &DownsampleNegatives) -> Result<usize, DataError> {
+    let multiplier = section
+        .batch_multiplier
+        .and_then(|m| usize::try_from(m).ok());
+    multiplier
+        .filter(|&multiplier| multiplier > 0)
+        .ok_or_else(|| {
+            DataError::setting(
+                format!("{KEY}.batch_multiplier"),
+                "expected an integer of at least 1",
+            )
+        })
+}
+
+/// Of N rows keeps M = N / `batch_multiplier`: positives first, then negatives, in reading order. The weights of the
+/// negatives that stay grow so that they stand for all that were read.
+pub(super) fn apply(section: &DownsampleNegatives, rows: &mut Rows) -> Result<(), DataError> {
+    let multiplier = batch_multiplier(section)?;
+    let kept = rows.count / multiplier;
+    let is_positive = positives(section, rows)?;
+    let count = is_positive.iter().filter(|&&positive| positive).count();
+    if count > kept {
+        tracing::warn!(
+            positives = count,
+            kept,
+            "more positive rows than the batch holds: some are dropped, which biases \
+            the training; lower {KEY}.batch_multiplier"
+        );
+    }
+    if rows.weights.is_none() {
+        let width = usize::try_from(section.num_engagements).map_err(|_| {
+            DataError::setting(format!("{KEY}.num_engagements"), "expected at least 0")
+        })?;
+        rows.weights = Some(vec![1.0; rows.count * width]);
+        rows.weights_width = width;
+    }
+    let of = |wanted: bool| {
+        let all = is_positive.iter().enumerate();
+        all.filter(move |&(_, &positive)| positive == wanted)
+            .map(|(row, _)| row)
+    };
+    let chosen: Vec<usize> = of(true).chain(of(false)).take(kept).collect();
+    rows.select(&chosen);
+    let factor = negative_factor(multiplier * kept, kept, count);
+    let width = rows.weights_width;
+    if let Some(weights) = &mut rows.weights {
+        for weight in weights.iter_mut().skip(count * width) {
+            *weight *= factor;
+        }
+    }
+    Ok(())
+}
+
+/// Which rows have a label of `engagements_list` equal to 1.
+fn positives(section: &DownsampleNegatives, rows: &Rows) -> Result<Vec<bool>, DataError> {
+    let key = format!("{KEY}.engagements_list");
+    if section.engagements_list.is_empty() {
+        return Err(DataError::setting(key, "expected at least one label"));
+    }
+    let mut positive = vec![false; rows.count];
+    for label in &section.engagements_list {
+        let labels = rows.integers(label, &key)?;
+        for (positive, &label) in positive.iter_mut().zip(labels) {
+            *positive |= label == 1;
+        }
+    }
+    Ok(positive)
+}
+
+/// How many negatives that were read one that is kept stands for.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "row counts are small; the quotient is rounded once"
+)]
+fn negative_factor(read: usize, kept: usize, positives: usize) -> f32 {
+    if positives >= kept {
+        return 0.0;
+    }
+    ((read - positives) as f64 / (kept - positives) as f64) as f32
+}

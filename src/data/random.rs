@@ -1,0 +1,286 @@
+//! Random data of a config's shape: to try a set-up without real data, and to see a model learn.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::draw::{Draw, Purpose};
+use super::error::DataError;
+use super::schema::{Dtype, Feature, Length, Schema};
+use super::tfrecord::RecordWriter;
+use crate::config::RecapDataConfig;
+
+/// Hidden numbers per example that features and labels have in common.
+const NUM_LATENTS: u64 = 8;
+/// One in so many floats of a feature carries a hidden number.
+const CARRIER_EVERY: u64 = 4;
+/// How sharply a hidden number decides a label.
+const STEEPNESS: f32 = 8.0;
+
+/// What to generate.
+#[derive(Clone, Debug)]
+pub struct GenerateOptions {
+    /// Examples over all files.
+    pub n_examples: usize,
+    /// Files to spread them over; at least 1.
+    pub n_files: usize,
+    /// The same seed gives the same files.
+    pub seed: u64,
+    /// Labels that depend on nothing, instead of on the features.
+    pub noise: bool,
+    /// Folder to write to (`None`: that of the config's `inputs`).
+    pub output_dir: Option<PathBuf>,
+}
+
+/// Writes random examples of the features that `config` uses: integers 0 to 9, floats in `[0, 1)`, integer labels 0 or
+/// 1. Files appear under their names only when all of them are complete.
+///
+/// # Errors
+/// When the config does not fit its schema, its `inputs` would not find the files, or they cannot be written; then no
+/// new file is left behind.
+pub fn generate(
+    config: &RecapDataConfig,
+    options: &GenerateOptions,
+) -> Result<Vec<PathBuf>, DataError> {
+    let schema = Schema::load(config.seg_dense_schema.schema_path.as_ref())?;
+    let features = schema.used(config)?;
+    let folder = folder(config, options)?;
+    let paths = names(options.n_files.max(1)).map(|name| folder.join(name));
+    let paths: Vec<PathBuf> = paths.collect();
+    check_found(config, options, &paths)?;
+    std::fs::create_dir_all(&folder).map_err(|source| failed("create", &folder, source))?;
+    let mut drafts = Drafts(Vec::new());
+    for (index, path) in paths.iter().enumerate() {
+        let draft = drafts.open(path)?;
+        let examples = share(options.n_examples, paths.len(), index);
+        let maker = Maker {
+            features: &features,
+            num_labels: config.tasks.len(),
+            options,
+        };
+        maker
+            .write(draft, examples)
+            .map_err(|source| failed("write", path, source))?;
+    }
+    drafts.publish(&paths)?;
+    Ok(paths)
+}
+
+fn folder(config: &RecapDataConfig, options: &GenerateOptions) -> Result<PathBuf, DataError> {
+    if let Some(folder) = &options.output_dir {
+        return Ok(folder.clone());
+    }
+    let inputs = config.inputs.as_deref().map(Path::new);
+    let folder = inputs.and_then(Path::parent).filter(|folder| {
+        !folder.as_os_str().is_empty() && !folder.to_string_lossy().contains(['*', '?', '['])
+    });
+    folder.map(Path::to_owned).ok_or_else(|| {
+        DataError::setting(
+            "inputs",
+            "names no single folder: say where to write the data",
+        )
+    })
+}
+
+fn names(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(move |index| match count {
+        1 => "random.tfrecord.gz".to_owned(),
+        _ => format!("random-{index:05}.tfrecord.gz"),
+    })
+}
+
+/// Data written where the config says must be found by the config.
+fn check_found(
+    config: &RecapDataConfig,
+    options: &GenerateOptions,
+    paths: &[PathBuf],
+) -> Result<(), DataError> {
+    let (Some(inputs), None) = (&config.inputs, &options.output_dir) else {
+        return Ok(());
+    };
+    let pattern = glob::Pattern::new(inputs).map_err(|source| DataError::Pattern {
+        pattern: inputs.clone(),
+        source,
+    })?;
+    match paths.iter().find(|path| !pattern.matches_path(path)) {
+        Some(path) => {
+            let reason = format!(
+                "`{inputs}` does not match {}, where the data would be written",
+                path.display()
+            );
+            Err(DataError::setting("inputs", reason))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The examples of file `index` of `files`.
+fn share(examples: usize, files: usize, index: usize) -> std::ops::Range<u64> {
+    let start = |index: usize| (examples * index / files) as u64;
+    start(index)..start(index + 1)
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> DataError {
+    DataError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Unpublished files; removed when dropped.
+struct Drafts(Vec<PathBuf>);
+
+impl Drafts {
+    fn open(&mut self, path: &Path) -> Result<File, DataError> {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}.draft", std::process::id()));
+        let draft = path.with_file_name(name);
+        let file = File::create(&draft).map_err(|source| failed("create", &draft, source))?;
+        self.0.push(draft);
+        Ok(file)
+    }
+
+    fn publish(mut self, paths: &[PathBuf]) -> Result<(), DataError> {
+        for (draft, path) in self.0.iter().zip(paths) {
+            std::fs::rename(draft, path).map_err(|source| failed("publish", path, source))?;
+        }
+        self.0.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Drafts {
+    fn drop(&mut self) {
+        for draft in &self.0 {
+            // One that was published, or cannot be removed, is no reason to fail.
+            drop(std::fs::remove_file(draft));
+        }
+    }
+}
+
+/// Makes examples.
+struct Maker<'a> {
+    features: &'a [Feature],
+    /// The first features are labels.
+    num_labels: usize,
+    options: &'a GenerateOptions,
+}
+
+impl Maker<'_> {
+    fn write(&self, file: File, examples: std::ops::Range<u64>) -> io::Result<()> {
+        let mut writer = RecordWriter::new(BufWriter::new(file));
+        let mut payload = Vec::new();
+        for example in examples {
+            payload.clear();
+            self.example(example, &mut payload);
+            writer.write(&payload)?;
+        }
+        let mut buffer = writer.finish()?;
+        buffer.flush()?;
+        buffer.get_ref().sync_all()
+    }
+
+    fn draw(&self, purpose: Purpose, example: u64) -> Draw {
+        Draw::new(self.options.seed, purpose).at(example)
+    }
+
+    fn example(&self, example: u64, payload: &mut Vec<u8>) {
+        let mut features = Vec::new();
+        for (index, feature) in self.features.iter().enumerate() {
+            let mut values = Vec::new();
+            let number = if index < self.num_labels {
+                self.label(example, index, feature.dtype, &mut values)
+            } else {
+                self.values(example, index, feature, &mut values)
+            };
+            let list = field(1, &values);
+            let mut entry = field(1, feature.key.as_bytes());
+            // A list of strings is a sequence of fields already.
+            let list = if feature.dtype == Dtype::Bytes {
+                values
+            } else {
+                list
+            };
+            entry.extend(field(2, &field(number, &list)));
+            features.extend(field(1, &entry));
+        }
+        payload.extend(field(1, &features));
+    }
+
+    /// One label, into a packed list; the number of the list in `Feature`.
+    fn label(&self, example: u64, index: usize, dtype: Dtype, values: &mut Vec<u8>) -> u8 {
+        let draw = self.draw(Purpose::Label, example).at(index as u64).unit();
+        let chance = if self.options.noise {
+            0.5
+        } else {
+            let latent = self.latent(example, index as u64 % NUM_LATENTS);
+            1.0 / (1.0 + (-STEEPNESS * (latent - 0.5)).exp())
+        };
+        let is_positive = draw < chance;
+        match dtype {
+            Dtype::Float => {
+                values.extend(f32::from(u8::from(is_positive)).to_le_bytes());
+                2
+            }
+            Dtype::Int64 | Dtype::Bytes => {
+                values.push(u8::from(is_positive));
+                3
+            }
+        }
+    }
+
+    /// The values of one feature, as a packed list (strings: as fields); the number of the list in `Feature`.
+    fn values(&self, example: u64, index: usize, feature: &Feature, values: &mut Vec<u8>) -> u8 {
+        let draw = self.draw(Purpose::Feature, example).at(index as u64);
+        let count = match feature.length {
+            Length::Fixed(count) => count as u64,
+            Length::Variable => draw.at(u64::MAX).below(4),
+        };
+        let digit = |place| u8::try_from(draw.at(place).below(10)).unwrap_or(0);
+        match feature.dtype {
+            Dtype::Float => {
+                let latents: Vec<f32> = (0..NUM_LATENTS).map(|l| self.latent(example, l)).collect();
+                for place in 0..count {
+                    let mut value = draw.at(place).unit();
+                    if !self.options.noise && place % CARRIER_EVERY == 0 {
+                        let carried =
+                            usize::try_from(place / CARRIER_EVERY % NUM_LATENTS).unwrap_or(0);
+                        value = 0.5 * (value + latents[carried]);
+                    }
+                    values.extend(value.to_le_bytes());
+                }
+                2
+            }
+            Dtype::Int64 => {
+                values.extend((0..count).map(digit));
+                3
+            }
+            Dtype::Bytes => {
+                for place in 0..count {
+                    values.extend(field(1, &[b'0' + digit(place)]));
+                }
+                1
+            }
+        }
+    }
+
+    fn latent(&self, example: u64, latent: u64) -> f32 {
+        self.draw(Purpose::Latent, example).at(latent).unit()
+    }
+}
+
+/// A length-delimited protobuf field.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + 8);
+    out.push(number << 3 | 2);
+    let mut length = bytes.len();
+    while length >= 0x80 {
+        out.push(u8::try_from(length & 0x7f).unwrap_or(0) | 0x80);
+        length >>= 7;
+    }
+    out.push(u8::try_from(length).unwrap_or(0));
+    out.extend_from_slice(bytes);
+    out
+}

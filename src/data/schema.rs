@@ -1,0 +1,148 @@
+//! The segdense schema: which features a record holds, and which of them are used under which name.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::error::DataError;
+use crate::config::RecapDataConfig;
+
+/// Type of the values of a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum Dtype {
+    #[serde(rename = "int64_list")]
+    Int64,
+    #[serde(rename = "float_list")]
+    Float,
+    #[serde(rename = "bytes_list")]
+    Bytes,
+}
+
+impl Dtype {
+    /// As the schema writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Int64 => "int64_list",
+            Self::Float => "float_list",
+            Self::Bytes => "bytes_list",
+        }
+    }
+}
+
+/// How many values a feature has in each record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// Always so many.
+    Fixed(usize),
+    /// Any number.
+    Variable,
+}
+
+/// One feature that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Feature {
+    /// Name in the record.
+    pub(crate) key: String,
+    /// Name in the batch.
+    pub(crate) name: Arc<str>,
+    pub(crate) dtype: Dtype,
+    pub(crate) length: Length,
+}
+
+#[derive(Deserialize)]
+struct File {
+    schema: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    feature_name: String,
+    dtype: Dtype,
+    length: i64,
+}
+
+/// A schema file, by name in the record.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    path: PathBuf,
+    entries: HashMap<String, (Dtype, Length)>,
+}
+
+impl Schema {
+    /// Loads a segdense JSON file.
+    pub(crate) fn load(path: &Path) -> Result<Self, DataError> {
+        let unusable = |reason: String| DataError::Support {
+            what: "schema",
+            path: path.to_owned(),
+            reason,
+        };
+        let text = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+        let file: File =
+            serde_json::from_slice(&text).map_err(|error| unusable(error.to_string()))?;
+        let mut entries = HashMap::with_capacity(file.schema.len());
+        for entry in file.schema {
+            let length = match entry.length {
+                -1 => Length::Variable,
+                length => usize::try_from(length).map(Length::Fixed).map_err(|_| {
+                    unusable(format!(
+                        "feature `{}` has length {length}, expected -1 or at least 0",
+                        entry.feature_name
+                    ))
+                })?,
+            };
+            entries.insert(entry.feature_name, (entry.dtype, length));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            entries,
+        })
+    }
+
+    /// The features `config` uses, labels first, in the order of the config.
+    pub(crate) fn used(&self, config: &RecapDataConfig) -> Result<Vec<Feature>, DataError> {
+        let mut used: Vec<Feature> = Vec::new();
+        for task in config.tasks.keys() {
+            used.push(self.feature(task, task)?);
+        }
+        let renamed = &config.seg_dense_schema.renamed_features;
+        for name in &config.seg_dense_schema.features {
+            let is_known = used.iter().any(|feature| feature.key == *name);
+            if !is_known && !renamed.values().any(|key| key == name) {
+                used.push(self.feature(name, name)?);
+            }
+        }
+        for (name, key) in renamed {
+            if used.iter().any(|feature| feature.key == *key) {
+                return Err(DataError::setting(
+                    format!("seg_dense_schema.renamed_features.{name}"),
+                    format!("`{key}` is already used under another name, or is a label"),
+                ));
+            }
+            if used.iter().any(|feature| *feature.name == **name) {
+                return Err(DataError::setting(
+                    format!("seg_dense_schema.renamed_features.{name}"),
+                    "a feature of that name is already there",
+                ));
+            }
+            used.push(self.feature(key, name)?);
+        }
+        Ok(used)
+    }
+
+    fn feature(&self, key: &str, name: &str) -> Result<Feature, DataError> {
+        match self.entries.get(key) {
+            Some(&(dtype, length)) => Ok(Feature {
+                key: key.to_owned(),
+                name: name.into(),
+                dtype,
+                length,
+            }),
+            None => Err(DataError::NotInSchema {
+                feature: key.to_owned(),
+                path: self.path.clone(),
+            }),
+        }
+    }
+}

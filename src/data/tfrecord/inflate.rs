@@ -1,0 +1,63 @@
+//! Opens a file whatever its compression, told from its first bytes; memory is bounded whatever the file says.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use super::{HEADER_BYTES, masked_crc32c};
+
+const FILE_BUFFER_BYTES: usize = 128 * 1024;
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// The uncompressed bytes of a file.
+pub(super) struct Stream {
+    reader: Box<dyn Read + Send>,
+    /// Whether an error of `reader` may come from damaged compression.
+    pub(super) is_compressed: bool,
+}
+
+impl Stream {
+    /// Opens `path`. Uncompressed TFRecord has no magic: it is recognised by a valid record header.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let mut file = BufReader::with_capacity(FILE_BUFFER_BYTES, File::open(path)?);
+        let start = file.fill_buf()?;
+        let (reader, is_compressed): (Box<dyn Read + Send>, bool) = if is_record_header(start) {
+            (Box::new(file), false)
+        } else if start.starts_with(&GZIP_MAGIC) {
+            (Box::new(flate2::bufread::MultiGzDecoder::new(file)), true)
+        } else if start.starts_with(&ZSTD_MAGIC) {
+            (
+                Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
+                true,
+            )
+        } else {
+            (Box::new(file), false)
+        };
+        Ok(Self {
+            reader,
+            is_compressed,
+        })
+    }
+
+    /// Reads until `buffer` is full, the stream ends or fails; how many bytes came before that.
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> (usize, io::Result<()>) {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.reader.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (filled, Err(error)),
+            }
+        }
+        (filled, Ok(()))
+    }
+}
+
+fn is_record_header(start: &[u8]) -> bool {
+    match start.first_chunk::<HEADER_BYTES>() {
+        Some(header) => masked_crc32c(&header[..8]).to_le_bytes() == header[8..],
+        None => false,
+    }
+}

@@ -1,0 +1,24 @@
+//! TFRecord files: framing, checksums, compression.
+//!
+//! A record is a little-endian u64 length, the masked CRC32C of those 8 bytes, the payload, and its masked CRC32C.
+
+mod chunk;
+mod inflate;
+mod read;
+mod write;
+
+pub(crate) use chunk::ChunkPool;
+pub(crate) use read::{Block, Payload, ReadOptions, RecordReader, Share};
+pub(crate) use write::RecordWriter;
+
+/// Bytes before the payload.
+const HEADER_BYTES: usize = 12;
+/// Bytes after the payload.
+const FOOTER_BYTES: usize = 4;
+
+/// The CRC32C of `bytes`, masked as TFRecord stores it.
+fn masked_crc32c(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+        .rotate_right(15)
+        .wrapping_add(0xa282_ead8)
+}

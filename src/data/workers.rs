@@ -1,0 +1,221 @@
+//! The threads that inflate files and parse batches: one pool for both, so that no core idles while there is work.
+//!
+//! What they do is decided by the sequencer, in an order that does not depend on them; they only return results.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::error::DataError;
+use super::example::Scratch;
+use super::pipeline::{Finished, SharedPipeline};
+use super::tfrecord::{Block, Payload, RecordReader};
+
+/// Names an open file: its epoch, and its place in the epoch's order.
+pub(crate) type FileId = (u64, usize);
+
+/// Something to do.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Read the next records of a file.
+    Read(FileId, Box<RecordReader>),
+    /// Parse records into a batch.
+    Batch(u64, Vec<Payload>),
+}
+
+/// Something done.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// A file's next records; the reader comes back for more.
+    Read(FileId, Box<RecordReader>, Block),
+    /// A batch.
+    Batch(u64, Result<Finished, DataError>),
+    /// A thread panicked over its task.
+    Panicked(DataError),
+}
+
+/// The pool. Dropping it discards what is queued and joins the threads.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    queue: Arc<Queue>,
+    /// The other ends are held by the threads.
+    results: Receiver<Done>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    tasks: VecDeque<Task>,
+    is_closed: bool,
+}
+
+impl Workers {
+    /// Starts `count` threads. With `checks` each record is tried when it is read, and passed over if it is bad.
+    pub(crate) fn start(
+        count: usize,
+        pipeline: &SharedPipeline,
+        checks: bool,
+    ) -> Result<Self, DataError> {
+        let queue = Arc::new(Queue::default());
+        let (sender, results) = channel();
+        let mut workers = Self {
+            queue,
+            results,
+            threads: Vec::with_capacity(count),
+        };
+        for index in 0..count.max(1) {
+            let worker = Worker {
+                queue: Arc::clone(&workers.queue),
+                results: sender.clone(),
+                pipeline: Arc::clone(pipeline),
+                scratch: Scratch::default(),
+                checks,
+            };
+            let thread = spawn(format!("data-{index}"), move || worker.run())?;
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    /// Queues `task`; batches go first, because they free memory.
+    pub(crate) fn submit(&self, task: Task) {
+        let mut state = self.queue.lock();
+        match task {
+            Task::Batch(..) => state.tasks.push_front(task),
+            Task::Read(..) => state.tasks.push_back(task),
+        }
+        drop(state);
+        self.queue.changed.notify_one();
+    }
+
+    /// Waits for the next result.
+    pub(crate) fn wait(&self) -> Done {
+        self.results.recv().unwrap_or_else(|_| {
+            Done::Panicked(DataError::Thread {
+                thread: "data".to_owned(),
+                message: "all workers are gone".to_owned(),
+            })
+        })
+    }
+
+    /// How many threads there are.
+    pub(crate) fn count(&self) -> usize {
+        self.threads.len()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.is_closed = true;
+        state.tasks.clear();
+        drop(state);
+        self.queue.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            // A panic has been reported as a result.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Option<Task> {
+        let mut state = self.lock();
+        loop {
+            if state.is_closed {
+                return None;
+            }
+            if let Some(task) = state.tasks.pop_front() {
+                return Some(task);
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+struct Worker {
+    queue: Arc<Queue>,
+    /// The other end is held by the sequencer.
+    results: Sender<Done>,
+    pipeline: SharedPipeline,
+    scratch: Scratch,
+    checks: bool,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while let Some(task) = self.queue.next() {
+            let done = catch_unwind(AssertUnwindSafe(|| self.perform(task)));
+            let done = done.unwrap_or_else(|panic| Done::Panicked(panicked(panic.as_ref())));
+            if self.results.send(done).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn perform(&mut self, task: Task) -> Done {
+        match task {
+            Task::Read(id, mut reader) => {
+                let mut block = reader.read_block();
+                if self.checks {
+                    self.check(&mut block);
+                }
+                Done::Read(id, reader, block)
+            }
+            Task::Batch(number, payloads) => {
+                Done::Batch(number, self.pipeline.batch(&payloads, &mut self.scratch))
+            }
+        }
+    }
+
+    fn check(&mut self, block: &mut Block) {
+        let before = block.records.len();
+        block.records.retain(|payload| {
+            let outcome = self.pipeline.check(payload, &mut self.scratch);
+            if let Err(error) = &outcome {
+                let cause = std::error::Error::source(error);
+                tracing::warn!(error = %error, cause, "skipping a bad record");
+            }
+            outcome.is_ok()
+        });
+        block.skipped += (before - block.records.len()) as u64;
+    }
+}
+
+/// Starts a named thread.
+pub(crate) fn spawn(
+    name: String,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, DataError> {
+    let builder = std::thread::Builder::new().name(name.clone());
+    builder.spawn(body).map_err(|error| DataError::Thread {
+        thread: name,
+        message: format!("cannot be started: {error}"),
+    })
+}
+
+/// The error that a panic of the current thread becomes.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> DataError {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    DataError::Thread {
+        thread: std::thread::current().name().unwrap_or("data").to_owned(),
+        message: text.unwrap_or("a panic without a message").to_owned(),
+    }
+}

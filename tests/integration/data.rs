@@ -1,0 +1,351 @@
+//! The loader: order, threads, ranks, positions, bad input. Shared helpers for tests over data.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use recap_train::config::{self, RecapDataConfig};
+use recap_train::data::random::{GenerateOptions, generate};
+use recap_train::data::{DataError, Fault, LoadedBatch, Loader, LoaderOptions, Mode, Position};
+
+/// `tests/fixtures`: `${GOLDEN_DIR}` of the fixtures' configs.
+pub(crate) fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+/// Options for the files in sorted order, once.
+pub(crate) fn in_order(mode: Mode) -> LoaderOptions {
+    LoaderOptions {
+        seed: 0,
+        rank: 0,
+        world_size: 1,
+        mode,
+        threads: Some(2),
+        in_order: true,
+        repeat: false,
+    }
+}
+
+/// A config over `inputs` with the small schema.
+pub(crate) fn small_config(inputs: &str, batch: usize, window: usize) -> RecapDataConfig {
+    let yaml = std::fs::read_to_string(fixtures().join("data/variants/plain.yaml")).unwrap();
+    let yaml = yaml
+        .replace("${GOLDEN_DIR}/data/small/*.gz", inputs)
+        .replace("${GOLDEN_DIR}", &fixtures().display().to_string())
+        .replace(
+            "global_batch_size: 16",
+            &format!("global_batch_size: {batch}"),
+        );
+    config::parse(&format!("{yaml}examples_shuffle_buffer_size: {window}\n")).unwrap()
+}
+
+/// Everything a loader yields.
+pub(crate) fn drain(mut loader: Loader) -> Result<Vec<LoadedBatch>, DataError> {
+    let mut batches = Vec::new();
+    while let Some(batch) = loader.next_batch()? {
+        batches.push(batch);
+    }
+    Ok(batches)
+}
+
+/// `files` files of 40 to 60 random examples in all but the last, which has few.
+fn random_files(folder: &Path, files: usize, examples: usize) -> String {
+    let inputs = format!("{}/*.gz", folder.display());
+    let options = GenerateOptions {
+        n_examples: examples,
+        n_files: files,
+        seed: 5,
+        noise: false,
+        output_dir: None,
+    };
+    generate(&small_config(&inputs, 16, 0), &options).unwrap();
+    inputs
+}
+
+fn training(seed: u64) -> LoaderOptions {
+    LoaderOptions {
+        seed,
+        repeat: true,
+        in_order: false,
+        ..in_order(Mode::Train)
+    }
+}
+
+fn take(loader: &mut Loader, count: usize) -> Vec<LoadedBatch> {
+    let batch = |_| loader.next_batch().unwrap().unwrap();
+    (0..count).map(batch).collect()
+}
+
+fn assert_same(left: &[LoadedBatch], right: &[LoadedBatch]) {
+    assert_eq!(left.len(), right.len());
+    for (left, right) in left.iter().zip(right) {
+        assert_eq!(left.records, right.records);
+        assert_eq!(left.batch, right.batch);
+        assert_eq!(left.position, right.position);
+    }
+}
+
+#[test]
+fn batches_do_not_depend_on_the_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = small_config(&random_files(folder.path(), 20, 700), 16, 100);
+    let run = |threads| {
+        let options = LoaderOptions {
+            threads: Some(threads),
+            ..training(3)
+        };
+        take(&mut Loader::open(&config, options, None).unwrap(), 100)
+    };
+    let one = run(1);
+    assert_same(&one, &run(2));
+    assert_same(&one, &run(8));
+}
+
+#[test]
+fn another_seed_gives_another_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = small_config(&random_files(folder.path(), 3, 100), 16, 50);
+    let run = |seed| take(&mut Loader::open(&config, training(seed), None).unwrap(), 1);
+    assert_ne!(run(1)[0].records, run(2)[0].records);
+}
+
+/// How often each record was used: by file and number.
+type Uses = BTreeMap<(PathBuf, u64), usize>;
+
+fn count(uses: &mut Uses, batches: &[LoadedBatch]) {
+    for id in batches.iter().flat_map(|batch| &batch.records) {
+        *uses.entry((id.file.to_path_buf(), id.record)).or_default() += 1;
+    }
+}
+
+#[test]
+fn an_epoch_is_the_same_records_for_any_number_of_ranks() {
+    let folder = tempfile::tempdir().unwrap();
+    for (files, examples) in [(5, 240), (1, 60), (2, 61)] {
+        let folder = folder.path().join(files.to_string());
+        let inputs = random_files(&folder, files, examples);
+        for world_size in [1, 2, 3] {
+            let mut uses = Uses::new();
+            for rank in 0..world_size {
+                let config = small_config(&inputs, world_size, 30);
+                let options = LoaderOptions {
+                    rank,
+                    world_size,
+                    repeat: false,
+                    ..training(1)
+                };
+                count(
+                    &mut uses,
+                    &drain(Loader::open(&config, options, None).unwrap()).unwrap(),
+                );
+            }
+            assert_eq!(uses.len(), examples, "{files} files, {world_size} ranks");
+            assert!(
+                uses.values().all(|&n| n == 1),
+                "{files} files, {world_size} ranks"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_epoch_uses_every_record_once_and_batches_cross_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = small_config(&random_files(folder.path(), 4, 50), 20, 32);
+    let mut loader = Loader::open(&config, training(2), None).unwrap();
+    let batches = take(&mut loader, 5);
+    let mut uses = Uses::new();
+    count(&mut uses, &batches);
+    assert_eq!(uses.len(), 50);
+    assert!(uses.values().all(|&n| n == 2));
+    assert_eq!(batches[1].position.epoch(), 0);
+    assert_eq!(batches[2].position.epoch(), 1);
+    assert_eq!(batches[4].position.batches(), 5);
+    assert_eq!(batches[4].position.records(), 100);
+}
+
+#[test]
+fn a_restored_loader_continues_bit_for_bit_anywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = small_config(&random_files(folder.path(), 18, 900), 16, 200);
+    let all = take(&mut Loader::open(&config, training(4), None).unwrap(), 150);
+    // Ten places spread over two and a half epochs, on both sides of their ends.
+    for place in [0, 1, 17, 40, 54, 55, 56, 80, 111, 141] {
+        let saved = serde_json::to_string(&all[place].position).unwrap();
+        let position: Position = serde_json::from_str(&saved).unwrap();
+        let options = LoaderOptions {
+            threads: Some(place % 3 + 1),
+            ..training(4)
+        };
+        let mut loader = Loader::open(&config, options, Some(&position)).unwrap();
+        assert_same(&take(&mut loader, 5), &all[place + 1..place + 6]);
+    }
+}
+
+#[test]
+fn a_restart_reads_only_the_shuffle_buffer_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = small_config(&random_files(folder.path(), 1, 4000), 16, 64);
+    let all = take(&mut Loader::open(&config, training(4), None).unwrap(), 200);
+    let mut loader = Loader::open(&config, training(4), Some(&all[198].position)).unwrap();
+    assert_same(&take(&mut loader, 1), &all[199..]);
+    let saved = serde_json::to_string(&all[198].position).unwrap();
+    assert!(saved.len() < 1000, "{saved}");
+}
+
+#[test]
+fn a_position_of_another_world_begins_its_epoch_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let inputs = random_files(folder.path(), 4, 50);
+    let config = small_config(&inputs, 20, 32);
+    let batches = take(&mut Loader::open(&config, training(2), None).unwrap(), 4);
+    let mut uses = Uses::new();
+    for rank in 0..2 {
+        let options = LoaderOptions {
+            rank,
+            world_size: 2,
+            repeat: false,
+            ..training(2)
+        };
+        let config = small_config(&inputs, 2, 32);
+        let loader = Loader::open(&config, options, Some(&batches[3].position)).unwrap();
+        let batches = drain(loader).unwrap();
+        assert_eq!(batches[0].position.epoch(), 1);
+        count(&mut uses, &batches);
+    }
+    assert_eq!(uses.len(), 50);
+    assert!(uses.values().all(|&n| n == 1));
+}
+
+#[test]
+fn a_loader_can_be_dropped_at_any_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = small_config(&random_files(folder.path(), 4, 200), 4, 50);
+    for taken in 0..4 {
+        let mut loader = Loader::open(&config, training(1), None).unwrap();
+        take(&mut loader, taken);
+    }
+}
+
+fn odd_file(name: &str) -> PathBuf {
+    fixtures().join(format!("data/odd/{name}.tfrecord.gz"))
+}
+
+#[test]
+fn bad_records_are_skipped_and_counted_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    // A good file, one with a damaged payload in the middle, one that is no tf.Example, one cut short.
+    let names = [
+        "file_two_gzip_members",
+        "file_bad_data_crc",
+        "garbage_record",
+        "file_truncated_gzip",
+    ];
+    for name in names {
+        std::fs::copy(odd_file(name), folder.path().join(name)).unwrap();
+    }
+    let mut config = small_config(&format!("{}/*", folder.path().display()), 1, 0);
+    assert_eq!(
+        drain(Loader::open(&config, in_order(Mode::Train), None).unwrap())
+            .unwrap_err()
+            .fault(),
+        Fault::Data
+    );
+    config.ignore_data_errors = true;
+    let mut loader = Loader::open(&config, in_order(Mode::Train), None).unwrap();
+    let mut rows = 0;
+    while loader.next_batch().unwrap().is_some() {
+        rows += 1;
+    }
+    let counters = loader.counters();
+    assert_eq!((rows, counters.skipped), (3 + 3 + 4, 3));
+    assert_eq!(counters.records, 10);
+    assert!(counters.bytes > 10_000);
+}
+
+#[test]
+fn an_error_names_file_record_offset_and_cause() {
+    let config = small_config(&odd_file("file_bad_data_crc").display().to_string(), 1, 0);
+    let mut loader = Loader::open(&config, in_order(Mode::Train), None).unwrap();
+    take(&mut loader, 2);
+    let error = loader.next_batch().unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    let message = error.to_string();
+    assert!(
+        message.ends_with("file_bad_data_crc.tfrecord.gz: record 2 at byte 2474"),
+        "{message}"
+    );
+    assert!(cause.contains("checksum of the payload"), "{cause}");
+    assert!(
+        loader.next_batch().unwrap().is_none(),
+        "the stream has ended"
+    );
+}
+
+#[test]
+fn files_without_records_are_an_error_when_repeating() {
+    let config = small_config(
+        &odd_file("file_gzip_of_nothing").display().to_string(),
+        1,
+        0,
+    );
+    let error = Loader::open(&config, training(0), None)
+        .unwrap()
+        .next_batch()
+        .unwrap_err();
+    assert!(
+        matches!(error, DataError::NoRecords { files: 1, rank: 0 }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_declared_length_does_not_become_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, length) in [("huge", u64::MAX), ("large", 60 << 20)] {
+        let header = length.to_le_bytes();
+        let crc = crc32c::crc32c(&header)
+            .rotate_right(15)
+            .wrapping_add(0xa282_ead8);
+        let path = folder.path().join(name);
+        let mut file = std::fs::File::create(&path).unwrap();
+        file.write_all(&header).unwrap();
+        file.write_all(&crc.to_le_bytes()).unwrap();
+        file.write_all(b"little follows").unwrap();
+        let config = small_config(&path.display().to_string(), 1, 0);
+        let mut loader = Loader::open(&config, in_order(Mode::Train), None).unwrap();
+        let error = loader.next_batch().unwrap_err();
+        assert_eq!(error.fault(), Fault::Data, "{error}");
+    }
+}
+
+#[test]
+fn compression_is_told_from_the_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = fixtures().join("data/small/part-00001.tfrecord.gz");
+    let mut plain = Vec::new();
+    let gzip = std::fs::read(&part).unwrap();
+    std::io::copy(
+        &mut flate2::read::MultiGzDecoder::new(&gzip[..]),
+        &mut plain,
+    )
+    .unwrap();
+    let zstd = zstd::encode_all(&plain[..], 1).unwrap();
+    let mut batches = Vec::new();
+    for (name, bytes) in [("gzip", &gzip), ("plain", &plain), ("zstd", &zstd)] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let config = small_config(&path.display().to_string(), 2, 0);
+        let loader = Loader::open(&config, in_order(Mode::Train), None).unwrap();
+        let read: Vec<_> = drain(loader)
+            .unwrap()
+            .into_iter()
+            .map(|loaded| loaded.batch)
+            .collect();
+        assert_eq!(read.len(), 11);
+        batches.push(read);
+    }
+    // Compared as text: some values are NaN.
+    assert_eq!(format!("{:?}", batches[0]), format!("{:?}", batches[1]));
+    assert_eq!(format!("{:?}", batches[0]), format!("{:?}", batches[2]));
+}
