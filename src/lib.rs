@@ -1,5 +1,6 @@
 //! Trains the heavy ranker: the rooms, the journey of one example, the dependency rule.
 
 pub mod batch;
+pub mod checkpoint;
 pub mod config;
 pub mod torch;
