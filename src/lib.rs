@@ -2,4 +2,7 @@
 
 pub mod batch;
 pub mod config;
+pub mod loss;
+pub mod model;
+pub mod optim;
 pub mod torch;
