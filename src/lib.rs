@@ -3,4 +3,7 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod config;
+pub mod loss;
+pub mod model;
+pub mod optim;
 pub mod torch;
