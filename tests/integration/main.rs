@@ -1,3 +1,4 @@
 //! Black-box tests of the whole program, in one binary because linking libtorch takes time.
 
 mod numerics;
+mod config;
