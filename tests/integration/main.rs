@@ -1,4 +1,6 @@
 //! Black-box tests of the whole program, in one binary because linking libtorch takes time.
 
+mod config;
 mod data;
 mod data_golden;
+mod numerics;
