@@ -89,6 +89,10 @@ impl Loader {
     ///
     /// # Errors
     /// When the config, its schema, masks or files cannot be used. Damaged records show in [`Self::next_batch`].
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "options are made for one loader; callers write them in place"
+    )]
     pub fn open(
         config: &RecapDataConfig,
         options: LoaderOptions,

@@ -118,3 +118,59 @@ fn parse_shape(shape: &str) -> Result<usize, String> {
         _ => Err(format!("shape {shape}, expected one dimension")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn npy(header: &str, data: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+        [MAGIC, &[1, 0], &length, header.as_bytes(), data].concat()
+    }
+
+    fn header(descr: &str, shape: &str) -> String {
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n")
+    }
+
+    #[test]
+    fn non_zero_entries_are_kept_whatever_their_type() {
+        let bools = npy(&header("|b1", "(4,)"), &[0, 1, 0, 1]);
+        assert_eq!(parse(&bools).unwrap(), [1, 3]);
+        let floats: Vec<u8> = [-0.0f32, f32::NAN, 0.0, -2.0]
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        assert_eq!(
+            parse(&npy(&header("<f4", "(4,)"), &floats)).unwrap(),
+            [1, 3]
+        );
+        let big: Vec<u8> = [0i64, 256].iter().flat_map(|v| v.to_be_bytes()).collect();
+        assert_eq!(parse(&npy(&header(">i8", "(2,)"), &big)).unwrap(), [1]);
+    }
+
+    #[test]
+    fn what_is_no_mask_is_refused() {
+        for (bytes, reason) in [
+            (b"not a mask at all".to_vec(), "not a .npy file"),
+            (npy(&header("|b1", "(2, 2)"), &[0; 4]), "one dimension"),
+            (npy(&header("|b1", "(5,)"), &[0; 4]), "expected 5 values"),
+            (
+                npy(&header("<i8", "(18446744073709551615,)"), &[0; 8]),
+                "bytes of data",
+            ),
+            (npy(&header("|O", "(1,)"), &[0; 8]), "not supported"),
+            (npy("{}", &[]), "no `descr`"),
+            (
+                MAGIC
+                    .iter()
+                    .copied()
+                    .chain([2, 0, 255, 255, 255, 255])
+                    .collect(),
+                "at most",
+            ),
+        ] {
+            let message = parse(&bytes).unwrap_err();
+            assert!(message.contains(reason), "{message}");
+        }
+    }
+}

@@ -142,9 +142,15 @@ impl Drafts {
         Ok(file)
     }
 
+    /// Gives the files their names: all of them, or none.
     fn publish(mut self, paths: &[PathBuf]) -> Result<(), DataError> {
-        for (draft, path) in self.0.iter().zip(paths) {
-            std::fs::rename(draft, path).map_err(|source| failed("publish", path, source))?;
+        for (index, (draft, path)) in self.0.iter().zip(paths).enumerate() {
+            if let Err(source) = std::fs::rename(draft, path) {
+                for published in &paths[..index] {
+                    drop(std::fs::remove_file(published));
+                }
+                return Err(failed("publish", path, source));
+            }
         }
         self.0.clear();
         Ok(())

@@ -1,6 +1,18 @@
 //! Black-box tests of the whole program, in one binary because linking libtorch takes time.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a test that cannot go on should panic, and its numbers are small"
+)]
+
 mod config;
 mod data;
 mod data_golden;
+mod data_random;
 mod numerics;
