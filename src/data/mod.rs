@@ -1,7 +1,8 @@
 //! From files of records to batches on the host: deterministic, resumable, as fast as the machine inflates.
 //!
 //! `files` lists, `epoch` deals files to ranks, `tfrecord` reads, `interleave` and `shuffle` order, `example` parses
-//! straight into `columns`, `preprocess` finishes a batch, `loader` runs it all on threads. No torch.
+//! straight into `columns`, `preprocess` finishes a batch. `sequencer` decides, `feed` and `workers` carry it out on
+//! threads, `loader` is the door. No torch.
 
 mod columns;
 mod counters;
@@ -9,8 +10,10 @@ mod draw;
 mod epoch;
 mod error;
 mod example;
+mod feed;
 mod files;
 mod interleave;
+mod lists;
 mod loader;
 mod mask;
 mod pipeline;
@@ -20,6 +23,7 @@ pub mod random;
 mod schema;
 mod sequencer;
 mod shuffle;
+mod stream;
 mod tfrecord;
 mod wire;
 mod workers;

@@ -349,3 +349,75 @@ fn compression_is_told_from_the_bytes() {
     assert_eq!(format!("{:?}", batches[0]), format!("{:?}", batches[1]));
     assert_eq!(format!("{:?}", batches[0]), format!("{:?}", batches[2]));
 }
+
+/// A file of three small records, uncompressed.
+fn plain_file() -> Vec<u8> {
+    let mut plain = Vec::new();
+    let gzip = std::fs::read(odd_file("file_two_gzip_members")).unwrap();
+    std::io::copy(
+        &mut flate2::read::MultiGzDecoder::new(&gzip[..]),
+        &mut plain,
+    )
+    .unwrap();
+    plain
+}
+
+fn read_bytes(path: &Path, bytes: &[u8]) -> Result<usize, DataError> {
+    std::fs::write(path, bytes).unwrap();
+    let config = small_config(&path.display().to_string(), 1, 0);
+    Ok(drain(Loader::open(&config, in_order(Mode::Train), None)?)?.len())
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged");
+    let plain = plain_file();
+    assert_eq!(read_bytes(&path, &plain).unwrap(), 4);
+    for at in (0..plain.len()).step_by(17).chain(0..16) {
+        let mut damaged = plain.clone();
+        damaged[at] ^= 1 << (at % 8);
+        let error = read_bytes(&path, &damaged).unwrap_err();
+        assert_eq!(error.fault(), Fault::Data, "byte {at}: {error}");
+    }
+}
+
+#[test]
+fn a_file_cut_anywhere_but_between_records_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut");
+    let plain = plain_file();
+    let gzip = std::fs::read(odd_file("file_two_gzip_members")).unwrap();
+    let zstd = zstd::encode_all(&plain[..], 1).unwrap();
+    let mut ends = 0;
+    for len in (1..plain.len()).step_by(11) {
+        ends += usize::from(read_bytes(&path, &plain[..len]).is_ok());
+    }
+    assert!(ends <= 3, "{ends} cuts went unnoticed");
+    for len in (1..gzip.len()).step_by(13) {
+        // Between two members of gzip there is nothing to notice.
+        ends += usize::from(read_bytes(&path, &gzip[..len]).is_ok());
+    }
+    assert!(ends <= 4, "{ends} cuts went unnoticed");
+    for len in (1..zstd.len()).step_by(13) {
+        assert!(
+            read_bytes(&path, &zstd[..len]).is_err(),
+            "zstd cut at {len}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_schema_or_file_is_the_fault_of_the_config() {
+    let mut config = small_config("/nowhere/*.gz", 16, 0);
+    let error = Loader::open(&config, training(0), None).unwrap_err();
+    assert!(error.to_string().contains("/nowhere/*.gz"), "{error}");
+    assert_eq!(error.fault(), Fault::Config);
+    config.seg_dense_schema.schema_path = "/nowhere/schema.json".to_owned();
+    let error = Loader::open(&config, training(0), None).unwrap_err();
+    assert!(
+        error.to_string().contains("/nowhere/schema.json"),
+        "{error}"
+    );
+    assert_eq!(error.fault(), Fault::Config);
+}

@@ -84,7 +84,9 @@ fn examples_are_spread_over_files_and_stay_in_range() {
         .map(|batch| floats(batch, "continuous")[0])
         .collect();
     assert!(
-        values.windows(2).all(|pair| pair[0] != pair[1]),
+        values
+            .windows(2)
+            .all(|pair| pair[0].to_bits() != pair[1].to_bits()),
         "examples differ"
     );
 }

@@ -313,3 +313,57 @@ fn check_payload(bytes: &[u8]) -> Result<(), RecordError> {
         Err(RecordError::PayloadChecksum { stored, found })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::RecordWriter;
+    use super::*;
+
+    fn reader(path: &Path, options: ReadOptions) -> RecordReader {
+        RecordReader::new(Arc::from(path), options, Arc::default())
+    }
+
+    fn all(step: u64) -> ReadOptions {
+        let share = Share { first: 0, step };
+        ReadOptions {
+            share,
+            start: 0,
+            skip_damaged: false,
+        }
+    }
+
+    #[test]
+    fn a_file_that_vanished_is_the_fault_of_the_data() {
+        let block = reader(Path::new("/nowhere/gone"), all(1)).read_block();
+        let error = block.failure.unwrap();
+        assert_eq!(error.fault(), crate::data::Fault::Data);
+        assert!(block.is_last && error.to_string().contains("/nowhere/gone"));
+    }
+
+    #[test]
+    fn records_larger_than_a_chunk_and_shares_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        let mut writer = RecordWriter::new(std::fs::File::create(&path).unwrap());
+        let payload = |record: u8| vec![record; 300_000 * usize::from(record)];
+        for record in 0..7 {
+            writer.write(&payload(record)).unwrap();
+        }
+        writer.finish().unwrap();
+        let mut reader = reader(&path, ReadOptions { start: 1, ..all(2) });
+        let mut read = Vec::new();
+        loop {
+            let block = reader.read_block();
+            assert!(block.failure.is_none());
+            for found in block.records {
+                let record = u8::try_from(found.record).unwrap();
+                assert!(found.bytes() == payload(record));
+                read.push(record);
+            }
+            if block.is_last {
+                break;
+            }
+        }
+        assert_eq!(read, [2, 4, 6]);
+    }
+}

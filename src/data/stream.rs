@@ -1,0 +1,119 @@
+//! What defines a stream of batches, and whether a position is one of it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::draw::{Draw, Purpose};
+use super::epoch::FileOrder;
+use super::error::DataError;
+use super::files;
+use super::loader::LoaderOptions;
+use super::position::{Position, Snapshot};
+use crate::config::RecapDataConfig;
+
+/// Files open at once, unless the config says otherwise. Not taken from the cores: the order depends on it.
+const DEFAULT_INTERLEAVE: usize = 16;
+/// What defines a stream of batches.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamSpec {
+    pub(crate) files: Vec<Arc<Path>>,
+    pub(crate) order: FileOrder,
+    /// Files open at once.
+    pub(crate) interleave: usize,
+    /// Records in the shuffle.
+    pub(crate) window: u64,
+    pub(crate) skip_damaged: bool,
+    pub(crate) repeat: bool,
+    /// Rows read into one batch.
+    pub(crate) rows: usize,
+    /// The same for two streams only if a position of one is good for the other.
+    pub(crate) fingerprint: u64,
+}
+
+impl StreamSpec {
+    /// The stream that `config` and `options` describe, in batches of `rows` rows.
+    pub(crate) fn new(
+        config: &RecapDataConfig,
+        options: &LoaderOptions,
+        rows: usize,
+    ) -> Result<Self, DataError> {
+        let width = config.interleave_num_parallel_calls;
+        let width = width.and_then(|width| usize::try_from(width.get()).ok());
+        let window = u64::try_from(config.examples_shuffle_buffer_size).unwrap_or(0);
+        let mut spec = Self {
+            files: files::list(config)?,
+            order: FileOrder {
+                seed: options.seed,
+                is_sorted: options.in_order,
+                rank: options.rank,
+                world_size: options.world_size,
+            },
+            interleave: if options.in_order {
+                1
+            } else {
+                width.unwrap_or(DEFAULT_INTERLEAVE)
+            },
+            window: if options.in_order { 1 } else { window.max(1) },
+            skip_damaged: config.ignore_data_errors,
+            repeat: options.repeat && !options.in_order,
+            rows,
+            fingerprint: 0,
+        };
+        spec.fingerprint = spec.fingerprint();
+        Ok(spec)
+    }
+
+    /// Of everything that a position depends on. The folder of the files does not count.
+    fn fingerprint(&self) -> u64 {
+        let order = &self.order;
+        let mut sum = Draw::new(order.seed, Purpose::FileOrder);
+        let numbers = [
+            order.rank as u64,
+            order.world_size as u64,
+            u64::from(order.is_sorted),
+            self.interleave as u64,
+            self.window,
+            u64::from(self.skip_damaged),
+        ];
+        for number in numbers {
+            sum = sum.at(number);
+        }
+        for file in &self.files {
+            sum = sum.at(std::fs::metadata(file).map_or(0, |meta| meta.len()));
+            let name = file.file_name().unwrap_or_default().as_encoded_bytes();
+            sum = name.iter().fold(sum, |sum, &byte| sum.at(u64::from(byte)));
+        }
+        sum.bits()
+    }
+
+    /// Where to start: at `resume` if it is of this stream, else at the beginning of its epoch.
+    pub(crate) fn start(&self, resume: Option<&Position>) -> Position {
+        let stream = self.fingerprint;
+        match resume {
+            Some(position) if position.stream == stream => position.clone(),
+            other => {
+                if let Some(position) = other {
+                    tracing::warn!(
+                        epoch = position.epoch,
+                        "the data position is of other files, ranks or settings: \
+                        the epoch begins anew"
+                    );
+                }
+                let (epoch, batches, records) =
+                    other.map_or((0, 0, 0), |p| (p.epoch, p.batches, p.records));
+                let open = vec![None; self.interleave.max(1)];
+                Position {
+                    stream,
+                    epoch,
+                    batches,
+                    records,
+                    last: None,
+                    snapshot: Snapshot {
+                        open,
+                        ..Snapshot::default()
+                    },
+                }
+            }
+        }
+    }
+}
