@@ -193,6 +193,22 @@ fn every_document_has_the_originals_outcome() {
     );
 }
 
+/// Of the documents above none is judged otherwise than by the original when parsed as its class. The rules across
+/// sections, which a run has to keep besides, would be stricter; no whole configuration among the documents breaks one.
+#[test]
+fn whole_configurations_keep_the_rules_across_sections() {
+    let (values, cases) = cases();
+    let lookup = environment(&values);
+    let whole = |case: &&Value| case["class"] == "RecapConfig" && case.get("dump").is_some();
+    let runs: Vec<&Value> = cases.iter().filter(whole).collect();
+    for case in &runs {
+        let text = case["text"].as_str().unwrap();
+        let loaded = parse_recap(Path::new("run.yaml"), text, &[], &lookup);
+        assert!(loaded.is_ok(), "{}: {}", case["name"], loaded.unwrap_err());
+    }
+    assert!(runs.len() > 5);
+}
+
 #[test]
 fn the_production_config_equals_the_originals_dump() {
     let (values, _) = cases();
