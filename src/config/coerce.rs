@@ -86,7 +86,7 @@ fn truth(value: &Value) -> Option<bool> {
         },
         Value::Int(1) => Some(true),
         Value::Int(0) => Some(false),
-        Value::Float(number) if *number == 1.0 || *number == 0.0 => Some(*number == 1.0),
+        Value::Float(number) if [0.0, 1.0].contains(number) => Some(*number > 0.5),
         _ => None,
     }
 }

@@ -90,18 +90,25 @@ impl Decoder {
         }
     }
 
-    /// True while nothing is wrong at, above or below `path`.
+    /// True when the values at, above and below `path` are those that were written.
     pub(crate) fn is_sound(&self, path: &Path) -> bool {
-        self.more == 0
-            && !self
-                .problems
-                .iter()
-                .any(|p| p.path.contains(path) || path.contains(&p.path))
+        self.can_read(path) && !self.unreadable().any(|p| path.contains(&p.path))
     }
 
-    /// True while nothing is wrong at or above `path`; something below it may be.
+    /// True when the value at `path` could be read; something below it may not be.
     pub(crate) fn can_read(&self, path: &Path) -> bool {
-        self.more == 0 && !self.problems.iter().any(|p| p.path.contains(path))
+        self.more == 0 && !self.unreadable().any(|p| p.path.contains(path))
+    }
+
+    /// Problems that left a stand-in for a value.
+    fn unreadable(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|p| {
+            let kind = &p.kind;
+            matches!(
+                kind,
+                ProblemKind::Missing { .. } | ProblemKind::Unexpected { .. }
+            )
+        })
     }
 
     /// The mark of the value at `path`, or of the nearest one around it.
@@ -274,7 +281,7 @@ impl<'n> Keys<'n> {
     pub(crate) fn at_least(&self, at: &mut Decoder, key: &str, value: f64, least: f64) {
         let Some(node) = self.find(key) else { return };
         let path = at.path.key(key);
-        if !(value >= least) && at.is_sound(&path) {
+        if (value < least || value.is_nan()) && at.is_sound(&path) {
             let kind = ProblemKind::Unexpected {
                 expected: format!("a number of at least {least}"),
                 found: node.describe(),

@@ -193,10 +193,16 @@ fn nearest<'a>(wanted: &str, known: &[&'a str]) -> Option<&'a str> {
         return None;
     }
     let wanted = wanted.to_lowercase();
+    // Task names share their first parts, which say nothing.
+    let prefix = wanted.rfind('.').map_or(0, |dot| dot + 1);
     let likeness = |name: &str| {
-        let edits = strsim::damerau_levenshtein(&wanted, name);
-        let close = edits * 3 <= wanted.chars().count().max(3);
-        let likeness = strsim::jaro_winkler(&wanted, name);
+        let (wanted, name) = match name.strip_prefix(&wanted[..prefix]) {
+            Some(name) => (&wanted[prefix..], name),
+            None => (wanted.as_str(), name),
+        };
+        let edits = strsim::damerau_levenshtein(wanted, name);
+        let close = edits * 3 <= wanted.chars().count();
+        let likeness = strsim::jaro_winkler(wanted, name);
         (close || likeness > 0.88).then_some(likeness)
     };
     known
@@ -224,6 +230,15 @@ mod tests {
         assert_eq!(nearest("batchnorm", &known), Some("batch_norm"));
         assert_eq!(nearest("DROPOUT", &known), Some("dropout"));
         assert_eq!(nearest("optimizer", &known), None);
+        let tasks = [
+            "recap.engagement.is_favorited",
+            "recap.engagement.is_replied",
+        ];
+        assert_eq!(
+            nearest("recap.engagement.is_favourited", &tasks),
+            Some(tasks[0])
+        );
+        assert_eq!(nearest("recap.engagement.nope", &tasks), None);
         assert_eq!(
             suggestion("x", known.into_iter()).matches("layer").count(),
             2

@@ -9,10 +9,13 @@ use indexmap::IndexMap;
 use super::RecapConfig;
 use super::decode::{Decode, Decoder};
 use super::error::ConfigError;
-use super::node::{Mark, Node, Source, Value};
+use super::node::{Mark, Node, Source, Value, shorten};
 use super::path::{Path, Step};
 use super::substitute::{Lookup, Substituted, process_environment, substitute};
 use super::{overrides, validate, yaml};
+
+/// Warnings beyond this many say nothing new.
+const MAX_WARNINGS: usize = 100;
 
 /// A configuration and where its values come from.
 #[derive(Clone, Debug)]
@@ -265,20 +268,29 @@ impl Document {
     /// Warns of every value in which the name of an unset variable was left.
     fn warn_of_unset(&self, warnings: &mut Vec<String>) {
         if !self.text.unset.is_empty() {
-            let mut path = Path::default();
-            self.find_unset(&self.root, &mut path, warnings);
+            let mut found = IndexMap::new();
+            self.find_unset(&self.root, &mut Path::default(), &mut found);
+            warnings.extend(found.into_values());
         }
     }
 
-    fn find_unset(&self, node: &Node, path: &mut Path, warnings: &mut Vec<String>) {
+    fn find_unset(
+        &self,
+        node: &Node,
+        path: &mut Path,
+        warnings: &mut IndexMap<(usize, usize), String>,
+    ) {
         match &node.value {
-            Value::Str(text) if text.contains('$') && warnings.len() < 100 => {
-                let mut names = self.text.unset.iter();
-                if let Some(name) = names.find(|n| {
-                    text.contains(&format!("${n}")) || text.contains(&format!("${{{n}}}"))
-                }) {
-                    let Mark { line, .. } = node.mark;
-                    warnings.push(format!("line {line}: {path}: the environment variable {name} is not set, {text:?} stays as it is"));
+            Value::Str(text) if text.contains('$') && warnings.len() < MAX_WARNINGS => {
+                let Mark { line, column, .. } = node.mark;
+                let is_left = |name: &&String| {
+                    text.contains(&format!("${name}")) || text.contains(&format!("${{{name}}}"))
+                };
+                if let Some(name) = self.text.unset.iter().find(is_left) {
+                    // An alias repeats a value, not the mistake.
+                    warnings.entry((line, column)).or_insert_with(|| {
+                        format!("line {line}: {path}: the environment variable {name} is not set, {:?} stays as it is", shorten(text))
+                    });
                 }
             }
             Value::List(items) => {

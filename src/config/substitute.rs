@@ -102,7 +102,10 @@ pub(crate) fn substitute(
             Dollar::Literal => (None, 1, None),
             Dollar::Name(name, length) => (lookup(name), length, Some(name)),
         };
-        if let (None, Some(name)) = (&value, name) {
+        if let (None, Some(name)) = (&value, name)
+            && out.unset.len() < 100
+            && !out.unset.iter().any(|known| known == name)
+        {
             out.unset.push(name.to_owned());
         }
         // Names are ASCII, so that bytes and characters of the placeholder are the same number.

@@ -1,5 +1,7 @@
 //! Rules across sections: what each section may say alone but not together, told before any data is read.
 
+use std::fmt::Display;
+
 use indexmap::IndexMap;
 
 use super::decode::Decoder;
@@ -14,19 +16,26 @@ pub(super) struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    /// Reports that the value at `path` breaks a rule, unless something is already wrong with it.
+    /// Reports that the value at `path` breaks a rule, unless the value is only a stand-in for one that is wrong.
     pub(super) fn broken(&mut self, path: &Path, message: impl Into<String>) {
         if self.at.is_sound(path) {
-            let mark = self.at.mark(path);
-            self.at
-                .report(path.clone(), &mark, ProblemKind::Rule(message.into()));
+            self.at_odds(path, message);
         }
     }
 
-    /// Reports unless `holds`.
-    pub(super) fn expect(&mut self, holds: bool, path: &Path, message: &str) {
+    /// Reports that `path` itself, whatever it holds, is at odds with another section.
+    pub(super) fn at_odds(&mut self, path: &Path, message: impl Into<String>) {
+        if self.can_read(path) {
+            let mark = self.at.mark(path);
+            let kind = ProblemKind::Rule(message.into());
+            self.at.report(path.clone(), &mark, kind);
+        }
+    }
+
+    /// Reports unless `holds` that the value at `path` should be `expected` and is `found`.
+    pub(super) fn expect(&mut self, holds: bool, path: &Path, expected: &str, found: impl Display) {
         if !holds {
-            self.broken(path, message);
+            self.broken(path, format!("expected {expected}, found {found}"));
         }
     }
 
@@ -60,12 +69,14 @@ fn training(training: &TrainingConfig, rules: &mut Rules<'_>) {
     rules.expect(
         accumulation >= 1,
         &at("gradient_accumulation"),
-        "expected at least 1 batch per optimizer step, or null for 1",
+        "at least 1 batch per optimizer step, or null for 1",
+        accumulation,
     );
     rules.expect(
         training.max_skipped_steps >= 0,
         &at("max_skipped_steps"),
-        "expected an integer of at least 0",
+        "an integer of at least 0",
+        training.max_skipped_steps,
     );
 }
 
@@ -84,7 +95,7 @@ fn labels(config: &RecapConfig, rules: &mut Rules<'_>) {
     {
         let hint = rules.at.suggest(task, names(data));
         let at = path(&["model", "tasks"]).key(task);
-        rules.broken(
+        rules.at_odds(
             &at,
             format!("train_data.tasks has no label for this task{hint}"),
         );
@@ -106,11 +117,8 @@ pub(super) fn check_discrete_width(
     let mut rules = Rules { at: &mut at };
     for (path, index) in validate_model::discrete_columns(&loaded.config.model) {
         let inside = usize::try_from(index).is_ok_and(|index| index < width);
-        let message = format!(
-            "column {index} does not exist, the discrete features have {width} columns (0 to {})",
-            width.saturating_sub(1)
-        );
-        rules.expect(inside, &path, &message);
+        let expected = format!("one of the {width} columns of the discrete features, from 0");
+        rules.expect(inside, &path, &expected, index);
     }
     at.finish(file).map(|_| ())
 }

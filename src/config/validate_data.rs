@@ -17,7 +17,8 @@ pub(super) fn check(
     rules.expect(
         !data.tasks.is_empty(),
         &tasks,
-        "expected at least one task, found an empty mapping",
+        "at least one task",
+        "an empty mapping",
     );
     for (name, task) in &data.tasks {
         let rates = [
@@ -29,14 +30,16 @@ pub(super) fn check(
             rules.expect(
                 fits,
                 &tasks.key(name).key(key),
-                "expected a share above 0 and at most 1",
+                "a share above 0 and at most 1",
+                rate,
             );
         }
     }
     rules.expect(
         data.examples_shuffle_buffer_size >= 0,
         &here.key("examples_shuffle_buffer_size"),
-        "expected an integer of at least 0",
+        "an integer of at least 0",
+        data.examples_shuffle_buffer_size,
     );
     dated_inputs(data, &here, rules);
     for (name, bits) in &data.seg_dense_schema.mask_mantissa_features {
@@ -47,7 +50,8 @@ pub(super) fn check(
         rules.expect(
             (0..=23).contains(bits),
             &at,
-            "a float has 23 mantissa bits, expected 0 to 23",
+            "0 to 23, the number of mantissa bits of a float",
+            bits,
         );
     }
     if let Some(config) = &data.preprocess {
@@ -65,7 +69,8 @@ fn dated_inputs(data: &RecapDataConfig, here: &Path, rules: &mut Rules<'_>) {
         rules.expect(
             fits,
             &here.key("end_datetime"),
-            "expected an hour written like 2023/01/31/23",
+            "an hour written like 2023/01/31/23",
+            &inputs.end_datetime,
         );
         span(
             &here,
@@ -80,7 +85,8 @@ fn dated_inputs(data: &RecapDataConfig, here: &Path, rules: &mut Rules<'_>) {
         rules.expect(
             fits,
             &here.key("end_date"),
-            "expected a day written like 2023/01/31",
+            "a day written like 2023/01/31",
+            &inputs.end_date,
         );
         span(
             &here,
@@ -96,12 +102,14 @@ fn span(here: &Path, keys: [&str; 2], [length, tolerance]: [i64; 2], rules: &mut
     rules.expect(
         length >= 1,
         &here.key(keys[0]),
-        "expected an integer of at least 1",
+        "an integer of at least 1",
+        length,
     );
     rules.expect(
         tolerance >= 0,
         &here.key(keys[1]),
-        "expected an integer of at least 0",
+        "an integer of at least 0",
+        tolerance,
     );
 }
 
@@ -121,20 +129,21 @@ fn preprocess(config: &Preprocess, here: &Path, rules: &mut Rules<'_>) {
     rules.expect(
         given,
         here,
-        "expected at least one of truncate_and_slice, downcast, rectify_labels, extract_features, downsample_negatives, or no preprocess at all",
-    );
+        "at least one of truncate_and_slice, downcast, rectify_labels, extract_features, downsample_negatives, or no preprocess at all", "none");
     if let Some(downsample) = downsample_negatives {
         let here = here.key("downsample_negatives");
         let multiplier = downsample.batch_multiplier.unwrap_or(1);
         rules.expect(
             multiplier >= 1,
             &here.key("batch_multiplier"),
-            "expected an integer of at least 1",
+            "an integer of at least 1",
+            multiplier,
         );
         rules.expect(
             downsample.num_engagements >= 1,
             &here.key("num_engagements"),
-            "expected an integer of at least 1",
+            "an integer of at least 1",
+            downsample.num_engagements,
         );
     }
     for (i, feature) in extract_features
@@ -149,7 +158,8 @@ fn preprocess(config: &Preprocess, here: &Path, rules: &mut Rules<'_>) {
         rules.expect(
             feature.index >= 0,
             &here.key("index"),
-            "expected a column from 0",
+            "a column from 0",
+            feature.index,
         );
     }
 }

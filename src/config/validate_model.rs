@@ -8,6 +8,9 @@ use super::{
     FeaturizationConfig, LayerNormConfig, MaskNetConfig, MlpConfig, ModelConfig, TaskModel,
 };
 
+/// What a size must be.
+const SIZE: &str = "an integer of at least 1";
+
 /// Checks the model by itself.
 pub(super) fn check(model: &ModelConfig, rules: &mut Rules<'_>) {
     let here = path(&["model"]);
@@ -15,11 +18,12 @@ pub(super) fn check(model: &ModelConfig, rules: &mut Rules<'_>) {
     if let Some(backbone) = &model.backbone {
         let here = here.key("backbone");
         network(backbone, &here, rules);
-        rules.expect(
-            backbone.affine_map.is_none(),
-            &here.key("affine_map"),
-            "a backbone has no logit to map, put affine_map on the tasks",
-        );
+        if backbone.affine_map.is_some() {
+            rules.broken(
+                &here.key("affine_map"),
+                "a backbone has no logit to map, put affine_map on the tasks",
+            );
+        };
     }
     match &model.featurization_config {
         Some(config) => featurization(config, &here.key("featurization_config"), rules),
@@ -28,17 +32,19 @@ pub(super) fn check(model: &ModelConfig, rules: &mut Rules<'_>) {
             "the ranking model needs a feature transform, expected a mapping",
         ),
     }
-    rules.expect(
-        model.large_embeddings.is_none(),
-        &here.key("large_embeddings"),
-        "large embeddings are not supported, expected null",
-    );
+    if model.large_embeddings.is_some() {
+        rules.broken(
+            &here.key("large_embeddings"),
+            "large embeddings are not supported, expected null",
+        );
+    };
     embeddings(model, &here, rules);
     for (path, index) in discrete_columns(model) {
         rules.expect(
             index >= 0,
             &path,
-            "expected a column of the discrete features, from 0",
+            "a column of the discrete features, from 0",
+            index,
         );
     }
 }
@@ -78,7 +84,8 @@ fn tasks(model: &ModelConfig, here: &Path, rules: &mut Rules<'_>) {
     rules.expect(
         !model.tasks.is_empty(),
         here,
-        "expected at least one task, found an empty mapping",
+        "at least one task",
+        "an empty mapping",
     );
     let mut safe_names = HashMap::new();
     for (name, task) in &model.tasks {
@@ -91,7 +98,8 @@ fn tasks(model: &ModelConfig, here: &Path, rules: &mut Rules<'_>) {
         rules.expect(
             weight_fits,
             &here.key("pos_weight"),
-            "expected a finite number of at least 0",
+            "a finite number of at least 0",
+            task.pos_weight,
         );
         if let Some((at, width)) = output_width(task).filter(|(_, width)| *width != 1) {
             let at = at.iter().fold(here, |path, key| path.key(key));
@@ -123,7 +131,7 @@ fn output_width(task: &TaskModel) -> Option<(&'static [&'static str], i64)> {
     let width = if net.use_parallel {
         sizes.fold(0, i64::saturating_add)
     } else {
-        sizes.last()?
+        net.mask_blocks.last()?.output_size
     };
     Some((&["mask_net_config", "mask_blocks"], width))
 }
@@ -147,18 +155,20 @@ fn network(task: &TaskModel, here: &Path, rules: &mut Rules<'_>) {
             }
         }
     }
-    rules.expect(
-        task.dlrm_config.is_none(),
-        &here.key("dlrm_config"),
-        "DLRM is not supported, use mlp_config, dcn_config or mask_net_config",
-    );
+    if task.dlrm_config.is_some() {
+        rules.broken(
+            &here.key("dlrm_config"),
+            "DLRM is not supported, use mlp_config, dcn_config or mask_net_config",
+        );
+    };
 }
 
 fn mlp(mlp: &MlpConfig, here: &Path, rules: &mut Rules<'_>) {
     rules.expect(
         !mlp.layer_sizes.is_empty(),
         &here.key("layer_sizes"),
-        "expected at least one layer, found an empty list",
+        "at least one layer",
+        "an empty list",
     );
     let rate = mlp
         .dropout
@@ -167,7 +177,8 @@ fn mlp(mlp: &MlpConfig, here: &Path, rules: &mut Rules<'_>) {
     rules.expect(
         rate < 1.0,
         &here.key("dropout").key("rate"),
-        "expected a probability below 1",
+        "a probability below 1",
+        rate,
     );
 }
 
@@ -176,20 +187,23 @@ fn mask_net(net: &MaskNetConfig, here: &Path, rules: &mut Rules<'_>) {
     rules.expect(
         !net.mask_blocks.is_empty(),
         &blocks,
-        "expected at least one block, found an empty list",
+        "at least one block",
+        "an empty list",
     );
     for (i, block) in net.mask_blocks.iter().enumerate() {
         let here = blocks.index(i);
         rules.expect(
             block.output_size >= 1,
             &here.key("output_size"),
-            "expected an integer of at least 1",
+            SIZE,
+            block.output_size,
         );
         let factor = block.reduction_factor.map_or(1.0, |factor| factor.get());
         rules.expect(
             factor.is_finite(),
             &here.key("reduction_factor"),
-            "expected a finite number",
+            "a finite number",
+            factor,
         );
     }
     if let Some(config) = &net.mlp {
@@ -201,14 +215,16 @@ fn featurization(config: &FeaturizationConfig, here: &Path, rules: &mut Rules<'_
     rules.expect(
         config.feature_names_to_concat == ["binary"],
         &here.key("feature_names_to_concat"),
-        "only the binary features can be concatenated, expected [binary]",
+        "[binary], the only features that can be concatenated",
+        format!("[{}]", config.feature_names_to_concat.join(", ")),
     );
     if let Some(double_norm) = &config.double_norm_log_config {
         let here = here.key("double_norm_log_config");
         rules.expect(
             double_norm.clip_magnitude >= 0.0,
             &here.key("clip_magnitude"),
-            "expected a number of at least 0",
+            "a number of at least 0",
+            double_norm.clip_magnitude,
         );
         if let Some(norm) = &double_norm.layer_norm_config {
             layer_norm(norm, &here.key("layer_norm_config"), rules);
@@ -220,40 +236,58 @@ fn layer_norm(norm: &LayerNormConfig, here: &Path, rules: &mut Rules<'_>) {
     rules.expect(
         norm.axis == -1,
         &here.key("axis"),
-        "only the last dimension can be normalised, expected -1",
+        "-1, the only dimension that can be normalised",
+        norm.axis,
     );
     rules.expect(
         norm.center == norm.scale,
         &here.key("center"),
-        "center and scale are learned together or not at all, expected the same value for both",
+        "the same value as scale, for both are learned or neither",
+        norm.center,
     );
     let fits = norm.epsilon >= 0.0 && norm.epsilon.is_finite();
     rules.expect(
         fits,
         &here.key("epsilon"),
-        "expected a finite number of at least 0",
+        "a finite number of at least 0",
+        norm.epsilon,
     );
 }
 
 /// Sizes of small tables and of the position embedding.
 fn embeddings(model: &ModelConfig, here: &Path, rules: &mut Rules<'_>) {
-    const SIZE: &str = "expected an integer of at least 1";
     let tables = model
         .small_embeddings
         .iter()
         .flat_map(|small| &small.tables);
     for (i, table) in tables.enumerate() {
         let here = here.key("small_embeddings").key("tables").index(i);
-        rules.expect(table.num_embeddings >= 1, &here.key("num_embeddings"), SIZE);
-        rules.expect(table.embedding_dim >= 1, &here.key("embedding_dim"), SIZE);
+        rules.expect(
+            table.num_embeddings >= 1,
+            &here.key("num_embeddings"),
+            SIZE,
+            table.num_embeddings,
+        );
+        rules.expect(
+            table.embedding_dim >= 1,
+            &here.key("embedding_dim"),
+            SIZE,
+            table.embedding_dim,
+        );
     }
     if let Some(position) = &model.position_debias_config {
         let here = here.key("position_debias_config");
-        rules.expect(position.max_position >= 1, &here.key("max_position"), SIZE);
+        rules.expect(
+            position.max_position >= 1,
+            &here.key("max_position"),
+            SIZE,
+            position.max_position,
+        );
         rules.expect(
             (0.0..=1.0).contains(&position.drop_probability),
             &here.key("drop_probability"),
-            "expected a probability from 0 to 1",
+            "a probability from 0 to 1",
+            position.drop_probability,
         );
     }
 }

@@ -4,6 +4,9 @@ use super::path::Path;
 use super::validate::{Rules, names, path};
 use super::{LearningRate, MultiTaskLearningRates, PiecewiseConstant, RecapConfig};
 
+/// What a learning rate must be.
+const RATE: &str = "a finite learning rate of at least 0";
+
 /// Checks rates against tasks, every schedule, and Adam.
 pub(super) fn check(config: &RecapConfig, rules: &mut Rules<'_>) {
     let optimizer = &config.optimizer;
@@ -20,14 +23,16 @@ pub(super) fn check(config: &RecapConfig, rules: &mut Rules<'_>) {
             rules.expect(
                 (0.0..1.0).contains(&beta),
                 &here.key(key),
-                "expected a number of at least 0 and below 1",
+                "a number of at least 0 and below 1",
+                beta,
             );
         }
         let fits = adam.epsilon >= 0.0 && adam.epsilon.is_finite();
         rules.expect(
             fits,
             &here.key("epsilon"),
-            "expected a finite number of at least 0",
+            "a finite number of at least 0",
+            adam.epsilon,
         );
     }
 }
@@ -43,7 +48,7 @@ fn multi_task(config: &RecapConfig, rates: &MultiTaskLearningRates, rules: &mut 
             .filter(|t| !rates.tower_learning_rates.contains_key(*t))
         {
             let at = path(&["model", "tasks"]).key(task);
-            rules.broken(
+            rules.at_odds(
                 &at,
                 format!("this task has no learning rate, add one to {towers}"),
             );
@@ -53,7 +58,7 @@ fn multi_task(config: &RecapConfig, rates: &MultiTaskLearningRates, rules: &mut 
         let at = towers.key(task);
         if !tasks.contains_key(task) && rules.can_read(&path(&["model", "tasks"])) {
             let hint = rules.at.suggest(task, names(tasks));
-            rules.broken(
+            rules.at_odds(
                 &at,
                 format!("a learning rate for a task that model.tasks lacks{hint}"),
             );
@@ -63,8 +68,8 @@ fn multi_task(config: &RecapConfig, rates: &MultiTaskLearningRates, rules: &mut 
     let backbone = here.key("backbone_learning_rate");
     match &rates.backbone_learning_rate {
         Some(rate) => learning_rate(rate, &backbone, rules),
-        None => rules.expect(
-            config.model.backbone.is_none(),
+        None if config.model.backbone.is_none() => {}
+        None => rules.at_odds(
             &backbone,
             "model.backbone has no learning rate, add one here",
         ),
@@ -75,7 +80,7 @@ fn multi_task(config: &RecapConfig, rates: &MultiTaskLearningRates, rules: &mut 
 pub(super) fn learning_rate(rate: &LearningRate, here: &Path, rules: &mut Rules<'_>) {
     let mut number = |value: f64, path: &Path| {
         let fits = value >= 0.0 && value.is_finite();
-        rules.expect(fits, path, "expected a finite learning rate of at least 0");
+        rules.expect(fits, path, RATE, value);
     };
     if let Some(value) = rate.constant {
         number(value, &here.key("constant"));
@@ -93,7 +98,8 @@ pub(super) fn learning_rate(rate: &LearningRate, here: &Path, rules: &mut Rules<
         rules.expect(
             ramp.final_num_steps != ramp.num_ramp_steps,
             &here.key("final_num_steps"),
-            "the cosine has no steps when final_num_steps equals num_ramp_steps, expected more",
+            "more steps than num_ramp_steps, for the cosine to have any",
+            ramp.final_num_steps.get(),
         );
     }
     if let Some(steps) = &rate.piecewise_constant {
@@ -118,11 +124,12 @@ fn piecewise(steps: &PiecewiseConstant, here: &Path, rules: &mut Rules<'_>) {
     rules.expect(
         boundaries.windows(2).all(|pair| pair[0] < pair[1]),
         &here.key("learning_rate_boundaries"),
-        "expected steps in ascending order",
+        "steps in ascending order",
+        format!("{boundaries:?}"),
     );
     for (i, value) in values.iter().enumerate() {
         let fits = *value >= 0.0 && value.is_finite();
         let at = here.key("learning_rate_values").index(i);
-        rules.expect(fits, &at, "expected a finite learning rate of at least 0");
+        rules.expect(fits, &at, RATE, value);
     }
 }

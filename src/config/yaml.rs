@@ -253,7 +253,7 @@ fn merge_bases(value: Node, at: usize) -> Result<Vec<(Node, Node)>> {
     }
 }
 
-/// Adds an entry; a key that is there keeps its position and gets the new value.
+/// Adds an entry; a key that is there stays and gets the new value.
 fn insert(
     entries: &mut IndexMap<String, (Node, Node)>,
     key: Node,
@@ -279,7 +279,7 @@ fn insert(
         }
     };
     match entries.get_mut(&identity) {
-        Some(entry) => *entry = (key, value),
+        Some(entry) => entry.1 = value,
         None => {
             entries.insert(identity, (key, value));
         }
