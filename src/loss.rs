@@ -181,3 +181,102 @@ fn label_columns(model_tasks: &[String], data_tasks: &[String]) -> Result<Vec<i6
     };
     model_tasks.iter().map(column).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn build(reductions: Reductions, pos_weights: &[f64]) -> MultiTaskLoss {
+        let model = names(&["a", "b"]);
+        let data = names(&["b", "x", "a"]);
+        MultiTaskLoss::build(&model, &data, pos_weights, Device::Cpu, reductions).unwrap()
+    }
+
+    /// One row of per-task losses: `ln(1 + e^-x)` for a positive label, `ln(1 + e^x)` for a negative one.
+    fn softplus(x: f64) -> f64 {
+        x.exp().ln_1p()
+    }
+
+    fn doubles(tensor: &Tensor) -> Vec<f64> {
+        Vec::<f64>::try_from(tensor.to_kind(Kind::Double).view(-1)).unwrap()
+    }
+
+    fn close(found: &[f64], expected: &[f64]) {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+    }
+
+    /// Three rows; columns of labels and weights are b, x, a.
+    fn example() -> (Tensor, Tensor, Tensor) {
+        let logits = Tensor::from_slice(&[1.0, -2.0, 0.5, 3.0, -1.0, 0.0]).view([3, 2]);
+        let labels = Tensor::from_slice(&[1f32, 9.0, 0.0, 0.0, 9.0, 1.0, 1.0, 9.0, 1.0]);
+        let weights = Tensor::from_slice(&[1f32, 9.0, 2.0, 3.0, 9.0, 1.0, 0.5, 9.0, 4.0]);
+        (logits, labels.view([3, 3]), weights.view([3, 3]))
+    }
+
+    #[test]
+    fn labels_and_weights_find_their_task_by_name() {
+        let (logits, labels, weights) = example();
+        let loss = build(Reductions::default(), &[1.0, 2.0]);
+        let losses = loss.forward(&logits, &labels, Some(&weights)).unwrap();
+        let a = (2.0 * softplus(1.0) + softplus(-0.5) + 4.0 * softplus(1.0)) / 3.0;
+        let b = (2.0 * softplus(2.0) + 3.0 * softplus(3.0) + 0.5 * 2.0 * softplus(0.0)) / 3.0;
+        close(&doubles(&losses.per_task), &[a, b]);
+        close(&doubles(&losses.total), &[(a + b) / 2.0]);
+    }
+
+    #[test]
+    fn every_reduction_reduces_rows_and_tasks() {
+        let (logits, labels, _) = example();
+        let a = [softplus(1.0), softplus(-0.5), softplus(1.0)];
+        let b = [softplus(2.0), softplus(3.0), softplus(0.0)];
+        let cases = [
+            (
+                Reduction::Mean,
+                a.iter().sum::<f64>() / 3.0,
+                b.iter().sum::<f64>() / 3.0,
+            ),
+            (Reduction::Sum, a.iter().sum(), b.iter().sum()),
+            (Reduction::Min, a[1], b[2]),
+            (Reduction::Max, a[0], b[1]),
+            (Reduction::Median, a[0], b[0]),
+        ];
+        for (rows, a, b) in cases {
+            for (tasks, total) in [
+                (Reduction::Mean, (a + b) / 2.0),
+                (Reduction::Sum, a + b),
+                (Reduction::Min, a.min(b)),
+                (Reduction::Max, a.max(b)),
+                (Reduction::Median, a.min(b)),
+            ] {
+                let loss = build(Reductions { rows, tasks }, &[1.0, 1.0]);
+                let losses = loss.forward(&logits, &labels, None).unwrap();
+                close(&doubles(&losses.per_task), &[a, b]);
+                close(&doubles(&losses.total), &[total]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_task_without_a_label_is_named() {
+        let model = names(&["a", "c"]);
+        let built = MultiTaskLoss::build(
+            &model,
+            &names(&["a"]),
+            &[1.0, 1.0],
+            Device::Cpu,
+            Reductions::default(),
+        );
+        let message = built.unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "model.tasks: `c` has no label, add it to train_data.tasks"
+        );
+    }
+}

@@ -180,3 +180,81 @@ fn rename(name: &str, rules: &[(String, String)]) -> String {
     }
     name.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::Tensor;
+
+    use super::*;
+
+    fn state(entries: &[(&str, i64, f32)]) -> NamedTensors {
+        let mut state = NamedTensors::new();
+        for &(name, size, value) in entries {
+            let tensor = Tensor::from_slice(&[value]).repeat([size]);
+            state.push(name.to_owned(), tensor, true).unwrap();
+        }
+        state
+    }
+
+    fn value(state: &NamedTensors, name: &str) -> i64 {
+        state.get(name).unwrap().tensor.int64_value(&[0])
+    }
+
+    fn target() -> NamedTensors {
+        state(&[
+            ("a.x", 2, 0.0),
+            ("a.y", 3, 0.0),
+            ("ab", 1, 0.0),
+            ("c", 1, 0.0),
+        ])
+    }
+
+    #[test]
+    fn a_strict_load_names_everything_that_does_not_fit_and_changes_nothing() {
+        let target = target();
+        let source = state(&[
+            ("a.x", 2, 1.0),
+            ("a.y", 4, 1.0),
+            ("ab", 1, 1.0),
+            ("d", 1, 1.0),
+        ]);
+        let error = load(&target, &source, &LoadOptions::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the state does not fit the model: 1 missing: c; 1 unexpected: d; \
+             1 of another shape: a.y (expected [3], found [4])"
+        );
+        assert_eq!(value(&target, "a.x"), 0);
+    }
+
+    #[test]
+    fn a_lenient_load_takes_what_fits() {
+        let target = target();
+        let source = state(&[("a.x", 2, 1.0), ("a.y", 4, 1.0), ("d", 1, 1.0)]);
+        let options = LoadOptions {
+            strict: false,
+            ..LoadOptions::default()
+        };
+        let report = load(&target, &source, &options).unwrap();
+        assert_eq!(report.loaded, ["a.x"]);
+        assert_eq!(report.missing, ["ab", "c"]);
+        assert_eq!(value(&target, "a.x"), 1);
+        assert_eq!(value(&target, "a.y"), 0);
+    }
+
+    #[test]
+    fn a_subset_ends_at_a_dot_and_a_rename_applies_before_it() {
+        let target = target();
+        let source = state(&[("old.x", 2, 1.0), ("old.y", 3, 2.0), ("ab", 1, 3.0)]);
+        let options = LoadOptions {
+            strict: true,
+            subset: Some(vec!["a".to_owned()]),
+            rename: vec![("old.".to_owned(), "a.".to_owned())],
+        };
+        let report = load(&target, &source, &options).unwrap();
+        assert_eq!(report.loaded, ["a.x", "a.y"]);
+        assert!(report.is_complete());
+        assert_eq!(value(&target, "a.y"), 2);
+        assert_eq!(value(&target, "ab"), 0);
+    }
+}

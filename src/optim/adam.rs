@@ -209,3 +209,145 @@ fn check_adam(config: Option<&AdamConfig>) -> Result<AdamConfig, OptimError> {
         format!("expected at least 0, found {}", config.epsilon),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn parameters() -> NamedTensors {
+        let mut parameters = NamedTensors::new();
+        for name in ["model._backbone.w", "model._towers.a__b.w"] {
+            let tensor = Tensor::from_slice(&[1.0, -2.0]).set_requires_grad(true);
+            parameters.push(name.to_owned(), tensor, true).unwrap();
+        }
+        parameters
+    }
+
+    fn build(rates: &str, parameters: &NamedTensors) -> Result<Optimizer, OptimError> {
+        let text = format!("{{adam: {{epsilon: 0.5}}, {rates}}}");
+        let config: RecapOptimizerConfig = config::parse(&text).unwrap();
+        Optimizer::build(&config, parameters, &["a.b".to_owned()])
+    }
+
+    fn single() -> &'static str {
+        "single_task_learning_rate: {constant: 0.1}"
+    }
+
+    /// A loss whose gradients are 3 and 4 in each parameter's elements.
+    fn backward(parameters: &NamedTensors) {
+        let factor = Tensor::from_slice(&[3.0, 4.0]);
+        let sums = parameters
+            .parameters()
+            .map(|(_, tensor)| (tensor * &factor).sum(Kind::Double));
+        sums.sum::<Tensor>().backward();
+    }
+
+    #[test]
+    fn one_update_is_the_textbooks() {
+        let parameters = parameters();
+        let mut optimizer = build(single(), &parameters).unwrap();
+        backward(&parameters);
+        optimizer.step(0).unwrap();
+        for (_, tensor) in parameters.parameters() {
+            // The corrected moments of a first update are the gradient and its square.
+            for (i, start, gradient) in [(0, 1.0, 3.0), (1, -2.0, 4.0)] {
+                let expected = start - 0.1 * gradient / (gradient + 0.5);
+                assert!((tensor.double_value(&[i]) - expected).abs() < 1e-12);
+            }
+        }
+    }
+
+    #[test]
+    fn clipping_scales_down_to_the_norm_and_never_up() {
+        let parameters = parameters();
+        let mut optimizer = build(single(), &parameters).unwrap();
+        backward(&parameters);
+        let before = optimizer.clip_gradients(100.0).unwrap().double_value(&[]);
+        assert!((before - 50f64.sqrt()).abs() < 1e-9);
+        let kept = optimizer.clip_gradients(1.0).unwrap().double_value(&[]);
+        assert!((kept - 50f64.sqrt()).abs() < 1e-9);
+        let after = optimizer.gradient_norm().unwrap().double_value(&[]);
+        assert!((after - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn parameters_without_a_gradient_stay() {
+        let parameters = parameters();
+        let mut optimizer = build(single(), &parameters).unwrap();
+        backward(&parameters);
+        optimizer.zero_grad();
+        optimizer.step(0).unwrap();
+        for (name, tensor) in parameters.parameters() {
+            assert_eq!(Vec::<f64>::try_from(tensor).unwrap(), [1.0, -2.0]);
+            let step = &optimizer
+                .state()
+                .get(&format!("{name}/step"))
+                .unwrap()
+                .tensor;
+            assert_eq!(step.int64_value(&[]), 0);
+        }
+    }
+
+    #[test]
+    fn a_restored_state_goes_on_bit_for_bit() {
+        let [straight, resumed] = [parameters(), parameters()];
+        let mut optimizer = build(single(), &straight).unwrap();
+        let mut other = build(single(), &resumed).unwrap();
+        for step in 0..3 {
+            backward(&straight);
+            optimizer.step(step).unwrap();
+            optimizer.zero_grad();
+            if step == 0 {
+                other.load_state(optimizer.state()).unwrap();
+                for ((_, from), (_, to)) in straight.parameters().zip(resumed.parameters()) {
+                    tch::no_grad(|| to.shallow_clone().copy_(from));
+                }
+            } else {
+                backward(&resumed);
+                other.step(step).unwrap();
+                other.zero_grad();
+            }
+        }
+        for ((_, a), (_, b)) in straight.parameters().zip(resumed.parameters()) {
+            assert!(a.equal(b));
+        }
+    }
+
+    #[test]
+    fn a_state_that_does_not_fit_is_refused() {
+        let parameters = parameters();
+        let mut optimizer = build(single(), &parameters).unwrap();
+        let error = optimizer.load_state(&NamedTensors::new()).unwrap_err();
+        assert!(
+            error.to_string().contains("`model._backbone.w/exp_avg`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn rates_and_groups_must_match() {
+        let parameters = parameters();
+        let rates = |towers: &str, rest: &str| {
+            let rates = format!(
+                "multi_task_learning_rates: {{tower_learning_rates: {{{towers}}}, {rest}}}"
+            );
+            build(&rates, &parameters)
+        };
+        let backbone = "backbone_learning_rate: {constant: 1.0}";
+        let tower = "a.b: {constant: 2.0}";
+        let built = rates(tower, backbone).unwrap();
+        assert_eq!(
+            built.learning_rates(0),
+            [("a.b".to_owned(), 2.0), ("backbone".to_owned(), 1.0)]
+        );
+        let message = |towers: &str, rest: &str| rates(towers, rest).unwrap_err().to_string();
+        assert!(message("", backbone).contains("`a.b` has no rate"));
+        assert!(message(tower, "").contains("backbone_learning_rate: required"));
+        let extra = format!("{tower}, c: {{constant: 1.0}}");
+        assert!(
+            message(&extra, backbone)
+                .contains("tower_learning_rates.c: the model has no such task")
+        );
+    }
+}

@@ -2,6 +2,7 @@
 
 pub mod device;
 pub mod fused;
+pub mod memory;
 pub mod named;
 pub mod precision;
 mod sys;

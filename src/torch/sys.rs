@@ -30,6 +30,7 @@ pub(super) mod ffi {
         fn set_deterministic(on: bool) -> Result<()>;
         fn set_autocast(cuda: bool, on: bool) -> Result<()>;
         fn load_cuda() -> Result<String>;
+        fn keep_freed_memory();
 
         #[allow(
             clippy::too_many_arguments,

@@ -1,4 +1,10 @@
 //! Model, loss and optimizer against numbers computed by the original Python trainer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_wrap,
+    reason = "a test fails by panicking; sizes are small"
+)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,7 +12,7 @@ use std::path::PathBuf;
 use recap_train::batch::{Batch, FeatureWidths};
 use recap_train::config::{self, LearningRate, PositiveFloat, RecapConfig, TaskModel};
 use recap_train::loss::{Losses, MultiTaskLoss, Reductions};
-use recap_train::model::{LoadOptions, Mode, NamedTensors, Ranker};
+use recap_train::model::{LoadOptions, Mode, ModelError, NamedTensors, Ranker};
 use recap_train::optim::{Optimizer, schedule::Schedule};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -570,4 +576,169 @@ fn the_production_model_has_the_originals_tensors_and_first_values() {
             "{name}"
         );
     }
+}
+
+fn rebuild(change: impl FnOnce(&mut config::ModelConfig)) -> Result<Ranker, ModelError> {
+    let mut case = Case::load("i_share_all_parallel", Kind::Float);
+    change(&mut case.config.model);
+    let widths = widths(&case.config);
+    Ranker::build(&case.config.model, &widths, &[1.0; 4], 0, Device::Cpu)
+}
+
+fn mask_net(model: &mut config::ModelConfig) -> &mut config::MaskNetConfig {
+    model
+        .backbone
+        .as_mut()
+        .unwrap()
+        .mask_net_config
+        .as_mut()
+        .unwrap()
+}
+
+fn first_mlp(model: &mut config::ModelConfig) -> &mut config::MlpConfig {
+    model.tasks[0].mlp_config.as_mut().unwrap()
+}
+
+fn double_norm(model: &mut config::ModelConfig) -> &mut config::LayerNormConfig {
+    let featurization = model.featurization_config.as_mut().unwrap();
+    let double_norm = featurization.double_norm_log_config.as_mut().unwrap();
+    double_norm.layer_norm_config.as_mut().unwrap()
+}
+
+#[test]
+fn what_makes_no_model_is_refused_by_its_key() {
+    type Change = fn(&mut config::ModelConfig);
+    let task = "model.tasks.recap.engagement.is_favorited";
+    let cases: [(&str, Change); 11] = [
+        ("model.tasks", |m| m.tasks.clear()),
+        ("model.featurization_config", |m| {
+            m.featurization_config = None
+        }),
+        (
+            "model.featurization_config.double_norm_log_config.layer_norm_config.axis",
+            |m| double_norm(m).axis = 0,
+        ),
+        (
+            "model.featurization_config.double_norm_log_config.layer_norm_config.center",
+            |m| double_norm(m).center = false,
+        ),
+        ("model.featurization_config.feature_names_to_concat", |m| {
+            m.featurization_config
+                .as_mut()
+                .unwrap()
+                .feature_names_to_concat
+                .clear();
+        }),
+        ("model.backbone", |m| m.backbone = None),
+        ("model.backbone.affine_map", |m| {
+            m.backbone.as_mut().unwrap().affine_map = Some(config::AffineMap {
+                scale: 1.0,
+                bias: 0.0,
+            });
+        }),
+        ("model.backbone.mask_net_config.mask_blocks", |m| {
+            mask_net(m).mask_blocks.clear()
+        }),
+        ("TASK.mlp_config.layer_sizes", |m| {
+            first_mlp(m).layer_sizes.clear()
+        }),
+        ("TASK", |m| {
+            first_mlp(m).layer_sizes.pop();
+        }),
+        ("TASK.mlp_config.dropout.rate", |m| {
+            let rate = PositiveFloat::new(1.0).unwrap();
+            first_mlp(m).dropout = Some(config::DropoutConfig { rate });
+        }),
+    ];
+    for (key, change) in cases {
+        let message = rebuild(change).unwrap_err().to_string();
+        let expected = format!("{}: ", key.replace("TASK", task));
+        assert!(message.starts_with(&expected), "{expected}{message}");
+    }
+}
+
+#[test]
+fn what_the_original_only_lacks_code_for_works() {
+    type Change = fn(&mut config::ModelConfig);
+    let changes: [Change; 3] = [
+        |m| mask_net(m).use_parallel = false,
+        |m| {
+            first_mlp(m).layer_sizes.drain(..2);
+        },
+        |m| {
+            let block = &mut mask_net(m).mask_blocks[0];
+            block.aggregation_size = None;
+            block.reduction_factor = PositiveFloat::new(1e-3);
+        },
+    ];
+    let batch = Case::load("i_share_all_parallel", Kind::Float)
+        .batches
+        .remove(0);
+    for change in changes {
+        let ranker = rebuild(change).unwrap();
+        let logits = ranker.forward(&batch, Mode::Train).unwrap().logits;
+        assert_eq!(logits.size(), [16, 4]);
+        assert!(logits.isfinite().all().int64_value(&[]) == 1);
+        logits.sum(Kind::Float).backward();
+    }
+}
+
+#[test]
+fn one_row_trains_where_there_is_no_batch_norm() {
+    let case = Case::load("i_share_all_parallel", Kind::Float);
+    let row = first_row(&case.batches[0]);
+    let message = case
+        .ranker
+        .forward(&row, Mode::Train)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("`model._preprocessor._before_concat_layers.2.layer`"),
+        "{message}"
+    );
+    let case = Case::load("vi_masknet_tower_single_task", Kind::Float);
+    let row = first_row(&case.batches[0]);
+    let logits = case.ranker.forward(&row, Mode::Train).unwrap().logits;
+    assert!(logits.isfinite().all().int64_value(&[]) == 1);
+}
+
+#[test]
+fn a_batch_of_other_features_is_refused() {
+    let case = Case::load("i_share_all_parallel", Kind::Float);
+    let mut batch = first_row(&case.batches[0]);
+    batch.author_embedding = None;
+    let message = case
+        .ranker
+        .forward(&batch, Mode::Evaluate)
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("`author_embedding`"), "{message}");
+    batch.continuous = batch.continuous.narrow(1, 0, 20);
+    let message = case
+        .ranker
+        .forward(&batch, Mode::Evaluate)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        message,
+        "feature `continuous`: the model was built for 24 columns, the batch has 20"
+    );
+}
+
+#[test]
+fn first_values_depend_on_the_seed_alone() {
+    let build = |seed| {
+        let case = Case::load("i_share_all_parallel", Kind::Float);
+        let widths = widths(&case.config);
+        let ranker =
+            Ranker::build(&case.config.model, &widths, &[1.0; 4], seed, Device::Cpu).unwrap();
+        ranker
+            .state()
+            .get("model._backbone._dense_layers.layers.0.weight")
+            .unwrap()
+            .tensor
+            .shallow_clone()
+    };
+    assert!(build(3).equal(&build(3)));
+    assert!(!build(3).equal(&build(4)));
 }

@@ -4,10 +4,24 @@
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <dlfcn.h>
+#include <stdlib.h>
 
 #include <string>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 namespace recap {
+
+// A training step frees and takes the same few hundred megabytes over and over. By default glibc hands large blocks
+// back to the kernel at once, which then has to zero every page again.
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+#endif
+}
 
 void set_tf32(bool on) {
   auto& context = at::globalContext();
