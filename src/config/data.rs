@@ -47,6 +47,7 @@ section! {
         pub sampler: Option<Sampler> = None,
     }
     exactly_one "date_inputs_format": inputs, explicit_datetime_inputs, explicit_date_inputs;
+    rule super::rules::evaluation_tasks;
 }
 
 choice! {

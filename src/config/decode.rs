@@ -1,176 +1,299 @@
-//! From YAML to the typed config.
+//! From the marked tree to the types, collecting every problem on the way.
+
+use std::path::Path as FilePath;
 
 use indexmap::IndexMap;
-use serde_yaml::Value;
 
-use super::value::{PositiveFloat, PositiveInt};
+use super::error::{ConfigError, MAX_PROBLEMS, Problem, ProblemKind, Report, suggestion};
+use super::node::{Mark, Node, Source, Value};
+use super::path::{Path, Step};
+use super::schema::Shape;
 
-/// Why a config cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(pub String);
-
-/// Loads a config file: substitution of environment variables, YAML, types.
+/// A type that can be read from the configuration.
 ///
-/// # Errors
-/// When the file cannot be read or does not validate.
-pub fn load<T: Decode>(path: &std::path::Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| ConfigError(format!("cannot read {}: {e}", path.display())))?;
-    let text = text
-        .replace("${HOME}", &std::env::var("HOME").unwrap_or_default())
-        .replace(
-            "${TML_BASE}",
-            &std::env::var("TML_BASE").unwrap_or_else(|_| "${TML_BASE}".into()),
-        )
-        .replace(
-            "${GOLDEN_DIR}",
-            &std::env::var("GOLDEN_DIR").unwrap_or_else(|_| "${GOLDEN_DIR}".into()),
-        );
-    parse(&text)
-}
-
-/// Parses a document.
-///
-/// # Errors
-/// When it does not validate.
-pub fn parse<T: Decode>(text: &str) -> Result<T, ConfigError> {
-    let mut value: Value = serde_yaml::from_str(text).map_err(|e| ConfigError(e.to_string()))?;
-    value
-        .apply_merge()
-        .map_err(|e| ConfigError(e.to_string()))?;
-    T::decode(&value, "").map_err(ConfigError)
-}
-
-/// A type that can be read from a config value.
+/// Decoding always gives a value, so that one mistake does not hide the next; whether it may be used is known by the
+/// problems that the decoder holds in the end.
 pub trait Decode: Sized {
-    /// Reads `value`, found at `path`.
-    #[allow(clippy::missing_errors_doc, reason = "interim")]
-    fn decode(value: &Value, path: &str) -> Result<Self, String>;
+    /// Reads `node`, which stands at the decoder's path.
+    fn decode(node: &Node, at: &mut Decoder) -> Self;
+
+    /// A value that stands in for one that cannot be read.
+    fn placeholder() -> Self;
+
+    /// What the type looks like from outside.
+    fn shape() -> Shape;
 }
 
-/// The keys of one section.
-pub(crate) struct Keys<'a> {
-    map: &'a serde_yaml::Mapping,
-    path: &'a str,
+/// Collects problems and origins while a tree is decoded.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    pub(crate) path: Path,
+    problems: Vec<Problem>,
+    more: usize,
+    /// Where each leaf was written, `None` for a default; by printed path.
+    pub(crate) origins: IndexMap<String, Option<Mark>>,
+    pub(crate) warnings: Vec<String>,
 }
 
-impl<'a> Keys<'a> {
-    pub(crate) fn of(value: &'a Value, path: &'a str, known: &[&str]) -> Result<Self, String> {
-        let map = value
-            .as_mapping()
-            .ok_or_else(|| format!("{path}: expected a mapping"))?;
-        for key in map.keys() {
-            let key = key.as_str().unwrap_or("?");
-            if !known.contains(&key) {
-                return Err(format!("{path}: unknown key {key}"));
+impl Decoder {
+    /// Decodes what stands one step below the current path.
+    pub(crate) fn below<T: Decode>(&mut self, step: Step, node: &Node) -> T {
+        self.path.0.push(step);
+        let value = T::decode(node, self);
+        self.path.0.pop();
+        value
+    }
+
+    /// Reports a problem with `path`, written at `mark`.
+    pub(crate) fn report(&mut self, path: Path, mark: &Mark, kind: ProblemKind) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(Problem {
+                path,
+                mark: mark.clone(),
+                kind,
+            });
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Reports that `node`, at the current path, is not what it should be.
+    pub(crate) fn unexpected(&mut self, node: &Node, expected: &str, hint: &str) {
+        let kind = ProblemKind::Unexpected {
+            expected: expected.to_owned(),
+            found: node.describe(),
+            hint: hint.to_owned(),
+        };
+        self.report(self.path.clone(), &node.mark, kind);
+    }
+
+    /// Notes where the leaf at the current path comes from.
+    pub(crate) fn leaf(&mut self, node: &Node) {
+        self.origins
+            .insert(self.path.to_string(), Some(node.mark.clone()));
+    }
+
+    /// A decoder that knows where values were written, for checks after loading.
+    pub(crate) fn with_origins(origins: IndexMap<String, Option<Mark>>) -> Self {
+        Self {
+            origins,
+            ..Self::default()
+        }
+    }
+
+    /// [`suggestion`], or nothing once problems are only counted.
+    pub(crate) fn suggest<'a>(&self, wanted: &str, known: impl Iterator<Item = &'a str>) -> String {
+        if self.problems.len() < MAX_PROBLEMS {
+            suggestion(wanted, known)
+        } else {
+            String::new()
+        }
+    }
+
+    /// True while nothing is wrong at, above or below `path`.
+    pub(crate) fn is_sound(&self, path: &Path) -> bool {
+        self.more == 0
+            && !self
+                .problems
+                .iter()
+                .any(|p| p.path.contains(path) || path.contains(&p.path))
+    }
+
+    /// True while nothing is wrong at or above `path`; something below it may be.
+    pub(crate) fn can_read(&self, path: &Path) -> bool {
+        self.more == 0 && !self.problems.iter().any(|p| p.path.contains(path))
+    }
+
+    /// The mark of the value at `path`, or of the nearest one around it.
+    pub(crate) fn mark(&self, path: &Path) -> Mark {
+        let mut path = path.clone();
+        loop {
+            if let Some(Some(mark)) = self.origins.get(&path.to_string()) {
+                return mark.clone();
+            }
+            if path.0.pop().is_none() {
+                return Mark {
+                    source: Source::File,
+                    line: 1,
+                    column: 1,
+                };
             }
         }
-        Ok(Self { map, path })
     }
-    fn given(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key).filter(|v| !v.is_null())
-    }
-    pub(crate) fn optional<T: Decode>(&self, key: &str) -> Result<Option<T>, String> {
-        self.given(key)
-            .map(|v| T::decode(v, &format!("{}.{key}", self.path)))
-            .transpose()
-    }
-    pub(crate) fn required<T: Decode>(&self, key: &str) -> Result<T, String> {
-        self.optional(key)?
-            .ok_or_else(|| format!("{}.{key}: missing", self.path))
-    }
-    pub(crate) fn exactly_one(&self, group: &str, members: &[&str]) -> Result<(), String> {
-        let n = members.iter().filter(|m| self.given(m).is_some()).count();
-        if n == 1 {
-            Ok(())
-        } else {
-            Err(format!(
-                "{}: exactly one of {members:?} (group {group}) must be given",
-                self.path
-            ))
+
+    /// All problems in the order of the file, overrides last.
+    pub(crate) fn finish(mut self, file: &FilePath) -> Result<Self, ConfigError> {
+        if self.problems.is_empty() {
+            return Ok(self);
         }
+        self.problems.sort_by_key(|p| {
+            let given = matches!(p.mark.source, Source::Override(_));
+            (given, p.mark.line, p.mark.column)
+        });
+        Err(ConfigError::Invalid(Report {
+            file: file.to_owned(),
+            problems: self.problems,
+            more: self.more,
+        }))
     }
-    pub(crate) fn at_most_one(&self, group: &str, members: &[&str]) -> Result<(), String> {
-        let n = members.iter().filter(|m| self.given(m).is_some()).count();
-        if n <= 1 {
-            Ok(())
-        } else {
-            Err(format!(
-                "{}: at most one of {members:?} (group {group}) may be given",
-                self.path
-            ))
+
+    /// Opens a section; reports a value that is no mapping and every key that is not known.
+    pub(crate) fn section<'n>(&mut self, node: &'n Node, known: &[&str]) -> Option<Keys<'n>> {
+        let entries = self.mapping(node)?;
+        for (key, _) in &entries {
+            let name = super::coerce::key_text(key);
+            if name.as_deref().is_none_or(|name| !known.contains(&name)) {
+                let name = name.unwrap_or_else(|| key.describe());
+                let hint = self.suggest(&name, known.iter().copied());
+                self.report(
+                    self.path.key(&name),
+                    &key.mark,
+                    ProblemKind::UnknownKey { hint },
+                );
+            }
         }
+        // The section itself has a place too, for problems with what it lacks.
+        self.leaf(node);
+        Some(Keys { entries, node })
+    }
+
+    /// The entries of a mapping, or of a list of pairs, which Python takes for one.
+    pub(crate) fn mapping<'n>(&mut self, node: &'n Node) -> Option<Vec<(&'n Node, &'n Node)>> {
+        let pair = |item: &'n Node| match &item.value {
+            Value::List(pair) => match &pair[..] {
+                [key, value] => Some((key, value)),
+                _ => None,
+            },
+            _ => None,
+        };
+        let entries = match &node.value {
+            Value::Map(entries) => Some(entries.iter().map(|(k, v)| (k, v)).collect()),
+            Value::List(items) => items.iter().map(pair).collect(),
+            Value::Str(text) if text.is_empty() => Some(Vec::new()),
+            _ => None,
+        };
+        if entries.is_none() {
+            self.unexpected(node, "a mapping", "");
+        }
+        entries
     }
 }
 
-impl<T: Decode> Decode for Option<T> {
-    fn decode(value: &Value, path: &str) -> Result<Self, String> {
-        if value.is_null() {
-            Ok(None)
-        } else {
-            T::decode(value, path).map(Some)
+/// The keys that one section was given.
+#[derive(Debug)]
+pub(crate) struct Keys<'n> {
+    entries: Vec<(&'n Node, &'n Node)>,
+    node: &'n Node,
+}
+
+impl<'n> Keys<'n> {
+    /// The value of `key`, null included.
+    pub(crate) fn find(&self, key: &str) -> Option<&'n Node> {
+        // From the back: among pairs of a list the last one wins.
+        let mut entries = self.entries.iter().rev();
+        entries
+            .find(|(name, _)| name.as_str() == Some(key))
+            .map(|(_, value)| *value)
+    }
+
+    /// The value of `key`; null counts as not given.
+    pub(crate) fn given(&self, key: &str) -> Option<&'n Node> {
+        self.find(key).filter(|node| !node.is_null())
+    }
+
+    /// Where the section was written.
+    pub(crate) fn mark(&self) -> &'n Mark {
+        &self.node.mark
+    }
+
+    /// Decodes `key`, or takes the default.
+    pub(crate) fn optional<T: Decode>(
+        &self,
+        at: &mut Decoder,
+        key: &str,
+        default: impl FnOnce() -> T,
+    ) -> T {
+        if let Some(node) = self.find(key) {
+            return at.below(Step::Key(key.to_owned()), node);
+        }
+        at.origins.insert(at.path.key(key).to_string(), None);
+        default()
+    }
+
+    /// Decodes `key`; it is a problem when it is missing.
+    pub(crate) fn required<T: Decode>(&self, at: &mut Decoder, key: &str) -> T {
+        if let Some(node) = self.find(key) {
+            return at.below(Step::Key(key.to_owned()), node);
+        }
+        let expected = T::shape().expected();
+        at.report(
+            at.path.key(key),
+            self.mark(),
+            ProblemKind::Missing { expected },
+        );
+        T::placeholder()
+    }
+
+    /// Reports unless exactly one of `members` is given.
+    pub(crate) fn exactly_one(&self, at: &mut Decoder, members: &[&str]) {
+        let given = self.given_of(members);
+        if let ([member], []) = (members, &given[..]) {
+            let path = at.path.key(member);
+            let mark = self.find(member).map_or(self.mark(), |node| &node.mark);
+            at.report(
+                path,
+                mark,
+                ProblemKind::Missing {
+                    expected: "a mapping",
+                },
+            );
+        } else if given.len() != 1 {
+            let (members, found) = (members.join(", "), list_or_none(&given));
+            at.report(
+                at.path.clone(),
+                self.mark(),
+                ProblemKind::ExactlyOne { members, found },
+            );
         }
     }
-}
-impl<T: Decode> Decode for Vec<T> {
-    fn decode(value: &Value, path: &str) -> Result<Self, String> {
-        value
-            .as_sequence()
-            .ok_or_else(|| format!("{path}: expected a list"))?
-            .iter()
-            .map(|v| T::decode(v, path))
-            .collect()
+
+    /// Reports when more than one of `members` is given.
+    pub(crate) fn at_most_one(&self, at: &mut Decoder, members: &[&str]) {
+        let given = self.given_of(members);
+        if given.len() > 1 {
+            let (members, found) = (members.join(", "), list_or_none(&given));
+            at.report(
+                at.path.clone(),
+                self.mark(),
+                ProblemKind::AtMostOne { members, found },
+            );
+        }
+    }
+
+    /// Reports a number below `least`; what is no number is reported where it is decoded.
+    pub(crate) fn at_least(&self, at: &mut Decoder, key: &str, value: f64, least: f64) {
+        let Some(node) = self.find(key) else { return };
+        let path = at.path.key(key);
+        if !(value >= least) && at.is_sound(&path) {
+            let kind = ProblemKind::Unexpected {
+                expected: format!("a number of at least {least}"),
+                found: node.describe(),
+                hint: String::new(),
+            };
+            at.report(path, &node.mark, kind);
+        }
+    }
+
+    fn given_of<'m>(&self, members: &[&'m str]) -> Vec<&'m str> {
+        let given = members.iter().filter(|m| self.given(m).is_some());
+        given.copied().collect()
     }
 }
-impl<T: Decode> Decode for IndexMap<String, T> {
-    fn decode(value: &Value, path: &str) -> Result<Self, String> {
-        value
-            .as_mapping()
-            .ok_or_else(|| format!("{path}: expected a mapping"))?
-            .iter()
-            .map(|(k, v)| Ok((k.as_str().ok_or("key")?.to_owned(), T::decode(v, path)?)))
-            .collect()
-    }
-}
-impl Decode for String {
-    fn decode(v: &Value, p: &str) -> Result<Self, String> {
-        v.as_str()
-            .map(str::to_owned)
-            .ok_or_else(|| format!("{p}: expected a string"))
-    }
-}
-impl Decode for bool {
-    fn decode(v: &Value, p: &str) -> Result<Self, String> {
-        v.as_bool().ok_or_else(|| format!("{p}: expected a bool"))
-    }
-}
-impl Decode for i64 {
-    fn decode(v: &Value, p: &str) -> Result<Self, String> {
-        v.as_i64().ok_or_else(|| format!("{p}: expected an int"))
-    }
-}
-impl Decode for f64 {
-    fn decode(v: &Value, p: &str) -> Result<Self, String> {
-        v.as_f64().ok_or_else(|| format!("{p}: expected a number"))
-    }
-}
-impl Decode for PositiveInt {
-    fn decode(v: &Value, p: &str) -> Result<Self, String> {
-        v.as_u64()
-            .and_then(PositiveInt::new)
-            .ok_or_else(|| format!("{p}: expected an int of at least 1"))
-    }
-}
-impl Decode for PositiveFloat {
-    fn decode(v: &Value, p: &str) -> Result<Self, String> {
-        v.as_f64()
-            .and_then(PositiveFloat::new)
-            .ok_or_else(|| format!("{p}: expected a number above 0"))
-    }
-}
-impl Decode for Value {
-    fn decode(v: &Value, _: &str) -> Result<Self, String> {
-        Ok(v.clone())
+
+fn list_or_none(names: &[&str]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(" and ")
     }
 }

@@ -30,6 +30,7 @@ section! {
         /// Values are clamped to ± this, at least 0.
         pub clip_magnitude: f64 = 3e38,
     }
+    at_least clip_magnitude: 0.0;
 }
 
 section! {

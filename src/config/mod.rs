@@ -4,21 +4,45 @@
 
 #[macro_use]
 mod section;
+mod coerce;
 mod data;
 mod decode;
+mod error;
 mod featurization;
 mod layers;
+mod load;
 mod model;
+mod node;
 mod optimizer;
+mod overrides;
+mod path;
+mod resolved;
+mod rules;
+mod scalar;
+mod schema;
+mod substitute;
 mod training;
+mod validate;
+mod validate_data;
+mod validate_model;
+mod validate_optimizer;
 mod value;
+mod yaml;
+
+use indexmap::IndexMap;
 
 pub use data::*;
-pub use decode::{ConfigError, load, parse};
+pub use decode::Decode;
+pub use error::{ConfigError, Problem, Report};
 pub use featurization::*;
 pub use layers::*;
+pub use load::{
+    Loaded, Origin, Origins, load, load_recap, load_recap_with, parse, parse_recap, parse_with,
+};
 pub use model::*;
 pub use optimizer::*;
+pub use schema::{Field, SectionShape, Shape};
+pub use substitute::Lookup;
 pub use training::*;
 pub use value::{PositiveFloat, PositiveInt};
 
@@ -39,4 +63,3 @@ section! {
         pub which_metrics: Option<String> = None,
     }
 }
-use indexmap::IndexMap;

@@ -27,6 +27,7 @@ section! {
         /// Rows to report on separately.
         pub stratifiers: Option<Vec<StratifierConfig>> = None,
     }
+    rule super::rules::backbone;
 }
 
 choice! {

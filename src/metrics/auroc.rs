@@ -85,8 +85,8 @@ mod tests {
 
     #[test]
     fn merging_any_split_equals_the_whole_to_the_last_bit() {
-        check_mergeable(Auroc::default(), 0.0, |estimate| estimate.value);
-        check_silent_without_rows(Auroc::default(), |estimate| estimate.value);
+        check_mergeable(&Auroc::default(), 0.0, |estimate| estimate.value);
+        check_silent_without_rows(&Auroc::default(), |estimate| estimate.value);
     }
 
     #[test]

@@ -48,8 +48,8 @@ mod tests {
 
     #[test]
     fn merging_any_split_equals_the_whole() {
-        check_mergeable(Calibration::default(), 1e-12, |value| *value);
-        check_silent_without_rows(Calibration::default(), |value| *value);
+        check_mergeable(&Calibration::default(), 1e-12, |value| *value);
+        check_silent_without_rows(&Calibration::default(), |value| *value);
     }
 
     #[test]

@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn merging_any_split_equals_the_whole() {
-        check_mergeable(Count::default(), 1e-6, |value| *value);
+        check_mergeable(&Count::default(), 1e-6, |value| *value);
         assert!(Count::default().compute().abs() < 1e-12);
     }
 

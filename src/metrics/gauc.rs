@@ -174,8 +174,8 @@ mod tests {
 
     #[test]
     fn merging_any_split_equals_the_whole() {
-        check_mergeable(Gauc::default(), 1e-12, |estimate| estimate.value);
-        check_silent_without_rows(Gauc::default(), |estimate| estimate.value);
+        check_mergeable(&Gauc::default(), 1e-12, |estimate| estimate.value);
+        check_silent_without_rows(&Gauc::default(), |estimate| estimate.value);
     }
 
     #[test]

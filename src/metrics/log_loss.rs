@@ -53,8 +53,8 @@ mod tests {
 
     #[test]
     fn merging_any_split_equals_the_whole() {
-        check_mergeable(LogLoss::default(), 1e-12, |value| *value);
-        check_silent_without_rows(LogLoss::default(), |value| *value);
+        check_mergeable(&LogLoss::default(), 1e-12, |value| *value);
+        check_silent_without_rows(&LogLoss::default(), |value| *value);
     }
 
     #[test]

@@ -48,8 +48,8 @@ mod tests {
 
     #[test]
     fn merging_any_split_equals_the_whole() {
-        check_mergeable(NormalizedEntropy::default(), 1e-11, |value| *value);
-        check_silent_without_rows(NormalizedEntropy::default(), |value| *value);
+        check_mergeable(&NormalizedEntropy::default(), 1e-11, |value| *value);
+        check_silent_without_rows(&NormalizedEntropy::default(), |value| *value);
     }
 
     #[test]

@@ -76,7 +76,7 @@ mod tests {
         let mut once = Nrce::default();
         once.update(&Rows::new(Scores::Probabilities(&[0.2, 0.1, 0.3, 0.1]), &labels).unwrap());
         assert!((twice.compute() - once.compute()).abs() < 1e-5);
-        check_silent_without_rows(Nrce::default(), |value| *value);
+        check_silent_without_rows(&Nrce::default(), |value| *value);
     }
 
     #[test]

@@ -40,8 +40,8 @@ mod tests {
 
     #[test]
     fn merging_any_split_equals_the_whole() {
-        check_mergeable(Pctr::default(), 1e-12, |value| *value);
-        check_silent_without_rows(Pctr::default(), |value| *value);
+        check_mergeable(&Pctr::default(), 1e-12, |value| *value);
+        check_silent_without_rows(&Pctr::default(), |value| *value);
     }
 
     #[test]

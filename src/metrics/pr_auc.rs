@@ -75,8 +75,8 @@ mod tests {
 
     #[test]
     fn merging_any_split_equals_the_whole_to_the_last_bit() {
-        check_mergeable(PrAuc::default(), 0.0, |estimate| estimate.value);
-        check_silent_without_rows(PrAuc::default(), |estimate| estimate.value);
+        check_mergeable(&PrAuc::default(), 0.0, |estimate| estimate.value);
+        check_silent_without_rows(&PrAuc::default(), |estimate| estimate.value);
     }
 
     #[test]

@@ -41,8 +41,8 @@ mod tests {
 
     #[test]
     fn merging_any_split_equals_the_whole() {
-        check_mergeable(Precision::default(), 1e-12, |value| *value);
-        check_silent_without_rows(Precision::default(), |value| *value);
+        check_mergeable(&Precision::default(), 1e-12, |value| *value);
+        check_silent_without_rows(&Precision::default(), |value| *value);
     }
 
     #[test]

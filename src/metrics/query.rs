@@ -134,6 +134,6 @@ mod tests {
         let mut empty = fresh.clone();
         empty.update(&Sample::empty().rows());
         assert_eq!(empty, fresh);
-        check_silent_without_rows(fresh, |summary| summary.reciprocal_rank);
+        check_silent_without_rows(&fresh, |summary| summary.reciprocal_rank);
     }
 }

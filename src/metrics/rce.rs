@@ -60,8 +60,8 @@ mod tests {
 
     #[test]
     fn merging_any_split_equals_the_whole() {
-        check_mergeable(Rce::default(), 1e-9, |value| *value);
-        check_silent_without_rows(Rce::default(), |value| *value);
+        check_mergeable(&Rce::default(), 1e-9, |value| *value);
+        check_silent_without_rows(&Rce::default(), |value| *value);
     }
 
     #[test]

@@ -41,8 +41,8 @@ mod tests {
 
     #[test]
     fn merging_any_split_equals_the_whole() {
-        check_mergeable(Recall::default(), 1e-12, |value| *value);
-        check_silent_without_rows(Recall::default(), |value| *value);
+        check_mergeable(&Recall::default(), 1e-12, |value| *value);
+        check_silent_without_rows(&Recall::default(), |value| *value);
     }
 
     #[test]

@@ -120,8 +120,8 @@ mod tests {
     #[test]
     fn merging_any_split_equals_the_whole() {
         let error = |table: &ReliabilityTable| table.expected_calibration_error;
-        check_mergeable(Reliability::default(), 1e-12, error);
-        check_silent_without_rows(Reliability::default(), error);
+        check_mergeable(&Reliability::default(), 1e-12, error);
+        check_silent_without_rows(&Reliability::default(), error);
     }
 
     #[test]

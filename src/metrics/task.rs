@@ -224,9 +224,9 @@ mod tests {
             let fresh = TaskMetrics::new(&[name]);
             let number = |results: &Results| results[name.as_str()];
             let tolerance = if name == MetricName::Nrce { 20.0 } else { 1e-6 };
-            check_mergeable(fresh.clone(), tolerance, number);
+            check_mergeable(&fresh, tolerance, number);
             if name != MetricName::Count {
-                check_silent_without_rows(fresh, number);
+                check_silent_without_rows(&fresh, number);
             }
         }
     }

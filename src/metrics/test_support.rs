@@ -95,7 +95,7 @@ impl Sample {
 }
 
 /// However the rows are cut and merged, through JSON as ranks exchange it, the metric says the same.
-pub(super) fn check_mergeable<M, F>(fresh: M, tolerance: f64, number: F)
+pub(super) fn check_mergeable<M, F>(fresh: &M, tolerance: f64, number: F)
 where
     M: Metric + Clone + serde::Serialize + serde::de::DeserializeOwned,
     F: Fn(&M::Value) -> f64,
@@ -130,13 +130,13 @@ where
 
 /// Without a row that weighs something, the metric is NaN and does not panic.
 pub(super) fn check_silent_without_rows<M: Metric + Clone>(
-    fresh: M,
+    fresh: &M,
     number: impl Fn(&M::Value) -> f64,
 ) {
     assert!(number(&fresh.compute()).is_nan());
     let mut metric = fresh.clone();
     metric.update(&Sample::empty().rows());
-    metric.merge(&fresh);
+    metric.merge(fresh);
     let unweighted = Rows::new(Scores::Logits(&[1.0, -1.0]), &[1.0, 0.0]).unwrap();
     metric.update(&unweighted.with_weights(&[0.0, 0.0]).unwrap());
     assert!(number(&metric.compute()).is_nan());

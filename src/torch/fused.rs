@@ -1,8 +1,63 @@
 //! Operations over many tensors in one call of libtorch.
 
+use std::fmt;
+
 use tch::Tensor;
 
 use super::{TorchError, sys};
+
+/// Handles to many tensors, made once and used every step. Each handle shares ownership of its tensor.
+pub struct TensorList(cxx::UniquePtr<sys::ffi::TensorList>);
+
+impl TensorList {
+    /// A list of handles, in the order of `tensors`.
+    #[must_use]
+    pub fn new<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Self {
+        Self(sys::list(tensors))
+    }
+
+    /// The gradients of those tensors that have one.
+    #[must_use]
+    pub fn gradients(&self) -> Self {
+        Self(sys::ffi::gradients(&self.0))
+    }
+
+    /// Lets go of the gradients of all tensors. The next backward pass then hands over its own buffers, which
+    /// costs less than adding to zeros.
+    pub fn clear_gradients(&self) {
+        sys::ffi::clear_gradients(&self.0);
+    }
+
+    /// Adds 1 to every tensor in place.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn add_one(&self) -> Result<(), TorchError> {
+        Ok(sys::ffi::foreach_add_one(&self.0)?)
+    }
+
+    /// L2 norm over all elements of all tensors, a scalar on their device.
+    ///
+    /// # Errors
+    /// When the list is empty or spans devices.
+    pub fn global_norm(&self) -> Result<Tensor, TorchError> {
+        Ok(sys::from_cxx(sys::ffi::global_norm(&self.0)?))
+    }
+
+    /// Multiplies every tensor in place by the scalar tensor `factor`, without waiting for its value.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn scale(&self, factor: &Tensor) -> Result<(), TorchError> {
+        Ok(sys::ffi::foreach_scale(&self.0, sys::as_cxx(factor))?)
+    }
+}
+
+impl fmt::Debug for TensorList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TensorList").finish_non_exhaustive()
+    }
+}
 
 /// Constants of one Adam update.
 #[derive(Clone, Copy, Debug)]
@@ -19,61 +74,31 @@ pub struct AdamStep {
 
 /// The tensors of one group, position by position; all lists have the same length.
 #[derive(Debug)]
-pub struct AdamTensors<'a> {
-    /// Parameters, updated in place.
-    pub params: &'a [Tensor],
-    /// Their gradients.
-    pub grads: &'a [Tensor],
-    /// Means of gradients, updated in place.
-    pub exp_avgs: &'a [Tensor],
-    /// Means of squared gradients, updated in place.
-    pub exp_avg_sqs: &'a [Tensor],
-    /// Number of updates including this one: f32 scalars.
-    pub steps: &'a [Tensor],
+pub struct AdamLists {
+    /// Parameters; their gradients are read from them.
+    pub params: TensorList,
+    /// Means of gradients.
+    pub exp_avgs: TensorList,
+    /// Means of squared gradients.
+    pub exp_avg_sqs: TensorList,
+    /// Number of updates so far: f32 scalars.
+    pub steps: TensorList,
 }
 
-/// One Adam update with libtorch's fused kernel (`torch.optim.Adam` semantics, no weight decay).
+/// One Adam update in place with libtorch's fused kernel (`torch.optim.Adam` semantics, no weight decay): counts the
+/// update in `steps`, then moves the parameters. Parameters without a gradient are left out.
 ///
 /// # Errors
 /// When shapes, types or devices do not fit together.
-pub fn adam(tensors: &AdamTensors<'_>, step: AdamStep) -> Result<(), TorchError> {
-    sys::ffi::fused_adam(
-        sys::list(tensors.params).pin_mut(),
-        &*sys::list(tensors.grads),
-        sys::list(tensors.exp_avgs).pin_mut(),
-        sys::list(tensors.exp_avg_sqs).pin_mut(),
-        &*sys::list(tensors.steps),
+pub fn adam(lists: &AdamLists, step: AdamStep) -> Result<(), TorchError> {
+    Ok(sys::ffi::fused_adam(
+        &lists.params.0,
+        &lists.exp_avgs.0,
+        &lists.exp_avg_sqs.0,
+        &lists.steps.0,
         step.learning_rate,
         step.beta_1,
         step.beta_2,
         step.epsilon,
-    )?;
-    Ok(())
-}
-
-/// Adds 1 to every tensor.
-///
-/// # Errors
-/// When libtorch refuses.
-pub fn add_one(tensors: &[Tensor]) -> Result<(), TorchError> {
-    Ok(sys::ffi::foreach_add_one(sys::list(tensors).pin_mut())?)
-}
-
-/// L2 norm over all elements of all tensors, a scalar on their device.
-///
-/// # Errors
-/// When the list is empty or spans devices.
-pub fn global_norm(tensors: &[Tensor]) -> Result<Tensor, TorchError> {
-    Ok(sys::from_cxx(sys::ffi::global_norm(&*sys::list(tensors))?))
-}
-
-/// Multiplies every tensor by the scalar tensor `factor`, without waiting for its value.
-///
-/// # Errors
-/// When libtorch refuses.
-pub fn scale(tensors: &[Tensor], factor: &Tensor) -> Result<(), TorchError> {
-    Ok(sys::ffi::foreach_scale(
-        sys::list(tensors).pin_mut(),
-        sys::as_cxx(factor),
     )?)
 }

@@ -2,6 +2,7 @@
 
 pub mod device;
 pub mod fused;
+pub mod named;
 pub mod precision;
 mod sys;
 
@@ -13,14 +14,24 @@ pub struct TorchError {
     pub message: String,
 }
 
+impl TorchError {
+    fn first_line(text: &str) -> Self {
+        let message = text.lines().next().unwrap_or("unknown error").to_owned();
+        Self { message }
+    }
+}
+
 impl From<cxx::Exception> for TorchError {
     fn from(exception: cxx::Exception) -> Self {
-        let message = exception
-            .what()
-            .lines()
-            .next()
-            .unwrap_or("unknown error")
-            .to_owned();
-        Self { message }
+        Self::first_line(exception.what())
+    }
+}
+
+impl From<tch::TchError> for TorchError {
+    fn from(error: tch::TchError) -> Self {
+        match error {
+            tch::TchError::Torch(text) => Self::first_line(&text),
+            other => Self::first_line(&other.to_string()),
+        }
     }
 }

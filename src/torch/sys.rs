@@ -12,6 +12,10 @@
 
 use tch::Tensor;
 
+#[allow(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "cxx writes the blocks of the bridge"
+)]
 #[cxx::bridge(namespace = "recap")]
 pub(super) mod ffi {
     unsafe extern "C++" {
@@ -32,19 +36,20 @@ pub(super) mod ffi {
             reason = "the signature of libtorch's kernel"
         )]
         fn fused_adam(
-            params: Pin<&mut TensorList>,
-            grads: &TensorList,
-            exp_avgs: Pin<&mut TensorList>,
-            exp_avg_sqs: Pin<&mut TensorList>,
+            params: &TensorList,
+            exp_avgs: &TensorList,
+            exp_avg_sqs: &TensorList,
             steps: &TensorList,
             learning_rate: f64,
             beta_1: f64,
             beta_2: f64,
             epsilon: f64,
         ) -> Result<()>;
-        fn foreach_add_one(tensors: Pin<&mut TensorList>) -> Result<()>;
+        fn gradients(params: &TensorList) -> UniquePtr<TensorList>;
+        fn clear_gradients(params: &TensorList);
+        fn foreach_add_one(tensors: &TensorList) -> Result<()>;
         fn global_norm(tensors: &TensorList) -> Result<UniquePtr<Tensor>>;
-        fn foreach_scale(tensors: Pin<&mut TensorList>, factor: &Tensor) -> Result<()>;
+        fn foreach_scale(tensors: &TensorList, factor: &Tensor) -> Result<()>;
     }
 }
 

@@ -1,3 +1,5 @@
 //! Black-box tests of the whole program, in one binary because linking libtorch takes time.
 
+mod config;
 mod metrics;
+mod numerics;

@@ -26,10 +26,12 @@ void set_autocast(bool cuda, bool on);
 rust::String load_cuda();
 
 // fused.cc
-void fused_adam(TensorList& params, const TensorList& grads, TensorList& exp_avgs, TensorList& exp_avg_sqs,
+std::unique_ptr<TensorList> gradients(const TensorList& params);
+void clear_gradients(const TensorList& params);
+void fused_adam(const TensorList& params, const TensorList& exp_avgs, const TensorList& exp_avg_sqs,
                 const TensorList& steps, double learning_rate, double beta_1, double beta_2, double epsilon);
-void foreach_add_one(TensorList& tensors);
+void foreach_add_one(const TensorList& tensors);
 std::unique_ptr<Tensor> global_norm(const TensorList& tensors);
-void foreach_scale(TensorList& tensors, const Tensor& factor);
+void foreach_scale(const TensorList& tensors, const Tensor& factor);
 
 }  // namespace recap

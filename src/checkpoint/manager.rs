@@ -1,0 +1,283 @@
+//! The checkpoints of one run: the lock on its folder, writing in the background, retention, the newest valid one.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use tracing::{info, warn};
+
+use super::CheckpointError;
+use super::format::{self, Checkpoint, Snapshot};
+
+const LOCK_FILE: &str = ".lock";
+
+/// Owns `save_dir` for as long as it lives.
+#[derive(Debug)]
+pub struct Manager {
+    save_dir: PathBuf,
+    /// How many checkpoints to keep; `None` keeps all.
+    max_to_keep: Option<u64>,
+    /// The save that may still be under way; its thread ends with the folder or the error.
+    writer: Option<JoinHandle<Result<PathBuf, CheckpointError>>>,
+    /// Held for the system to see; released when the process ends in whatever way.
+    _lock: File,
+}
+
+impl Manager {
+    /// Creates `save_dir` if need be, locks it, tries that it can be written, and clears what a killed run left.
+    ///
+    /// # Errors
+    /// When the folder cannot be created or written, or another run holds it.
+    pub fn open(save_dir: &Path, max_to_keep: Option<u64>) -> Result<Self, CheckpointError> {
+        fs::create_dir_all(save_dir).map_err(CheckpointError::io("create", save_dir))?;
+        let path = save_dir.join(LOCK_FILE);
+        let lock = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&path);
+        let lock = lock.map_err(CheckpointError::io("write to", save_dir))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(CheckpointError::Locked {
+                    path: save_dir.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(CheckpointError::io("lock", path)(source));
+            }
+        }
+        let manager = Self {
+            save_dir: save_dir.to_owned(),
+            max_to_keep,
+            writer: None,
+            _lock: lock,
+        };
+        manager.clear_leftovers()?;
+        Ok(manager)
+    }
+
+    /// Removes what a run that was killed in the middle of a save left behind.
+    fn clear_leftovers(&self) -> Result<(), CheckpointError> {
+        for name in entries(&self.save_dir)? {
+            if name.starts_with(".writing-") || name.starts_with(".deleting-") {
+                let path = self.save_dir.join(&name);
+                fs::remove_dir_all(&path).map_err(CheckpointError::io("remove", &path))?;
+                info!(folder = name, "removed what an interrupted save left");
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest checkpoint whose checksums hold; damaged newer ones are reported and passed over.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn newest_valid(&self) -> Result<Option<Checkpoint>, CheckpointError> {
+        for global_step in global_steps(&self.save_dir)?.into_iter().rev() {
+            let folder = self.save_dir.join(global_step.to_string());
+            let checked = Checkpoint::open(&folder).and_then(|checkpoint| {
+                checkpoint.verify()?;
+                Ok(checkpoint)
+            });
+            match checked {
+                Ok(checkpoint) if checkpoint.state().is_some() => return Ok(Some(checkpoint)),
+                Ok(_) => warn!(checkpoint = %folder.display(), "passed over: it has no state.json"),
+                Err(error) => {
+                    warn!(checkpoint = %folder.display(), %error, "passed over: it is damaged")
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes `snapshot` in the background. If the save before is still under way, says so and waits for it.
+    ///
+    /// # Errors
+    /// When the save before failed, or no thread can be started.
+    pub fn save(&mut self, snapshot: Snapshot) -> Result<(), CheckpointError> {
+        if self
+            .writer
+            .as_ref()
+            .is_some_and(|writer| !writer.is_finished())
+        {
+            warn!(
+                "the previous checkpoint is still being written: training waits; checkpoint less often, or to a faster disk"
+            );
+        }
+        self.wait()?;
+        let (save_dir, max_to_keep) = (self.save_dir.clone(), self.max_to_keep);
+        let write = move || {
+            let folder = format::publish(&save_dir, &snapshot)?;
+            info!(checkpoint = %folder.display(), "saved");
+            retire(&save_dir, max_to_keep)?;
+            Ok(folder)
+        };
+        let thread = std::thread::Builder::new()
+            .name("checkpoint".to_owned())
+            .spawn(write);
+        self.writer =
+            Some(thread.map_err(CheckpointError::io("start the writer for", &self.save_dir))?);
+        Ok(())
+    }
+
+    /// Waits until the last save is on the disk.
+    ///
+    /// # Errors
+    /// When it failed; earlier checkpoints are as they were.
+    pub fn wait(&mut self) -> Result<Option<PathBuf>, CheckpointError> {
+        let Some(writer) = self.writer.take() else {
+            return Ok(None);
+        };
+        writer
+            .join()
+            .map_err(|_| CheckpointError::WriterPanicked)?
+            .map(Some)
+    }
+
+    /// Whether a save is under way.
+    #[must_use]
+    pub fn is_saving(&self) -> bool {
+        self.writer
+            .as_ref()
+            .is_some_and(|writer| !writer.is_finished())
+    }
+
+    /// The folder this run owns.
+    #[must_use]
+    pub fn save_dir(&self) -> &Path {
+        &self.save_dir
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        if let Err(error) = self.wait() {
+            warn!(%error, "the last checkpoint was not saved");
+        }
+    }
+}
+
+/// Removes the oldest checkpoints beyond `max_to_keep`.
+fn retire(save_dir: &Path, max_to_keep: Option<u64>) -> Result<(), CheckpointError> {
+    let Some(keep) = max_to_keep.and_then(|keep| usize::try_from(keep).ok()) else {
+        return Ok(());
+    };
+    let steps = global_steps(save_dir)?;
+    let surplus = steps.len().saturating_sub(keep);
+    for global_step in &steps[..surplus] {
+        format::discard(save_dir, &save_dir.join(global_step.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The global steps of the checkpoints in a folder, ascending.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn global_steps(save_dir: &Path) -> Result<Vec<u64>, CheckpointError> {
+    // Only names as this program writes them: `7`, never `07` or `7.old`.
+    let step = |name: &String| {
+        name.parse::<u64>()
+            .ok()
+            .filter(|step| step.to_string() == *name)
+    };
+    let mut steps: Vec<u64> = entries(save_dir)?.iter().filter_map(step).collect();
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+fn entries(folder: &Path) -> Result<Vec<String>, CheckpointError> {
+    let listed = fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let listed = listed.map_err(CheckpointError::io("list", folder))?;
+    Ok(listed
+        .into_iter()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Tensor;
+
+    fn snapshot(global_step: u64) -> Snapshot {
+        let tensor = Tensor::from_slice(&[global_step as f32]);
+        Snapshot {
+            global_step,
+            model: vec![("model.w".to_owned(), tensor)],
+            optimizer: Vec::new(),
+            state: serde_json::json!({ "step": global_step }),
+        }
+    }
+
+    fn save(manager: &mut Manager, steps: &[u64]) {
+        for &step in steps {
+            manager.save(snapshot(step)).unwrap();
+        }
+        manager.wait().unwrap();
+    }
+
+    #[test]
+    fn keeps_the_newest_by_number_not_by_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manager = Manager::open(dir.path(), Some(2)).unwrap();
+        save(&mut manager, &[8, 9, 10]);
+        assert_eq!(global_steps(dir.path()).unwrap(), [9, 10]);
+        assert_eq!(
+            manager.newest_valid().unwrap().unwrap().folder(),
+            dir.path().join("10")
+        );
+    }
+
+    #[test]
+    fn a_damaged_newest_gives_way_to_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manager = Manager::open(dir.path(), None).unwrap();
+        save(&mut manager, &[1, 2, 3]);
+        fs::write(dir.path().join("3").join(format::MODEL_FILE), "rubbish").unwrap();
+        fs::remove_file(dir.path().join("2").join(format::STATE_FILE)).unwrap();
+        assert_eq!(
+            manager.newest_valid().unwrap().unwrap().folder(),
+            dir.path().join("1")
+        );
+    }
+
+    #[test]
+    fn a_second_run_is_refused_until_the_first_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Manager::open(dir.path(), None).unwrap();
+        assert!(matches!(
+            Manager::open(dir.path(), None),
+            Err(CheckpointError::Locked { .. })
+        ));
+        drop(first);
+        Manager::open(dir.path(), None).unwrap();
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_save_are_cleared() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(".writing-5")).unwrap();
+        fs::write(dir.path().join(".writing-5/model.safetensors"), "half").unwrap();
+        let manager = Manager::open(dir.path(), None).unwrap();
+        assert!(manager.newest_valid().unwrap().is_none());
+        assert!(!dir.path().join(".writing-5").exists());
+    }
+
+    #[test]
+    fn a_failed_save_is_an_error_and_leaves_the_earlier_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manager = Manager::open(dir.path(), None).unwrap();
+        save(&mut manager, &[1]);
+        // A file where the temporary folder should go: the save cannot begin.
+        fs::write(dir.path().join(".writing-2"), "in the way").unwrap();
+        manager.save(snapshot(2)).unwrap();
+        assert!(matches!(manager.wait(), Err(CheckpointError::Io { .. })));
+        assert_eq!(
+            manager.newest_valid().unwrap().unwrap().folder(),
+            dir.path().join("1")
+        );
+    }
+}

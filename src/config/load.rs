@@ -1,0 +1,302 @@
+//! From a file to a configuration that may be used: read, substitute, parse, override, decode, check.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path as FilePath;
+
+use indexmap::IndexMap;
+
+use super::RecapConfig;
+use super::decode::{Decode, Decoder};
+use super::error::ConfigError;
+use super::node::{Mark, Node, Source, Value};
+use super::path::{Path, Step};
+use super::substitute::{Lookup, Substituted, process_environment, substitute};
+use super::{overrides, validate, yaml};
+
+/// A configuration and where its values come from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration, checked across sections.
+    pub config: RecapConfig,
+    /// Where each value comes from.
+    pub origins: Origins,
+    /// What is legal but deserves a word: deprecated keys, variables that are not set.
+    pub warnings: Vec<String>,
+}
+
+/// Where each value of a configuration comes from, by dotted path.
+#[derive(Clone, Debug, Default)]
+pub struct Origins {
+    pub(crate) marks: IndexMap<String, Option<Mark>>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Written in the file.
+    File {
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+    },
+    /// Written in the file with the value of environment variables in it.
+    Environment {
+        /// The variables, joined by commas.
+        variables: String,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+    },
+    /// Given by an override; holds its text.
+    Override(String),
+    /// Not given.
+    Default,
+}
+
+impl Origins {
+    /// The origin of the value at `path`, written as in messages; `None` when the configuration has no such value.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<Origin> {
+        self.marks.get(path).map(|mark| Origin::from(mark.as_ref()))
+    }
+}
+
+impl From<Option<&Mark>> for Origin {
+    fn from(mark: Option<&Mark>) -> Self {
+        let Some(Mark {
+            source,
+            line,
+            column,
+        }) = mark
+        else {
+            return Self::Default;
+        };
+        let (line, column) = (*line, *column);
+        match source {
+            Source::File => Self::File { line, column },
+            Source::Environment(names) => Self::Environment {
+                variables: names.to_string(),
+                line,
+                column,
+            },
+            Source::Override(text) => Self::Override(text.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { line, .. } => write!(f, "line {line}"),
+            Self::Environment {
+                variables, line, ..
+            } => write!(f, "line {line}, environment {variables}"),
+            Self::Override(text) => write!(f, "--set {text}"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// Loads the configuration of a run with the environment of this process.
+///
+/// # Errors
+/// When the file cannot be read or parsed, an override cannot be read, or anything does not validate; problems of
+/// the last kind come all at once.
+pub fn load_recap(path: &FilePath, overrides: &[String]) -> Result<Loaded, ConfigError> {
+    load_recap_with(path, overrides, &process_environment)
+}
+
+/// Like [`load_recap`], with an environment of the caller's.
+///
+/// # Errors
+/// Those of [`load_recap`].
+pub fn load_recap_with(
+    path: &FilePath,
+    overrides: &[String],
+    environment: Lookup<'_>,
+) -> Result<Loaded, ConfigError> {
+    let text = read(path)?;
+    parse_recap(path, &text, overrides, environment)
+}
+
+/// Like [`load_recap_with`], from text; `path` only names it in messages.
+///
+/// # Errors
+/// Those of [`load_recap`], reading aside.
+pub fn parse_recap(
+    path: &FilePath,
+    text: &str,
+    overrides: &[String],
+    environment: Lookup<'_>,
+) -> Result<Loaded, ConfigError> {
+    let mut document = Document::parse(path, text, environment)?;
+    let mut at = Decoder::default();
+    for text in overrides {
+        overrides::apply(&mut document.root, &RecapConfig::shape(), text, &mut at)?;
+    }
+    let config = RecapConfig::decode(&document.root, &mut at);
+    validate::check(&config, &mut at);
+    document.warn_of_unset(&mut at.warnings);
+    let Decoder {
+        origins, warnings, ..
+    } = at.finish(path)?;
+    Ok(Loaded {
+        config,
+        origins: Origins { marks: origins },
+        warnings,
+    })
+}
+
+/// Loads one section from a file of its own, with the environment of this process.
+///
+/// # Errors
+/// When the file cannot be read or parsed or does not validate.
+pub fn load<T: Decode>(path: &FilePath) -> Result<T, ConfigError> {
+    decode(path, &read(path)?, &process_environment)
+}
+
+/// Parses one section from text; `$` stands for itself.
+///
+/// # Errors
+/// When it cannot be parsed or does not validate.
+pub fn parse<T: Decode>(text: &str) -> Result<T, ConfigError> {
+    // `$$` is the only placeholder that an empty environment would change.
+    decode(
+        FilePath::new("<text>"),
+        &text.replace("$$", "$$$$"),
+        &|_| None,
+    )
+}
+
+/// Parses one section from text with an environment of the caller's.
+///
+/// # Errors
+/// When it cannot be parsed or does not validate.
+pub fn parse_with<T: Decode>(text: &str, environment: Lookup<'_>) -> Result<T, ConfigError> {
+    decode(FilePath::new("<text>"), text, environment)
+}
+
+fn decode<T: Decode>(
+    path: &FilePath,
+    text: &str,
+    environment: Lookup<'_>,
+) -> Result<T, ConfigError> {
+    let document = Document::parse(path, text, environment)?;
+    let mut at = Decoder::default();
+    let value = T::decode(&document.root, &mut at);
+    at.finish(path)?;
+    Ok(value)
+}
+
+fn read(path: &FilePath) -> Result<String, ConfigError> {
+    let file = || path.to_owned();
+    let limit = yaml::MAX_TEXT_BYTES;
+    let read = || {
+        let mut bytes = Vec::new();
+        let open = std::fs::File::open(path)?;
+        std::io::Read::read_to_end(&mut std::io::Read::take(open, limit as u64 + 1), &mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|source| ConfigError::Read {
+        file: file(),
+        source,
+    })?;
+    if bytes.len() > limit {
+        return Err(ConfigError::TooLong {
+            file: file(),
+            limit,
+        });
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line_start = good.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+        ConfigError::NotUtf8 {
+            file: file(),
+            line: good.iter().filter(|b| **b == b'\n').count() + 1,
+            column: good.len() - line_start + 1,
+        }
+    })
+}
+
+/// A parsed file.
+struct Document {
+    text: Substituted,
+    root: Node,
+}
+
+impl Document {
+    fn parse(path: &FilePath, text: &str, environment: Lookup<'_>) -> Result<Self, ConfigError> {
+        let limit = yaml::MAX_TEXT_BYTES;
+        let text = substitute(text, environment, limit).ok_or_else(|| ConfigError::TooLong {
+            file: path.to_owned(),
+            limit,
+        })?;
+        let marker = |range: &Range<usize>| {
+            let (line, column) = text.locate(range.start);
+            let source = text
+                .variables(range)
+                .map_or(Source::File, Source::Environment);
+            Mark {
+                source,
+                line,
+                column,
+            }
+        };
+        let root = yaml::parse(&text.text, &marker).map_err(|error| {
+            let (line, column) = text.locate(error.index);
+            let range = error.index..error.index + 1;
+            let from = text
+                .variables(&range)
+                .map(|names| format!(" (in the value of {names})"));
+            let message = error.message + from.as_deref().unwrap_or_default();
+            ConfigError::Syntax {
+                file: path.to_owned(),
+                line,
+                column,
+                message,
+            }
+        })?;
+        Ok(Self { text, root })
+    }
+
+    /// Warns of every value in which the name of an unset variable was left.
+    fn warn_of_unset(&self, warnings: &mut Vec<String>) {
+        if !self.text.unset.is_empty() {
+            let mut path = Path::default();
+            self.find_unset(&self.root, &mut path, warnings);
+        }
+    }
+
+    fn find_unset(&self, node: &Node, path: &mut Path, warnings: &mut Vec<String>) {
+        match &node.value {
+            Value::Str(text) if text.contains('$') && warnings.len() < 100 => {
+                let mut names = self.text.unset.iter();
+                if let Some(name) = names.find(|n| {
+                    text.contains(&format!("${n}")) || text.contains(&format!("${{{n}}}"))
+                }) {
+                    let Mark { line, .. } = node.mark;
+                    warnings.push(format!("line {line}: {path}: the environment variable {name} is not set, {text:?} stays as it is"));
+                }
+            }
+            Value::List(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    path.0.push(Step::Index(i));
+                    self.find_unset(item, path, warnings);
+                    path.0.pop();
+                }
+            }
+            Value::Map(entries) => {
+                for (key, value) in entries {
+                    path.0
+                        .push(Step::Key(key.as_str().unwrap_or_default().to_owned()));
+                    self.find_unset(value, path, warnings);
+                    path.0.pop();
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The tree between YAML and the types: every value knows where it was written.
+
+use std::sync::Arc;
+
+/// A value and its place.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub(crate) value: Value,
+    pub(crate) mark: Mark,
+}
+
+/// A YAML 1.1 value.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Str(Arc<str>),
+    /// A date or time, kept as text: no key of the configuration takes one.
+    Timestamp(Arc<str>),
+    List(Vec<Node>),
+    /// In order, without duplicates.
+    Map(Vec<(Node, Node)>),
+}
+
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) source: Source,
+    /// From 1.
+    pub(crate) line: usize,
+    /// From 1, in characters.
+    pub(crate) column: usize,
+}
+
+/// What a value was written in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The file alone.
+    File,
+    /// The file, with the value of these variables in it.
+    Environment(Arc<str>),
+    /// An override as it was given.
+    Override(Arc<str>),
+}
+
+impl Node {
+    /// The value of `key` in a mapping.
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
+        self.entries()?
+            .iter()
+            .find(|(name, _)| name.as_str() == Some(key))
+            .map(|(_, value)| value)
+    }
+
+    pub(crate) fn entries(&self) -> Option<&[(Self, Self)]> {
+        match &self.value {
+            Value::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Value::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.value, Value::Null)
+    }
+
+    /// The value in a message, in words.
+    pub(crate) fn describe(&self) -> String {
+        match &self.value {
+            Value::Null => "null".to_owned(),
+            Value::Bool(value) => value.to_string(),
+            Value::Int(value) => value.to_string(),
+            Value::Float(value) => super::scalar::float_text(*value),
+            Value::Str(text) if text.is_empty() => "an empty string".to_owned(),
+            Value::Str(text) => format!("the string {:?}", shorten(text)),
+            Value::Timestamp(text) => format!("the date {}", shorten(text)),
+            Value::List(items) if items.is_empty() => "an empty list".to_owned(),
+            Value::List(items) => format!("a list of {}", items.len()),
+            Value::Map(entries) if entries.is_empty() => "an empty mapping".to_owned(),
+            Value::Map(_) => "a mapping".to_owned(),
+        }
+    }
+}
+
+/// At most 60 characters of `text`.
+pub(crate) fn shorten(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,116 @@
+//! Rules across sections: what each section may say alone but not together, told before any data is read.
+
+use indexmap::IndexMap;
+
+use super::decode::Decoder;
+use super::error::{ConfigError, ProblemKind};
+use super::load::Loaded;
+use super::path::Path;
+use super::{RecapConfig, TrainingConfig, validate_data, validate_model};
+
+/// Where rules are reported; remembers what is already known to be wrong.
+pub(super) struct Rules<'a> {
+    pub(super) at: &'a mut Decoder,
+}
+
+impl Rules<'_> {
+    /// Reports that the value at `path` breaks a rule, unless something is already wrong with it.
+    pub(super) fn broken(&mut self, path: &Path, message: impl Into<String>) {
+        if self.at.is_sound(path) {
+            let mark = self.at.mark(path);
+            self.at
+                .report(path.clone(), &mark, ProblemKind::Rule(message.into()));
+        }
+    }
+
+    /// Reports unless `holds`.
+    pub(super) fn expect(&mut self, holds: bool, path: &Path, message: &str) {
+        if !holds {
+            self.broken(path, message);
+        }
+    }
+
+    /// False when the mapping at `path` could not be read, so that what it seems to lack says nothing.
+    pub(super) fn can_read(&self, path: &Path) -> bool {
+        self.at.can_read(path)
+    }
+}
+
+/// The path of some keys from the root.
+pub(super) fn path(keys: &[&str]) -> Path {
+    keys.iter().fold(Path::default(), |path, key| path.key(key))
+}
+
+/// Checks everything that needs neither schema nor data.
+pub(super) fn check(config: &RecapConfig, at: &mut Decoder) {
+    let mut rules = Rules { at };
+    training(&config.training, &mut rules);
+    validate_model::check(&config.model, &mut rules);
+    validate_data::check("train_data", None, &config.train_data, &mut rules);
+    for (name, data) in &config.validation_data {
+        validate_data::check("validation_data", Some(name), data, &mut rules);
+    }
+    labels(config, &mut rules);
+    super::validate_optimizer::check(config, &mut rules);
+}
+
+fn training(training: &TrainingConfig, rules: &mut Rules<'_>) {
+    let at = |key: &str| path(&["training", key]);
+    let accumulation = training.gradient_accumulation.unwrap_or(1);
+    rules.expect(
+        accumulation >= 1,
+        &at("gradient_accumulation"),
+        "expected at least 1 batch per optimizer step, or null for 1",
+    );
+    rules.expect(
+        training.max_skipped_steps >= 0,
+        &at("max_skipped_steps"),
+        "expected an integer of at least 0",
+    );
+}
+
+/// Every model task needs its label in the training data.
+fn labels(config: &RecapConfig, rules: &mut Rules<'_>) {
+    let data = &config.train_data.tasks;
+    let data_tasks = path(&["train_data", "tasks"]);
+    if !rules.can_read(&data_tasks) {
+        return;
+    }
+    for task in config
+        .model
+        .tasks
+        .keys()
+        .filter(|task| !data.contains_key(*task))
+    {
+        let hint = rules.at.suggest(task, names(data));
+        let at = path(&["model", "tasks"]).key(task);
+        rules.broken(
+            &at,
+            format!("train_data.tasks has no label for this task{hint}"),
+        );
+    }
+}
+
+/// The keys of a map as `&str`.
+pub(super) fn names<T>(map: &IndexMap<String, T>) -> impl Iterator<Item = &str> {
+    map.keys().map(String::as_str)
+}
+
+/// Checks the columns that a configuration names against the width of the discrete features.
+pub(super) fn check_discrete_width(
+    loaded: &Loaded,
+    file: &std::path::Path,
+    width: usize,
+) -> Result<(), ConfigError> {
+    let mut at = Decoder::with_origins(loaded.origins.marks.clone());
+    let mut rules = Rules { at: &mut at };
+    for (path, index) in validate_model::discrete_columns(&loaded.config.model) {
+        let inside = usize::try_from(index).is_ok_and(|index| index < width);
+        let message = format!(
+            "column {index} does not exist, the discrete features have {width} columns (0 to {})",
+            width.saturating_sub(1)
+        );
+        rules.expect(inside, &path, &message);
+    }
+    at.finish(file).map(|_| ())
+}

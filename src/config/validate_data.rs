@@ -1,0 +1,185 @@
+//! Rules of `train_data` and of each partition of `validation_data`.
+
+use super::path::Path;
+use super::validate::{Rules, path};
+use super::{Preprocess, RecapDataConfig};
+
+/// Checks one data set: `section`, or its entry `partition`.
+pub(super) fn check(
+    section: &str,
+    partition: Option<&str>,
+    data: &RecapDataConfig,
+    rules: &mut Rules<'_>,
+) {
+    let here = path(&[section]);
+    let here = partition.map_or(here.clone(), |name| here.key(name));
+    let tasks = here.key("tasks");
+    rules.expect(
+        !data.tasks.is_empty(),
+        &tasks,
+        "expected at least one task, found an empty mapping",
+    );
+    for (name, task) in &data.tasks {
+        let rates = [
+            ("pos_downsampling_rate", task.pos_downsampling_rate),
+            ("neg_downsampling_rate", task.neg_downsampling_rate),
+        ];
+        for (key, rate) in rates {
+            let fits = rate > 0.0 && rate <= 1.0;
+            rules.expect(
+                fits,
+                &tasks.key(name).key(key),
+                "expected a share above 0 and at most 1",
+            );
+        }
+    }
+    rules.expect(
+        data.examples_shuffle_buffer_size >= 0,
+        &here.key("examples_shuffle_buffer_size"),
+        "expected an integer of at least 0",
+    );
+    dated_inputs(data, &here, rules);
+    for (name, bits) in &data.seg_dense_schema.mask_mantissa_features {
+        let at = here
+            .key("seg_dense_schema")
+            .key("mask_mantissa_features")
+            .key(name);
+        rules.expect(
+            (0..=23).contains(bits),
+            &at,
+            "a float has 23 mantissa bits, expected 0 to 23",
+        );
+    }
+    if let Some(config) = &data.preprocess {
+        preprocess(config, &here.key("preprocess"), rules);
+    }
+    deprecated(data, &here, rules);
+}
+
+fn dated_inputs(data: &RecapDataConfig, here: &Path, rules: &mut Rules<'_>) {
+    if let Some(inputs) = &data.explicit_datetime_inputs {
+        let here = here.key("explicit_datetime_inputs");
+        // The format has an hour alone, which no date type takes without its minutes.
+        let end = format!("{}/00", inputs.end_datetime);
+        let fits = chrono::NaiveDateTime::parse_from_str(&end, "%Y/%m/%d/%H/%M").is_ok();
+        rules.expect(
+            fits,
+            &here.key("end_datetime"),
+            "expected an hour written like 2023/01/31/23",
+        );
+        span(
+            &here,
+            ["hours", "num_missing_hours_tol"],
+            [inputs.hours, inputs.num_missing_hours_tol],
+            rules,
+        );
+    }
+    if let Some(inputs) = &data.explicit_date_inputs {
+        let here = here.key("explicit_date_inputs");
+        let fits = chrono::NaiveDate::parse_from_str(&inputs.end_date, "%Y/%m/%d").is_ok();
+        rules.expect(
+            fits,
+            &here.key("end_date"),
+            "expected a day written like 2023/01/31",
+        );
+        span(
+            &here,
+            ["days", "num_missing_days_tol"],
+            [inputs.days, inputs.num_missing_days_tol],
+            rules,
+        );
+    }
+}
+
+/// A length of at least 1 and a tolerance of at least 0.
+fn span(here: &Path, keys: [&str; 2], [length, tolerance]: [i64; 2], rules: &mut Rules<'_>) {
+    rules.expect(
+        length >= 1,
+        &here.key(keys[0]),
+        "expected an integer of at least 1",
+    );
+    rules.expect(
+        tolerance >= 0,
+        &here.key(keys[1]),
+        "expected an integer of at least 0",
+    );
+}
+
+fn preprocess(config: &Preprocess, here: &Path, rules: &mut Rules<'_>) {
+    let Preprocess {
+        truncate_and_slice,
+        downcast,
+        rectify_labels,
+        extract_features,
+        downsample_negatives,
+    } = config;
+    let given = truncate_and_slice.is_some()
+        || downcast.is_some()
+        || rectify_labels.is_some()
+        || extract_features.is_some()
+        || downsample_negatives.is_some();
+    rules.expect(
+        given,
+        here,
+        "expected at least one of truncate_and_slice, downcast, rectify_labels, extract_features, downsample_negatives, or no preprocess at all",
+    );
+    if let Some(downsample) = downsample_negatives {
+        let here = here.key("downsample_negatives");
+        let multiplier = downsample.batch_multiplier.unwrap_or(1);
+        rules.expect(
+            multiplier >= 1,
+            &here.key("batch_multiplier"),
+            "expected an integer of at least 1",
+        );
+        rules.expect(
+            downsample.num_engagements >= 1,
+            &here.key("num_engagements"),
+            "expected an integer of at least 1",
+        );
+    }
+    for (i, feature) in extract_features
+        .iter()
+        .flat_map(|e| &e.extract_feature_table)
+        .enumerate()
+    {
+        let here = here
+            .key("extract_features")
+            .key("extract_feature_table")
+            .index(i);
+        rules.expect(
+            feature.index >= 0,
+            &here.key("index"),
+            "expected a column from 0",
+        );
+    }
+}
+
+/// Warns of keys that are accepted and do nothing.
+fn deprecated(data: &RecapDataConfig, here: &Path, rules: &mut Rules<'_>) {
+    let was_given = |key: &str| {
+        matches!(
+            rules.at.origins.get(&here.key(key).to_string()),
+            Some(Some(_))
+        )
+    };
+    let mut warnings = Vec::new();
+    if was_given("repeat_files") {
+        warnings.push((
+            "repeat_files",
+            "is deprecated and has no effect: training always repeats",
+        ));
+    }
+    if data.sampler.is_some() {
+        warnings.push(("sampler", "is deprecated and has no effect"));
+    }
+    if data.data_service_dispatcher.is_some() {
+        warnings.push((
+            "data_service_dispatcher",
+            "has no effect: records are read by this process",
+        ));
+    }
+    let warnings = warnings
+        .into_iter()
+        .map(|(key, what)| format!("{} {what}", here.key(key)));
+    rules.at.warnings.extend(warnings);
+}

@@ -1,0 +1,259 @@
+//! Rules of `model`: layers that can be built, indices that can exist.
+
+use std::collections::HashMap;
+
+use super::path::Path;
+use super::validate::{Rules, path};
+use super::{
+    FeaturizationConfig, LayerNormConfig, MaskNetConfig, MlpConfig, ModelConfig, TaskModel,
+};
+
+/// Checks the model by itself.
+pub(super) fn check(model: &ModelConfig, rules: &mut Rules<'_>) {
+    let here = path(&["model"]);
+    tasks(model, &here.key("tasks"), rules);
+    if let Some(backbone) = &model.backbone {
+        let here = here.key("backbone");
+        network(backbone, &here, rules);
+        rules.expect(
+            backbone.affine_map.is_none(),
+            &here.key("affine_map"),
+            "a backbone has no logit to map, put affine_map on the tasks",
+        );
+    }
+    match &model.featurization_config {
+        Some(config) => featurization(config, &here.key("featurization_config"), rules),
+        None => rules.broken(
+            &here.key("featurization_config"),
+            "the ranking model needs a feature transform, expected a mapping",
+        ),
+    }
+    rules.expect(
+        model.large_embeddings.is_none(),
+        &here.key("large_embeddings"),
+        "large embeddings are not supported, expected null",
+    );
+    embeddings(model, &here, rules);
+    for (path, index) in discrete_columns(model) {
+        rules.expect(
+            index >= 0,
+            &path,
+            "expected a column of the discrete features, from 0",
+        );
+    }
+}
+
+/// The columns of the discrete features that the model names, with the path of each.
+pub(super) fn discrete_columns(model: &ModelConfig) -> Vec<(Path, i64)> {
+    let here = path(&["model"]);
+    let mut columns = Vec::new();
+    for (i, stratifier) in model.stratifiers.iter().flatten().enumerate() {
+        columns.push((
+            here.key("stratifiers").index(i).key("index"),
+            stratifier.index,
+        ));
+    }
+    if let Some(position) = &model.position_debias_config {
+        let path = here
+            .key("position_debias_config")
+            .key("position_feature_index");
+        columns.push((path, position.position_feature_index));
+    }
+    let tables = model
+        .small_embeddings
+        .iter()
+        .flat_map(|small| &small.tables);
+    for (i, table) in tables.enumerate() {
+        let path = here
+            .key("small_embeddings")
+            .key("tables")
+            .index(i)
+            .key("index");
+        columns.push((path, table.index));
+    }
+    columns
+}
+
+fn tasks(model: &ModelConfig, here: &Path, rules: &mut Rules<'_>) {
+    rules.expect(
+        !model.tasks.is_empty(),
+        here,
+        "expected at least one task, found an empty mapping",
+    );
+    let mut safe_names = HashMap::new();
+    for (name, task) in &model.tasks {
+        let here = here.key(name);
+        if let Some(other) = safe_names.insert(name.replace('.', "__"), name) {
+            rules.broken(&here, format!("its parameters would have the same names as those of {other:?}, rename one of the two"));
+        }
+        network(task, &here, rules);
+        let weight_fits = task.pos_weight >= 0.0 && task.pos_weight.is_finite();
+        rules.expect(
+            weight_fits,
+            &here.key("pos_weight"),
+            "expected a finite number of at least 0",
+        );
+        if let Some((at, width)) = output_width(task).filter(|(_, width)| *width != 1) {
+            let at = at.iter().fold(here, |path, key| path.key(key));
+            rules.broken(
+                &at,
+                format!("a task has one logit, expected a last width of 1, found {width}"),
+            );
+        }
+    }
+}
+
+/// Width of a network's output and the keys that say so, where they alone say it.
+fn output_width(task: &TaskModel) -> Option<(&'static [&'static str], i64)> {
+    let last = |mlp: &MlpConfig| i64::try_from(mlp.layer_sizes.last()?.get()).ok();
+    if let Some(mlp) = &task.mlp_config {
+        return Some((&["mlp_config", "layer_sizes"], last(mlp)?));
+    }
+    if let Some(dcn) = &task.dcn_config {
+        return Some((
+            &["dcn_config", "output_mlp", "layer_sizes"],
+            last(dcn.output_mlp.as_ref()?)?,
+        ));
+    }
+    let net = task.mask_net_config.as_ref()?;
+    if let Some(mlp) = &net.mlp {
+        return Some((&["mask_net_config", "mlp", "layer_sizes"], last(mlp)?));
+    }
+    let sizes = net.mask_blocks.iter().map(|block| block.output_size);
+    let width = if net.use_parallel {
+        sizes.fold(0, i64::saturating_add)
+    } else {
+        sizes.last()?
+    };
+    Some((&["mask_net_config", "mask_blocks"], width))
+}
+
+/// Checks a tower or the backbone.
+fn network(task: &TaskModel, here: &Path, rules: &mut Rules<'_>) {
+    if let Some(config) = &task.mlp_config {
+        mlp(config, &here.key("mlp_config"), rules);
+    }
+    if let Some(config) = &task.mask_net_config {
+        mask_net(config, &here.key("mask_net_config"), rules);
+    }
+    if let Some(config) = &task.dcn_config {
+        let here = here.key("dcn_config");
+        for (key, part) in [
+            ("parallel_mlp", &config.parallel_mlp),
+            ("output_mlp", &config.output_mlp),
+        ] {
+            if let Some(part) = part {
+                mlp(part, &here.key(key), rules);
+            }
+        }
+    }
+    rules.expect(
+        task.dlrm_config.is_none(),
+        &here.key("dlrm_config"),
+        "DLRM is not supported, use mlp_config, dcn_config or mask_net_config",
+    );
+}
+
+fn mlp(mlp: &MlpConfig, here: &Path, rules: &mut Rules<'_>) {
+    rules.expect(
+        !mlp.layer_sizes.is_empty(),
+        &here.key("layer_sizes"),
+        "expected at least one layer, found an empty list",
+    );
+    let rate = mlp
+        .dropout
+        .as_ref()
+        .map_or(0.0, |dropout| dropout.rate.get());
+    rules.expect(
+        rate < 1.0,
+        &here.key("dropout").key("rate"),
+        "expected a probability below 1",
+    );
+}
+
+fn mask_net(net: &MaskNetConfig, here: &Path, rules: &mut Rules<'_>) {
+    let blocks = here.key("mask_blocks");
+    rules.expect(
+        !net.mask_blocks.is_empty(),
+        &blocks,
+        "expected at least one block, found an empty list",
+    );
+    for (i, block) in net.mask_blocks.iter().enumerate() {
+        let here = blocks.index(i);
+        rules.expect(
+            block.output_size >= 1,
+            &here.key("output_size"),
+            "expected an integer of at least 1",
+        );
+        let factor = block.reduction_factor.map_or(1.0, |factor| factor.get());
+        rules.expect(
+            factor.is_finite(),
+            &here.key("reduction_factor"),
+            "expected a finite number",
+        );
+    }
+    if let Some(config) = &net.mlp {
+        mlp(config, &here.key("mlp"), rules);
+    }
+}
+
+fn featurization(config: &FeaturizationConfig, here: &Path, rules: &mut Rules<'_>) {
+    rules.expect(
+        config.feature_names_to_concat == ["binary"],
+        &here.key("feature_names_to_concat"),
+        "only the binary features can be concatenated, expected [binary]",
+    );
+    if let Some(double_norm) = &config.double_norm_log_config {
+        let here = here.key("double_norm_log_config");
+        rules.expect(
+            double_norm.clip_magnitude >= 0.0,
+            &here.key("clip_magnitude"),
+            "expected a number of at least 0",
+        );
+        if let Some(norm) = &double_norm.layer_norm_config {
+            layer_norm(norm, &here.key("layer_norm_config"), rules);
+        }
+    }
+}
+
+fn layer_norm(norm: &LayerNormConfig, here: &Path, rules: &mut Rules<'_>) {
+    rules.expect(
+        norm.axis == -1,
+        &here.key("axis"),
+        "only the last dimension can be normalised, expected -1",
+    );
+    rules.expect(
+        norm.center == norm.scale,
+        &here.key("center"),
+        "center and scale are learned together or not at all, expected the same value for both",
+    );
+    let fits = norm.epsilon >= 0.0 && norm.epsilon.is_finite();
+    rules.expect(
+        fits,
+        &here.key("epsilon"),
+        "expected a finite number of at least 0",
+    );
+}
+
+/// Sizes of small tables and of the position embedding.
+fn embeddings(model: &ModelConfig, here: &Path, rules: &mut Rules<'_>) {
+    const SIZE: &str = "expected an integer of at least 1";
+    let tables = model
+        .small_embeddings
+        .iter()
+        .flat_map(|small| &small.tables);
+    for (i, table) in tables.enumerate() {
+        let here = here.key("small_embeddings").key("tables").index(i);
+        rules.expect(table.num_embeddings >= 1, &here.key("num_embeddings"), SIZE);
+        rules.expect(table.embedding_dim >= 1, &here.key("embedding_dim"), SIZE);
+    }
+    if let Some(position) = &model.position_debias_config {
+        let here = here.key("position_debias_config");
+        rules.expect(position.max_position >= 1, &here.key("max_position"), SIZE);
+        rules.expect(
+            (0.0..=1.0).contains(&position.drop_probability),
+            &here.key("drop_probability"),
+            "expected a probability from 0 to 1",
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! What can be wrong with a model.
+
+use super::LoadReport;
+use crate::torch::TorchError;
+use crate::torch::named::SourceError;
+
+/// Why a model cannot be built, run or loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A value of the configuration does not make a model.
+    #[error("{key}: {problem}")]
+    Config {
+        /// The dotted path in the configuration.
+        key: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// Two tasks would share parameter names.
+    #[error(
+        "model.tasks: `{first}` and `{second}` are the same name once dots are written as `__`, rename one"
+    )]
+    SameSafeName {
+        /// One task.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// There must be one sampling ratio per task.
+    #[error("expected {expected} sampling ratios, one per model task, found {found}")]
+    SamplingRatios {
+        /// Number of model tasks.
+        expected: usize,
+        /// Number of ratios.
+        found: usize,
+    },
+    /// A batch lacks a feature.
+    #[error("the batch has no feature `{name}`, which the model was built for")]
+    MissingFeature {
+        /// The feature.
+        name: &'static str,
+    },
+    /// A feature is not as wide as it was when the model was built.
+    #[error("feature `{name}`: the model was built for {expected} columns, the batch has {found}")]
+    FeatureWidth {
+        /// The feature.
+        name: &'static str,
+        /// Columns the model was built for.
+        expected: usize,
+        /// Columns of the batch.
+        found: i64,
+    },
+    /// BatchNorm has no variance to go by.
+    #[error(
+        "a batch of one row cannot train the BatchNorm `{layer}`: use at least 2 rows per rank"
+    )]
+    SingleRow {
+        /// Parameter name of the first BatchNorm.
+        layer: String,
+    },
+    /// A state does not fit the model.
+    #[error("the state does not fit the model: {0}")]
+    State(LoadReport),
+    /// A tensor could not be read.
+    #[error("cannot read tensor `{name}`")]
+    Read {
+        /// Its name in the source.
+        name: String,
+        /// Why.
+        source: SourceError,
+    },
+    /// libtorch refused.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
+}
+
+impl From<tch::TchError> for ModelError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Torch(error.into())
+    }
+}

@@ -1,0 +1,42 @@
+//! Linear: `y = x Wᵀ + b`.
+
+use tch::Tensor;
+
+use super::ModelError;
+use super::scope::{Builder, Layer, Scope};
+use crate::torch::TorchError;
+
+/// A Linear layer; the weight starts Xavier uniform, the bias as 0.
+#[derive(Debug)]
+pub(super) struct Linear {
+    /// `[out, in]`.
+    weight: Tensor,
+    /// `[out]`.
+    bias: Tensor,
+}
+
+impl Linear {
+    pub(super) fn build(
+        builder: &mut Builder,
+        scope: &Scope,
+        input: i64,
+        output: i64,
+    ) -> Result<Self, ModelError> {
+        let weight = builder.xavier(scope.tensor("weight"), output, input)?;
+        let bias = builder.constant(scope.tensor("bias"), &[output], 0.0)?;
+        builder.record(Layer {
+            name: scope.name.clone(),
+            kind: "Linear",
+            input,
+            output,
+            parameters: input * output + output,
+            flops_per_row: 2 * input * output + output,
+        });
+        Ok(Self { weight, bias })
+    }
+
+    /// `[B, in]` → `[B, out]`.
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, TorchError> {
+        Ok(x.f_linear(&self.weight, Some(&self.bias))?)
+    }
+}

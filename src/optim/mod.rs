@@ -1,0 +1,10 @@
+//! Adam, the learning rates of its groups, clipping of gradients.
+
+mod adam;
+mod clip;
+mod error;
+mod groups;
+pub mod schedule;
+
+pub use adam::Optimizer;
+pub use error::OptimError;
