@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod loss;
+pub mod metrics;
 pub mod model;
 pub mod optim;
 pub mod torch;

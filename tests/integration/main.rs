@@ -15,4 +15,6 @@ mod config;
 mod data;
 mod data_golden;
 mod data_random;
+mod config;
+mod metrics;
 mod numerics;
