@@ -1,17 +1,16 @@
 //! One checkpoint on disk: files, checksums, atomic publication, reading back.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::CheckpointError;
+use super::tensor_file::{self, TensorFile};
 
 /// Parameters and buffers.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -57,15 +56,16 @@ struct FileDigest {
 ///
 /// # Errors
 /// When the disk is full, a permission is missing, or a tensor cannot be read; nothing becomes visible then.
-pub fn publish(save_dir: &Path, snapshot: &Snapshot) -> Result<PathBuf, CheckpointError> {
-    let part = save_dir.join(format!(".writing-{}", snapshot.global_step));
+pub fn publish(save_dir: &Path, snapshot: Snapshot) -> Result<PathBuf, CheckpointError> {
+    let global_step = snapshot.global_step.to_string();
+    let part = save_dir.join(format!(".writing-{global_step}"));
     let written = write_into(&part, snapshot);
     if written.is_err() {
         // The error that matters is the one of writing.
         let _ = fs::remove_dir_all(&part);
     }
     written?;
-    let folder = save_dir.join(snapshot.global_step.to_string());
+    let folder = save_dir.join(global_step);
     if folder.exists() {
         discard(save_dir, &folder)?;
     }
@@ -74,21 +74,28 @@ pub fn publish(save_dir: &Path, snapshot: &Snapshot) -> Result<PathBuf, Checkpoi
     Ok(folder)
 }
 
-fn write_into(part: &Path, snapshot: &Snapshot) -> Result<(), CheckpointError> {
+fn write_into(part: &Path, snapshot: Snapshot) -> Result<(), CheckpointError> {
     if part.exists() {
         fs::remove_dir_all(part).map_err(CheckpointError::io("remove", part))?;
     }
     fs::create_dir(part).map_err(CheckpointError::io("create", part))?;
     let mut files = BTreeMap::new();
-    for (name, tensors) in [
-        (MODEL_FILE, &snapshot.model),
-        (OPTIMIZER_FILE, &snapshot.optimizer),
-    ] {
-        files.insert(name.to_owned(), write_tensors(&part.join(name), tensors)?);
+    let tensors = [
+        (MODEL_FILE, snapshot.model),
+        (OPTIMIZER_FILE, snapshot.optimizer),
+    ];
+    for (name, tensors) in tensors {
+        let path = part.join(name);
+        tensor_file::write(&path, &tensors)?;
+        // Training goes on meanwhile and needs the memory.
+        drop(tensors);
+        tensor_file::flush(&path)?;
+        // What is digested is what the disk gives back, not what was meant.
+        files.insert(name.to_owned(), digest(&path)?);
     }
     let state = StateFile {
         format: FORMAT,
-        state: snapshot.state.clone(),
+        state: snapshot.state,
         files,
     };
     let path = part.join(STATE_FILE);
@@ -118,28 +125,6 @@ fn sync_folder(folder: &Path) -> Result<(), CheckpointError> {
         .map_err(CheckpointError::io("flush", folder))
 }
 
-/// Writes a safetensors file, flushes it to the disk and digests what then is there.
-fn write_tensors(path: &Path, tensors: &Tensors) -> Result<FileDigest, CheckpointError> {
-    let views = tensors
-        .iter()
-        .map(|(name, tensor)| (name.as_str(), TensorView::of(tensor)));
-    let views: Vec<_> = views
-        .map(|(name, view)| view.map(|view| (name, view)))
-        .collect::<Result<_, _>>()?;
-    safetensors::serialize_to_file(views, None, path).map_err(|error| CheckpointError::Io {
-        action: "write",
-        path: path.to_owned(),
-        source: match error {
-            safetensors::SafeTensorError::IoError(source) => source,
-            other => std::io::Error::other(other),
-        },
-    })?;
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(CheckpointError::io("flush", path))?;
-    digest(path)
-}
-
 fn digest(path: &Path) -> Result<FileDigest, CheckpointError> {
     let mut hash = Xxh3::new();
     let mut bytes = 0;
@@ -158,78 +143,6 @@ fn digest(path: &Path) -> Result<FileDigest, CheckpointError> {
         hash.update(&buffer[..read]);
         bytes += read as u64;
     }
-}
-
-/// A CPU tensor as safetensors wants to see it; the bytes are copied out one tensor at a time.
-struct TensorView<'a> {
-    tensor: &'a Tensor,
-    dtype: Dtype,
-    shape: Vec<usize>,
-}
-
-impl<'a> TensorView<'a> {
-    fn of(tensor: &'a Tensor) -> Result<Self, CheckpointError> {
-        let dtype = dtype_of(tensor.kind()).ok_or_else(|| CheckpointError::Tensor {
-            name: format!("of kind {:?}", tensor.kind()),
-            source: tch::TchError::Kind("no safetensors type for it".to_owned()),
-        })?;
-        let shape = tensor
-            .size()
-            .iter()
-            .map(|&size| usize::try_from(size).unwrap_or(0))
-            .collect();
-        Ok(Self {
-            tensor,
-            dtype,
-            shape,
-        })
-    }
-}
-
-impl View for TensorView<'_> {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        let mut bytes = vec![0; self.data_len()];
-        self.tensor.copy_data_u8(&mut bytes, self.tensor.numel());
-        bytes.into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.tensor.numel() * self.tensor.kind().elt_size_in_bytes()
-    }
-}
-
-/// The kinds a checkpoint may hold.
-const KINDS: [(Kind, Dtype); 8] = [
-    (Kind::Float, Dtype::F32),
-    (Kind::Double, Dtype::F64),
-    (Kind::Half, Dtype::F16),
-    (Kind::BFloat16, Dtype::BF16),
-    (Kind::Int64, Dtype::I64),
-    (Kind::Int, Dtype::I32),
-    (Kind::Uint8, Dtype::U8),
-    (Kind::Bool, Dtype::BOOL),
-];
-
-fn dtype_of(kind: Kind) -> Option<Dtype> {
-    KINDS
-        .iter()
-        .find(|(known, _)| *known == kind)
-        .map(|(_, dtype)| *dtype)
-}
-
-fn kind_of(dtype: Dtype) -> Option<Kind> {
-    KINDS
-        .iter()
-        .find(|(_, known)| *known == dtype)
-        .map(|(kind, _)| *kind)
 }
 
 /// A checkpoint folder that has been opened.
@@ -301,18 +214,18 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When the file cannot be read or is no safetensors file.
-    pub fn model(&self) -> Result<Tensors, CheckpointError> {
-        read_tensors(&self.folder.join(MODEL_FILE))
+    pub fn model(&self) -> Result<TensorFile, CheckpointError> {
+        TensorFile::open(&self.folder.join(MODEL_FILE))
     }
 
     /// Optimizer state; `None` where the folder has none.
     ///
     /// # Errors
     /// When the file cannot be read or is no safetensors file.
-    pub fn optimizer(&self) -> Result<Option<Tensors>, CheckpointError> {
+    pub fn optimizer(&self) -> Result<Option<TensorFile>, CheckpointError> {
         let path = self.folder.join(OPTIMIZER_FILE);
         if path.exists() {
-            read_tensors(&path).map(Some)
+            TensorFile::open(&path).map(Some)
         } else {
             Ok(None)
         }
@@ -336,44 +249,10 @@ fn read_state(path: &Path) -> Result<StateFile, CheckpointError> {
     Ok(state)
 }
 
-/// Reads every tensor of a safetensors file, in the order of the file.
-///
-/// # Errors
-/// When the file cannot be read, is no safetensors file, or holds a type that has no use here.
-pub fn read_tensors(path: &Path) -> Result<Tensors, CheckpointError> {
-    let damaged = |problem: String| CheckpointError::Damaged {
-        path: path.to_owned(),
-        problem,
-    };
-    let bytes = fs::read(path).map_err(CheckpointError::io("read", path))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-    let mut tensors = Vec::with_capacity(file.len());
-    for (name, view) in file.iter() {
-        let kind = kind_of(view.dtype()).ok_or_else(|| {
-            damaged(format!(
-                "tensor {name} has the unsupported type {:?}",
-                view.dtype()
-            ))
-        })?;
-        let shape: Vec<i64> = view
-            .shape()
-            .iter()
-            .map(|&size| i64::try_from(size).unwrap_or(i64::MAX))
-            .collect();
-        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind).map_err(|source| {
-            CheckpointError::Tensor {
-                name: name.to_owned(),
-                source,
-            }
-        })?;
-        tensors.push((name.to_owned(), tensor));
-    }
-    Ok(tensors)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::torch::named::TensorSource;
 
     fn snapshot(global_step: u64) -> Snapshot {
         let weight = Tensor::from_slice(&[1.5_f32, -2.0, 0.25]).view([3, 1]);
@@ -392,27 +271,25 @@ mod tests {
     #[test]
     fn what_is_published_reads_back_to_the_bit() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = publish(dir.path(), &snapshot(4)).unwrap();
+        let folder = publish(dir.path(), snapshot(4)).unwrap();
         assert_eq!(folder, dir.path().join("4"));
         let checkpoint = Checkpoint::open(&folder).unwrap();
         checkpoint.verify().unwrap();
         assert_eq!(checkpoint.state().unwrap()["step"], 4);
         let model = checkpoint.model().unwrap();
-        assert_eq!(model[0].0, "model.weight");
-        assert_eq!(model[0].1.size(), [3, 1]);
+        assert_eq!(model.names(), ["model.weight"]);
+        assert_eq!(model.shape("model.weight").unwrap(), [3, 1]);
+        let weight = model.read("model.weight").unwrap();
         assert_eq!(
-            Vec::<f32>::try_from(model[0].1.view(-1)).unwrap(),
+            Vec::<f32>::try_from(weight.view(-1)).unwrap(),
             [1.5, -2.0, 0.25]
         );
         let optimizer = checkpoint.optimizer().unwrap().unwrap();
-        let names: Vec<_> = optimizer
-            .iter()
-            .map(|(name, tensor)| (name.as_str(), tensor.kind()))
-            .collect();
-        assert!(
-            names.contains(&("model.weight/step", Kind::Int64)),
-            "{names:?}"
+        assert_eq!(
+            optimizer.read("model.weight/step").unwrap().kind(),
+            tch::Kind::Int64
         );
+        assert!(optimizer.read("model.weight/max_exp_avg").is_err());
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
             1,
@@ -423,7 +300,7 @@ mod tests {
     #[test]
     fn every_flipped_byte_is_seen() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = publish(dir.path(), &snapshot(1)).unwrap();
+        let folder = publish(dir.path(), snapshot(1)).unwrap();
         for name in [MODEL_FILE, OPTIMIZER_FILE] {
             let path = folder.join(name);
             let good = fs::read(&path).unwrap();
@@ -444,9 +321,9 @@ mod tests {
     #[test]
     fn a_step_that_is_there_already_is_replaced_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = publish(dir.path(), &snapshot(3)).unwrap();
+        let folder = publish(dir.path(), snapshot(3)).unwrap();
         fs::write(folder.join("stray"), "x").unwrap();
-        publish(dir.path(), &snapshot(3)).unwrap();
+        publish(dir.path(), snapshot(3)).unwrap();
         assert!(!folder.join("stray").exists());
         Checkpoint::open(&folder).unwrap().verify().unwrap();
     }
@@ -454,7 +331,7 @@ mod tests {
     #[test]
     fn a_folder_with_a_model_alone_opens_and_one_without_does_not() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = publish(dir.path(), &snapshot(1)).unwrap();
+        let folder = publish(dir.path(), snapshot(1)).unwrap();
         fs::remove_file(folder.join(STATE_FILE)).unwrap();
         fs::remove_file(folder.join(OPTIMIZER_FILE)).unwrap();
         let bare = Checkpoint::open(&folder).unwrap();

@@ -109,7 +109,7 @@ impl Manager {
         self.wait()?;
         let (save_dir, max_to_keep) = (self.save_dir.clone(), self.max_to_keep);
         let write = move || {
-            let folder = format::publish(&save_dir, &snapshot)?;
+            let folder = format::publish(&save_dir, snapshot)?;
             info!(checkpoint = %folder.display(), "saved");
             retire(&save_dir, max_to_keep)?;
             Ok(folder)

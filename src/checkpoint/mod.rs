@@ -1,15 +1,20 @@
-//! Checkpoints: how one is laid out and published ([`format`]), and which to write, keep and resume from ([`manager`]).
+//! Checkpoints: how one is laid out and published ([`mod@format`]), and which to write, keep and resume from ([`manager`]);
+//! [`torchsnapshot`] reads those of the original.
 //!
 //! A checkpoint is a folder `save_dir/<global_step>` with `model.safetensors`, `optimizer.safetensors` and `state.json`.
 //! It appears by one rename, after everything in it is on the disk; what is visible is complete.
 
 pub mod format;
 pub mod manager;
+pub mod tensor_file;
+pub mod torchsnapshot;
 
 use std::path::PathBuf;
 
 pub use format::{Checkpoint, Snapshot};
 pub use manager::Manager;
+pub use tensor_file::TensorFile;
+pub use torchsnapshot::TorchSnapshot;
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]
