@@ -1,11 +1,52 @@
-//! Trains the heavy ranker: the rooms, the journey of one example, the dependency rule.
+//! Trains the heavy ranker of the For You timeline: what the rooms are, how one example travels, who may import whom.
+//!
+//! # Rooms
+//!
+//! | room | owns |
+//! |---|---|
+//! | [`cli`], [`logging`], [`exit`] | what can be typed, what is said, how the program ends |
+//! | [`commands`] | one file per command; short, calls the rooms below |
+//! | [`train`] | the step, the two loops, resume |
+//! | [`data`] | files to host batches: TFRecord, wire reader, shuffle, preprocessing, position |
+//! | [`metrics`] | what is reported of predictions |
+//! | [`model`], [`loss`], [`optim`] | logits, what is minimised, what minimises it |
+//! | [`checkpoint`] | folders that are complete or invisible |
+//! | [`torch`] | what tch lacks, behind the only `unsafe` |
+//! | [`config`], [`batch`] | leaves: the typed config, the batch |
+//!
+//! # The journey of one example
+//!
+//! 1. [`config`] says which files and features.
+//! 2. [`data`] gives this rank its files in the order of the epoch, inflates them, checks both checksums of every
+//!    record, shuffles records, finds the needed features on the wire and writes them into the row of a
+//!    [`batch::HostBatch`], preprocesses, and hands batches over in an order that does not depend on threads.
+//! 3. [`train::pipeline`] copies the batch to the device while the one before it trains.
+//! 4. [`train::step`] calls [`model`] (`[B, F]` → logits `[B, T]`), then [`loss`], then backward, then [`optim`].
+//! 5. [`train::trainer`] logs, and saves weights, optimizer and data position together through [`checkpoint`].
+//!
+//! # Who may import whom
+//!
+//! `main → cli, logging, exit, commands`; `commands → train` and everything below; `train →` everything below;
+//! `data, model, loss, optim, metrics, checkpoint, torch → config, batch` (and `model, loss, optim, checkpoint → torch`),
+//! never each other, never upward; `config` and `batch` import nothing of ours. tch is unknown to `config`, `data`
+//! and `cli`. `exit` may look at every room's errors. A test holds this (`tests/integration/rooms.rs`).
+//!
+//! # Determinism
+//!
+//! Every random draw is a function of (seed, purpose, position). So any thread or rank can make it, and a checkpoint
+//! needs only the position.
 
 pub mod batch;
 pub mod checkpoint;
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod data;
+pub mod exit;
+pub mod logging;
 pub mod loss;
 pub mod metrics;
 pub mod model;
 pub mod optim;
 pub mod torch;
+pub mod train;

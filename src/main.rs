@@ -1,2 +1,32 @@
-//! Parse, start logging, dispatch, exit.
-fn main() {}
+//! Parse, start logging, dispatch, print the error chain, exit.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use recap_train::cli::{Cli, normalize};
+use recap_train::exit::Exit;
+use recap_train::{commands, logging};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse_from(normalize(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(message) => {
+            // A closed stdout or stderr changes nothing about the outcome.
+            let _ = message.print();
+            return if message.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            }
+            .into();
+        }
+    };
+    logging::start(cli.common.log_format);
+    match commands::run(&cli) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            logging::report(&error);
+            Exit::of(&error).into()
+        }
+    }
+}

@@ -289,7 +289,10 @@ impl Document {
                 if let Some(name) = self.text.unset.iter().find(is_left) {
                     // An alias repeats a value, not the mistake.
                     warnings.entry((line, column)).or_insert_with(|| {
-                        format!("line {line}: {path}: the environment variable {name} is not set, {:?} stays as it is", shorten(text))
+                        format!(
+                            "line {line}: {path}: the environment variable {name} is not set, {:?} stays as it is",
+                            shorten(text)
+                        )
                     });
                 }
             }

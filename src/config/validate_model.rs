@@ -91,7 +91,10 @@ fn tasks(model: &ModelConfig, here: &Path, rules: &mut Rules<'_>) {
     for (name, task) in &model.tasks {
         let here = here.key(name);
         if let Some(other) = safe_names.insert(name.replace('.', "__"), name) {
-            rules.broken(&here, format!("its parameters would have the same names as those of {other:?}, rename one of the two"));
+            rules.broken(
+                &here,
+                format!("its parameters would have the same names as those of {other:?}, rename one of the two"),
+            );
         }
         network(task, &here, rules);
         let weight_fits = task.pos_weight >= 0.0 && task.pos_weight.is_finite();

@@ -7,9 +7,9 @@ use std::sync::Arc;
 /// Whose fault a [`DataError`] is; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The config, the schema or a mask cannot be used: nothing was read yet.
+    /// The config, the schema or a mask cannot be used.
     Config,
-    /// A record or a file of records is damaged, or vanished after it was listed.
+    /// Files of records are missing or damaged.
     Data,
     /// The machine failed while running: a disk, a thread.
     Machine,
@@ -190,12 +190,12 @@ impl DataError {
         match self {
             Self::Setting { .. }
             | Self::Pattern { .. }
-            | Self::NoFiles { .. }
-            | Self::MissingFolders { .. }
             | Self::Support { .. }
             | Self::NotInSchema { .. } => Fault::Config,
             Self::Record { source, .. } if !matches!(source, RecordError::Read(_)) => Fault::Data,
-            Self::NoRecords { .. } => Fault::Data,
+            Self::NoFiles { .. } | Self::MissingFolders { .. } | Self::NoRecords { .. } => {
+                Fault::Data
+            }
             Self::Record { .. } | Self::Io { .. } | Self::Thread { .. } => Fault::Machine,
         }
     }

@@ -85,13 +85,13 @@ impl Optimizer {
         Ok(self.params.gradients().global_norm()?)
     }
 
-    /// Scales all gradients so that their L2 norm is at most `max_norm`; returns the norm before, a scalar on their
-    /// device. Waits for nothing.
+    /// Scales all gradients so that their L2 norm, which `norm` holds ([`Optimizer::gradient_norm`]), is at most
+    /// `max_norm`. Waits for nothing.
     ///
     /// # Errors
     /// When no parameter has a gradient.
-    pub fn clip_gradients(&mut self, max_norm: f64) -> Result<Tensor, OptimError> {
-        clip::clip(&self.params.gradients(), max_norm)
+    pub fn clip_gradients(&mut self, norm: &Tensor, max_norm: f64) -> Result<(), OptimError> {
+        clip::clip(&self.params.gradients(), norm, max_norm)
     }
 
     /// The rate of every group at `step`, by group name: the tasks in the order of their rates, then `backbone`; or
@@ -263,9 +263,14 @@ mod tests {
         let parameters = parameters();
         let mut optimizer = build(single(), &parameters).unwrap();
         backward(&parameters);
-        let before = optimizer.clip_gradients(100.0).unwrap().double_value(&[]);
+        let clip = |optimizer: &mut Optimizer, max_norm| {
+            let norm = optimizer.gradient_norm().unwrap();
+            optimizer.clip_gradients(&norm, max_norm).unwrap();
+            norm.double_value(&[])
+        };
+        let before = clip(&mut optimizer, 100.0);
         assert!((before - 50f64.sqrt()).abs() < 1e-9);
-        let kept = optimizer.clip_gradients(1.0).unwrap().double_value(&[]);
+        let kept = clip(&mut optimizer, 1.0);
         assert!((kept - 50f64.sqrt()).abs() < 1e-9);
         let after = optimizer.gradient_norm().unwrap().double_value(&[]);
         assert!((after - 1.0).abs() < 1e-6);

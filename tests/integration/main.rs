@@ -11,10 +11,13 @@
     reason = "a test that cannot go on should panic, and its numbers are small"
 )]
 
+mod cli;
 mod config;
 mod data;
 mod data_golden;
 mod data_random;
-mod config;
 mod metrics;
 mod numerics;
+mod resume;
+mod rooms;
+mod support;

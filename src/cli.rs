@@ -1,0 +1,266 @@
+//! What can be typed: clap types, and the spellings of the original's flag library.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Version of this program and of the libtorch it was built with.
+pub const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (libtorch ",
+    env!("RECAP_LIBTORCH"),
+    ")"
+);
+
+const AFTER_HELP: &str = "\
+Results go to stdout, logs and progress to stderr. RUST_LOG filters the log (error, warn, info, debug, trace).
+
+Exit codes:
+  0   done
+  1   failed while running
+  2   bad usage or config
+  3   bad data
+  4   diverged: a loss or gradient was not finite
+  75  interrupted by a signal, state saved; the same command goes on
+  101 a bug in this program
+
+Examples:
+  recap-train --config_path=configs/local_prod.yaml generate
+  recap-train --config_path=configs/local_prod.yaml
+  recap-train --config_path=configs/local_prod.yaml --debug_loop --set training.num_train_steps=3";
+
+/// Trains the heavy ranker of the For You timeline: TFRecord files and one YAML config in, checkpoints out.
+///
+/// Without a command it trains: from the newest checkpoint in training.save_dir if there is one, else from
+/// training.initial_checkpoint_dir if it is set, else from the start.
+#[derive(Debug, Parser)]
+#[command(name = "recap-train", version = VERSION, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(args_override_self = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// Train step by step, without overlap and without checkpoints, and say more of each step
+    #[arg(long = "debug_loop", value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_value_t = false, default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
+    #[arg(hide_possible_values = true)]
+    pub debug_loop: bool,
+
+    /// What to do; nothing: train.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct CommonArgs {
+    /// The YAML file that describes the run
+    #[arg(long = "config_path", value_name = "FILE", global = true)]
+    pub config_path: Option<PathBuf>,
+
+    /// Override one value of the config: a.b[0].c=value; keys with dots in double quotes; repeatable
+    #[arg(long = "set", value_name = "PATH=VALUE", global = true, action = clap::ArgAction::Append)]
+    pub overrides: Vec<String>,
+
+    /// How log lines look
+    #[arg(
+        long = "log_format",
+        value_name = "FORMAT",
+        global = true,
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Everything but training.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write random data that fits the config, for a first run or a test
+    Generate(GenerateArgs),
+}
+
+/// Options of `generate`.
+#[derive(Clone, Debug, Args)]
+pub struct GenerateArgs {
+    /// Examples over all files
+    #[arg(long = "n_examples", value_name = "N", default_value_t = 4096)]
+    pub n_examples: usize,
+
+    /// Files
+    #[arg(long = "n_files", value_name = "N", default_value_t = 4)]
+    pub n_files: usize,
+
+    /// Seed of the random numbers
+    #[arg(long = "seed", value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+
+    /// Labels without any relation to the features, as the original makes them
+    #[arg(long = "noise")]
+    pub noise: bool,
+
+    /// Where the files go; nothing: the folder of train_data.inputs
+    #[arg(long = "output_dir", value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+}
+
+/// What was typed cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// Boolean flags: these may be written `--name`, `--noname` and `--name=true|false`.
+const BOOLEAN_FLAGS: [&str; 1] = ["debug_loop"];
+
+/// Flags that take a value: these may be written with one dash or two, with underscores or hyphens.
+const VALUE_FLAGS: [&str; 3] = ["config_path", "set", "log_format"];
+
+/// Rewrites the spellings that the original's flag library accepts into the one that clap knows.
+///
+/// `-config_path`, `--config-path`, `-debug_loop`, `--debug-loop` and `--nodebug_loop` all work; what follows `--` is
+/// left alone.
+pub fn normalize(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut options = true;
+    args.into_iter()
+        .map(|arg| {
+            options &= arg != "--";
+            let spelt = if options {
+                arg.to_str().and_then(normalize_flag)
+            } else {
+                None
+            };
+            spelt.map_or(arg, OsString::from)
+        })
+        .collect()
+}
+
+fn normalize_flag(arg: &str) -> Option<String> {
+    let flag = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-'))?;
+    let (name, value) = flag
+        .split_once('=')
+        .map_or((flag, None), |(name, value)| (name, Some(value)));
+    let double = arg.starts_with("--");
+    let name = name.replace('-', "_");
+    if let Some(positive) = name
+        .strip_prefix("no")
+        .filter(|name| BOOLEAN_FLAGS.contains(name))
+    {
+        return value.is_none().then(|| format!("--{positive}=false"));
+    }
+    let known = BOOLEAN_FLAGS.contains(&name.as_str()) || VALUE_FLAGS.contains(&name.as_str());
+    (known || double && name.len() > 1).then(|| match value {
+        Some(value) => format!("--{name}={value}"),
+        None => format!("--{name}"),
+    })
+}
+
+/// Booleans as the original's flag library reads them.
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "1" => Ok(true),
+        "false" | "f" | "0" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        let words = std::iter::once("recap-train").chain(line.split_whitespace());
+        Cli::try_parse_from(normalize(words.map(OsString::from)))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn every_spelling_of_the_original_is_understood() {
+        for line in [
+            "--config_path=a.yaml --debug_loop",
+            "--config_path a.yaml --debug_loop=true",
+            "-config_path=a.yaml -debug_loop",
+            "-config_path a.yaml -debug_loop=True",
+            "--config-path=a.yaml --debug-loop",
+            "--debug_loop=1 --config-path a.yaml",
+            "--nodebug_loop --debug_loop --config_path=b.yaml --config_path=a.yaml",
+        ] {
+            let cli = parse(line).unwrap();
+            assert_eq!(
+                cli.common.config_path.as_deref(),
+                Some("a.yaml".as_ref()),
+                "{line}"
+            );
+            assert!(cli.debug_loop, "{line}");
+        }
+        for line in [
+            "",
+            "--nodebug_loop",
+            "-nodebug_loop",
+            "--debug_loop=false",
+            "--debug_loop --debug_loop=0",
+        ] {
+            assert!(!parse(line).unwrap().debug_loop, "{line}");
+        }
+    }
+
+    #[test]
+    fn common_options_work_before_and_after_a_command() {
+        for line in [
+            "--config_path=a.yaml --set x=1 generate --n_examples=7",
+            "generate --n-examples 7 --config_path=a.yaml --set x=1",
+        ] {
+            let cli = parse(line).unwrap();
+            assert_eq!(
+                cli.common.config_path.as_deref(),
+                Some("a.yaml".as_ref()),
+                "{line}"
+            );
+            assert_eq!(cli.common.overrides, ["x=1"], "{line}");
+            assert!(
+                matches!(
+                    cli.command,
+                    Some(Command::Generate(GenerateArgs { n_examples: 7, .. }))
+                ),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn overrides_add_up_and_keep_their_hyphens() {
+        let cli = parse("--set a-b=c-d --set e=-1").unwrap();
+        assert_eq!(cli.common.overrides, ["a-b=c-d", "e=-1"]);
+        let cli = parse("--config_path=my-run/the-config.yaml").unwrap();
+        assert_eq!(
+            cli.common.config_path.as_deref(),
+            Some("my-run/the-config.yaml".as_ref())
+        );
+    }
+
+    #[test]
+    fn wrong_flags_are_refused() {
+        for line in [
+            "--debug_loop=maybe",
+            "--nodebug_loop=true",
+            "--config",
+            "--no_such_flag",
+            "train",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

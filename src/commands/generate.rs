@@ -1,0 +1,26 @@
+//! Writes random data that fits a config.
+
+use std::io::Write;
+
+use crate::cli::GenerateArgs;
+use crate::config::RecapConfig;
+use crate::data::random::{GenerateOptions, generate};
+
+/// Generates and prints the path of every file.
+///
+/// # Errors
+/// When the schema cannot be read or a file cannot be written.
+pub(super) fn run(config: &RecapConfig, args: &GenerateArgs) -> anyhow::Result<()> {
+    let options = GenerateOptions {
+        n_examples: args.n_examples,
+        n_files: args.n_files,
+        seed: args.seed,
+        noise: args.noise,
+        output_dir: args.output_dir.clone(),
+    };
+    let mut stdout = std::io::stdout().lock();
+    for path in generate(&config.train_data, &options)? {
+        writeln!(stdout, "{}", path.display())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Training: [`setup`] builds what a run needs, [`step`] is the one step of both loops, [`trainer`] and [`debug`] are
+//! the loops, [`pipeline`] feeds them, [`state`] is what a checkpoint remembers beside tensors.
+
+pub mod debug;
+pub mod interrupt;
+pub mod pipeline;
+pub mod progress;
+pub mod restore;
+pub mod setup;
+pub mod state;
+pub mod step;
+pub mod trainer;
+
+/// Why training ended before its last step.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The loss or a gradient is not a finite number; the update was not made.
+    #[error(
+        "diverged at step {step}: {what} is not finite; the last good checkpoint is kept; batch from {records}; \
+         try a lower learning rate, training.max_grad_norm, or --debug_loop to look closer"
+    )]
+    Diverged {
+        /// Batches trained before this one.
+        step: u64,
+        /// The first tensor that is not finite.
+        what: String,
+        /// Files and records of the batch.
+        records: String,
+    },
+    /// A signal asked the run to end.
+    #[error(
+        "interrupted after step {step}; the state is saved in {folder}: run the same command again to go on"
+    )]
+    Interrupted {
+        /// Batches trained.
+        step: u64,
+        /// The checkpoint.
+        folder: String,
+    },
+    /// A checkpoint does not fit the config.
+    #[error("checkpoint {folder} does not fit this config: {problem}")]
+    Mismatch {
+        /// The checkpoint.
+        folder: String,
+        /// What does not fit.
+        problem: String,
+    },
+    /// The data ended before the last step.
+    #[error("the data ended after step {step}, {num_train_steps} were asked for")]
+    DataEnded {
+        /// Batches trained.
+        step: u64,
+        /// `training.num_train_steps`.
+        num_train_steps: u64,
+    },
+    /// A thread of the pipeline ended without a word.
+    #[error("the {thread} thread panicked")]
+    Panicked {
+        /// Its name.
+        thread: &'static str,
+    },
+}

@@ -1,0 +1,178 @@
+//! Feeds the loop: while batch i trains, batch i+1 is on the device and batch i+2 is being read.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tch::Device;
+
+use super::TrainError;
+use super::interrupt::Interrupt;
+use crate::batch::Batch;
+use crate::data::{Loader, Position, RecordId};
+
+/// Batches that wait on the device, beside the one that trains.
+const AHEAD: usize = 1;
+
+/// How often a wait for data looks whether a signal has come.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A batch on the device.
+#[derive(Debug)]
+pub struct DeviceBatch {
+    /// The tensors.
+    pub batch: Batch,
+    /// Position in the data right after this batch.
+    pub position: Position,
+    /// Where its rows came from.
+    pub records: Vec<RecordId>,
+}
+
+impl DeviceBatch {
+    /// The records of the batch for a message: `a.gz records 3-7, 12; b.gz records 0-3`.
+    #[must_use]
+    pub fn source(&self) -> String {
+        let mut by_file: BTreeMap<&Path, Vec<u64>> = BTreeMap::new();
+        for record in &self.records {
+            by_file.entry(&record.file).or_default().push(record.record);
+        }
+        let file = |(path, records): (&Path, Vec<u64>)| {
+            format!("{} records {}", path.display(), ranges(records))
+        };
+        by_file.into_iter().map(file).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// `3-7, 12` for the numbers 3 to 7 and 12.
+fn ranges(mut numbers: Vec<u64>) -> String {
+    numbers.sort_unstable();
+    let runs = numbers.chunk_by(|a, b| b - a <= 1);
+    let range = |run: &[u64]| match (run.first(), run.last()) {
+        (Some(first), Some(last)) if first != last => format!("{first}-{last}"),
+        (Some(first), _) => first.to_string(),
+        (None, _) => String::new(),
+    };
+    runs.map(range).collect::<Vec<_>>().join(", ")
+}
+
+/// The thread that takes batches from the loader to the device, and the end of its channel.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// The copy thread holds the other end.
+    batches: Option<Receiver<anyhow::Result<DeviceBatch>>>,
+    thread: Option<JoinHandle<()>>,
+    /// Time the loop has waited for data.
+    waited: Duration,
+}
+
+impl Pipeline {
+    /// Starts to read ahead.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(loader: Loader, device: Device) -> anyhow::Result<Self> {
+        let (sender, receiver) = sync_channel(AHEAD);
+        let thread = std::thread::Builder::new()
+            .name("copy".to_owned())
+            .spawn(move || copy_all(loader, device, &sender))
+            .context("cannot start the copy thread")?;
+        Ok(Self {
+            batches: Some(receiver),
+            thread: Some(thread),
+            waited: Duration::ZERO,
+        })
+    }
+
+    /// The next batch; `None` when the data has ended or a signal has come while waiting.
+    ///
+    /// # Errors
+    /// What went wrong in the loader or in the copy.
+    pub fn next(&mut self, interrupt: &Interrupt) -> anyhow::Result<Option<DeviceBatch>> {
+        let begin = Instant::now();
+        let next = self.wait(interrupt);
+        self.waited += begin.elapsed();
+        next
+    }
+
+    fn wait(&mut self, interrupt: &Interrupt) -> anyhow::Result<Option<DeviceBatch>> {
+        let Some(batches) = &self.batches else {
+            return Ok(None);
+        };
+        loop {
+            match batches.recv_timeout(LOOK) {
+                Ok(batch) => return batch.map(Some),
+                Err(RecvTimeoutError::Timeout) if interrupt.is_requested() => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.join().map(|()| None),
+            }
+        }
+    }
+
+    /// Time the loop has waited for data so far.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    fn join(&mut self) -> anyhow::Result<()> {
+        self.batches = None;
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        thread
+            .join()
+            .map_err(|_| TrainError::Panicked { thread: "copy" }.into())
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        // Closing the channel ends the thread at its next send; its batches are of no use any more.
+        let _ = self.join();
+    }
+}
+
+fn copy_all(mut loader: Loader, device: Device, sender: &SyncSender<anyhow::Result<DeviceBatch>>) {
+    loop {
+        let batch = match next_on_device(&mut loader, device) {
+            Ok(Some(batch)) => Ok(batch),
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
+        let failed = batch.is_err();
+        if sender.send(batch).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// Reads one batch and copies it to `device`, in the calling thread.
+///
+/// # Errors
+/// When reading or copying fails.
+pub fn next_on_device(loader: &mut Loader, device: Device) -> anyhow::Result<Option<DeviceBatch>> {
+    let Some(loaded) = loader.next_batch()? else {
+        return Ok(None);
+    };
+    let batch = Batch::from_host(&loaded.batch, device)?;
+    Ok(Some(DeviceBatch {
+        batch,
+        position: loaded.position,
+        records: loaded.records,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ranges;
+
+    #[test]
+    fn neighbours_become_ranges() {
+        assert_eq!(ranges(vec![12, 3, 5, 4]), "3-5, 12");
+        assert_eq!(ranges(vec![7]), "7");
+        assert_eq!(ranges(Vec::new()), "");
+    }
+}

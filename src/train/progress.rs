@@ -1,0 +1,82 @@
+//! The log lines of training: speed, losses, learning rates.
+
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+use super::step::{StepOutput, Stepper};
+use crate::config::TrainingConfig;
+
+/// Measures between two log lines.
+#[derive(Debug)]
+pub struct Progress {
+    begun: Instant,
+    step: u64,
+    waited: Duration,
+}
+
+/// Sizes that turn steps into examples.
+#[derive(Clone, Copy, Debug)]
+pub struct Throughput {
+    /// Rows per step over all ranks.
+    pub global_batch_size: u64,
+    /// Ranks.
+    pub world_size: u64,
+}
+
+impl Progress {
+    /// Starts to measure at `step`.
+    #[must_use]
+    pub fn start(step: u64) -> Self {
+        Self {
+            begun: Instant::now(),
+            step,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// Logs one line for `step` and starts anew. `waited` is the time spent waiting for data so far in the run,
+    /// `walltime` the seconds of training over all resumed runs.
+    pub fn log(
+        &mut self,
+        step: u64,
+        loss: f64,
+        throughput: Throughput,
+        waited: Duration,
+        walltime: f64,
+    ) {
+        let seconds = self.begun.elapsed().as_secs_f64().max(1e-9);
+        let steps_per_s = (step - self.step) as f64 / seconds;
+        let examples_per_s = steps_per_s * throughput.global_batch_size as f64;
+        info!(
+            global_step = step * throughput.world_size,
+            loss,
+            steps_per_s,
+            global_example_per_s = examples_per_s,
+            worker_examples_per_s = examples_per_s / throughput.world_size as f64,
+            active_training_walltime = walltime,
+            data_wait_share = (waited.saturating_sub(self.waited)).as_secs_f64() / seconds,
+            "Step: {step}, training."
+        );
+        *self = Self {
+            begun: Instant::now(),
+            step,
+            waited,
+        };
+    }
+}
+
+/// Logs what the config asks for beside the loss.
+pub fn log_details(config: &TrainingConfig, step: u64, stepper: &Stepper, output: &StepOutput) {
+    if config.log_task_losses {
+        let losses: Vec<f64> = Vec::try_from(&output.task_losses).unwrap_or_default();
+        for (task, loss) in stepper.ranker.tasks().iter().zip(losses) {
+            info!(global_step = step, task, loss, "task loss");
+        }
+    }
+    if config.log_learning_rates {
+        for (group, learning_rate) in stepper.optimizer.learning_rates(step) {
+            info!(global_step = step, group, learning_rate, "learning rate");
+        }
+    }
+}

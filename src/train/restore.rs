@@ -1,0 +1,134 @@
+//! From a checkpoint to a stepper, and back.
+
+use std::path::Path;
+
+use anyhow::Context;
+use tch::{Device, Tensor};
+use tracing::info;
+
+use super::TrainError;
+use super::state::TrainState;
+use super::step::Stepper;
+use crate::checkpoint::{Checkpoint, Snapshot, TorchSnapshot, format::Tensors};
+use crate::model::{LoadOptions, NamedTensors};
+use crate::torch::named::TensorSource;
+
+/// Everything that must be saved, copied to the CPU so that training can go on at once.
+///
+/// # Errors
+/// When a tensor cannot be copied.
+pub fn snapshot(stepper: &Stepper, state: &TrainState) -> anyhow::Result<Snapshot> {
+    Ok(Snapshot {
+        global_step: state.global_step(),
+        model: copy_all(stepper.ranker.state())?,
+        optimizer: copy_all(stepper.optimizer.state())?,
+        state: serde_json::to_value(state)?,
+    })
+}
+
+fn copy_all(tensors: &NamedTensors) -> anyhow::Result<Tensors> {
+    let copy = |tensor: &Tensor| {
+        tensor
+            .detach()
+            .f_to_device_(Device::Cpu, tensor.kind(), false, true)
+    };
+    tensors
+        .iter()
+        .map(|(name, entry)| {
+            let copied = copy(&entry.tensor)
+                .with_context(|| format!("cannot copy {name} for a checkpoint"))?;
+            Ok((name.to_owned(), copied))
+        })
+        .collect()
+}
+
+/// Restores weights, optimizer and everything else from a checkpoint of the same config.
+///
+/// # Errors
+/// When the checkpoint cannot be read or does not fit the config.
+pub fn resume(stepper: &mut Stepper, checkpoint: &Checkpoint) -> anyhow::Result<TrainState> {
+    let folder = checkpoint.folder();
+    let state = checkpoint
+        .state()
+        .context("the checkpoint has no state.json")?;
+    let state: TrainState = serde_json::from_value(state.clone())
+        .map_err(|error| mismatch(folder, format!("its state.json cannot be used: {error}")))?;
+    // One after the other: together they are as large as the model and its optimizer once more.
+    load_model(stepper, &checkpoint.model()?, folder)?;
+    let optimizer = checkpoint
+        .optimizer()?
+        .context("the checkpoint has no optimizer.safetensors")?;
+    load_optimizer(stepper, &optimizer, folder)?;
+    Ok(state)
+}
+
+/// Starts from the weights in `folder`, and from its optimizer state if it has one; the step stays 0.
+///
+/// The folder is a checkpoint of this program, a lone `model.safetensors`, or a snapshot of the original.
+///
+/// # Errors
+/// When the folder cannot be read or does not fit the config.
+pub fn warm_start(stepper: &mut Stepper, folder: &Path) -> anyhow::Result<()> {
+    let restored = if TorchSnapshot::is_here(folder) {
+        warm_start_from_original(stepper, folder)
+    } else {
+        warm_start_from_checkpoint(stepper, folder)
+    };
+    let optimizer_state =
+        restored.context("cannot warm-start from training.initial_checkpoint_dir")?;
+    info!(
+        folder = %folder.display(),
+        optimizer_state,
+        "warm start: weights restored, training begins at step 0"
+    );
+    Ok(())
+}
+
+/// Returns whether there was optimizer state.
+fn warm_start_from_checkpoint(stepper: &mut Stepper, folder: &Path) -> anyhow::Result<bool> {
+    let checkpoint = Checkpoint::open(folder)?;
+    checkpoint.verify()?;
+    load_model(stepper, &checkpoint.model()?, folder)?;
+    let optimizer = checkpoint.optimizer()?;
+    if let Some(optimizer) = &optimizer {
+        load_optimizer(stepper, optimizer, folder)?;
+    }
+    Ok(optimizer.is_some())
+}
+
+fn warm_start_from_original(stepper: &mut Stepper, folder: &Path) -> anyhow::Result<bool> {
+    let snapshot = TorchSnapshot::open(folder)?;
+    load_model(stepper, &snapshot.model()?, folder)?;
+    let optimizer = snapshot.optimizer()?;
+    if !optimizer.is_empty() {
+        load_optimizer(stepper, &optimizer, folder)?;
+    }
+    Ok(!optimizer.is_empty())
+}
+
+fn load_model(stepper: &Stepper, source: &impl TensorSource, folder: &Path) -> anyhow::Result<()> {
+    stepper
+        .ranker
+        .load_state(source, &LoadOptions::default())
+        .map_err(|error| mismatch(folder, error))?;
+    Ok(())
+}
+
+fn load_optimizer(
+    stepper: &mut Stepper,
+    source: &impl TensorSource,
+    folder: &Path,
+) -> anyhow::Result<()> {
+    stepper
+        .optimizer
+        .load_state(source)
+        .map_err(|error| mismatch(folder, error))?;
+    Ok(())
+}
+
+fn mismatch(folder: &Path, problem: impl std::fmt::Display) -> TrainError {
+    TrainError::Mismatch {
+        folder: folder.display().to_string(),
+        problem: problem.to_string(),
+    }
+}

@@ -1,0 +1,141 @@
+//! Builds everything a run needs from its config: device, precision, model, loss, optimizer, loader.
+
+use anyhow::Context;
+use indexmap::IndexMap;
+use tch::Device;
+use tracing::{debug, info};
+
+use super::step::{StepOptions, Stepper};
+use crate::config::{RecapConfig, RecapDataConfig, TaskData};
+use crate::data::{self, Loader, LoaderOptions, Mode, Position};
+use crate::loss::{MultiTaskLoss, Reductions};
+use crate::model::Ranker;
+use crate::optim::Optimizer;
+use crate::torch::{device, precision};
+
+/// This process among those that train together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// This process, from 0.
+    pub rank: usize,
+    /// How many there are.
+    pub world_size: usize,
+    /// This process on this machine: the number of its GPU.
+    pub local_rank: usize,
+}
+
+impl Place {
+    /// One process, alone.
+    pub const ALONE: Self = Self {
+        rank: 0,
+        world_size: 1,
+        local_rank: 0,
+    };
+}
+
+/// Picks the device and switches TF32 on.
+///
+/// # Errors
+/// When libtorch fails while it loads CUDA.
+pub fn build_device(place: Place) -> anyhow::Result<Device> {
+    if let Some(reason) = device::load_cuda()? {
+        debug!(reason, "no CUDA in this libtorch");
+    }
+    precision::set_tf32(true)?;
+    let device = device::choose(place.local_rank);
+    info!(?device, threads = tch::get_num_threads(), "device");
+    Ok(device)
+}
+
+/// Builds model, loss and optimizer in their initial state.
+///
+/// # Errors
+/// When the config asks for something that cannot be built.
+pub fn build_stepper(
+    config: &RecapConfig,
+    device: Device,
+    place: Place,
+) -> anyhow::Result<Stepper> {
+    let widths = data::feature_widths(&config.train_data)?;
+    let model_tasks: Vec<String> = config.model.tasks.keys().cloned().collect();
+    let data_tasks: Vec<String> = config.train_data.tasks.keys().cloned().collect();
+    let ratios = sampling_ratios(&model_tasks, &config.train_data.tasks);
+    let ranker = Ranker::build(
+        &config.model,
+        &widths,
+        &ratios,
+        config.training.seed.cast_unsigned(),
+        device,
+    )?;
+    let pos_weights: Vec<f64> = config
+        .model
+        .tasks
+        .values()
+        .map(|task| task.pos_weight)
+        .collect();
+    let loss = MultiTaskLoss::build(
+        &model_tasks,
+        &data_tasks,
+        &pos_weights,
+        device,
+        Reductions::default(),
+    )?;
+    let optimizer = Optimizer::build(&config.optimizer, ranker.state(), &model_tasks)?;
+    info!(
+        parameters = ranker.state().parameter_count(),
+        tasks = model_tasks.len(),
+        "model"
+    );
+    Ok(Stepper {
+        ranker,
+        loss,
+        optimizer,
+        options: step_options(config, place),
+    })
+}
+
+fn step_options(config: &RecapConfig, place: Place) -> StepOptions {
+    let training = &config.training;
+    StepOptions {
+        accumulation: training
+            .gradient_accumulation
+            .map_or(1, |batches| batches.max(1).cast_unsigned()),
+        mixed_precision: training.mixed_precision,
+        max_grad_norm: training
+            .max_grad_norm
+            .map(crate::config::PositiveFloat::get),
+        seed: training.seed,
+        rank: place.rank as u64,
+    }
+}
+
+/// By model task: how much more likely a negative was kept than a positive.
+fn sampling_ratios(model_tasks: &[String], data_tasks: &IndexMap<String, TaskData>) -> Vec<f64> {
+    let ratio = |task: &TaskData| task.neg_downsampling_rate / task.pos_downsampling_rate;
+    model_tasks
+        .iter()
+        .map(|name| data_tasks.get(name).map_or(1.0, ratio))
+        .collect()
+}
+
+/// Opens the training data at `resume`, or at its start.
+///
+/// # Errors
+/// When schema or files are missing or wrong.
+pub fn build_loader(
+    config: &RecapDataConfig,
+    seed: i64,
+    place: Place,
+    resume: Option<&Position>,
+) -> anyhow::Result<Loader> {
+    let options = LoaderOptions {
+        seed: seed.cast_unsigned(),
+        rank: place.rank,
+        world_size: place.world_size,
+        mode: Mode::Train,
+        threads: None,
+        in_order: false,
+        repeat: true,
+    };
+    Loader::open(config, options, resume).context("cannot open train_data")
+}

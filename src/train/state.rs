@@ -1,0 +1,61 @@
+//! What a checkpoint remembers beside tensors.
+//!
+//! Random numbers need no state: every draw is a function of the seed, its purpose and the step.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::Position;
+
+/// `state` in `state.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrainState {
+    /// Batches trained.
+    pub step: u64,
+    /// Seconds of training so far, over all resumed runs; loading and evaluation do not count.
+    pub walltime_secs: f64,
+    /// `training.seed`.
+    pub seed: i64,
+    /// Processes that trained together.
+    pub world_size: u64,
+    /// Position in the data after the last trained batch, by rank.
+    pub positions: Vec<Position>,
+    /// Version of the program that wrote the checkpoint.
+    pub version: String,
+}
+
+impl TrainState {
+    /// The step a checkpoint folder is named after: batches over all processes.
+    #[must_use]
+    pub fn global_step(&self) -> u64 {
+        self.step * self.world_size
+    }
+}
+
+/// The seed of libtorch's generator (dropout) for one step on one rank: SplitMix64 over the three.
+#[must_use]
+pub fn step_seed(seed: i64, step: u64, rank: u64) -> i64 {
+    let mix = |state: u64| {
+        let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    mix(mix(mix(seed.cast_unsigned()) ^ step) ^ rank).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_step_and_rank_draws_its_own_numbers() {
+        let seeds: HashSet<i64> = (0..3)
+            .flat_map(|seed| {
+                (0..100).flat_map(move |step| (0..4).map(move |rank| step_seed(seed, step, rank)))
+            })
+            .collect();
+        assert_eq!(seeds.len(), 3 * 100 * 4);
+        assert_eq!(step_seed(1, 2, 3), step_seed(1, 2, 3));
+    }
+}

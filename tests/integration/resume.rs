@@ -1,0 +1,198 @@
+//! Interrupted and resumed runs equal the run that was left alone, to the bit.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+use crate::support::{Run, stderr};
+
+fn save_dir(name: &str, run: &Run) -> String {
+    format!("training.save_dir={}", run.path(name).display())
+}
+
+#[test]
+fn a_run_in_two_parts_equals_a_run_in_one() {
+    let run = Run::with_data();
+    run.ok(&["--set", &save_dir("whole", &run)]);
+    let parts = save_dir("parts", &run);
+    run.ok(&["--set", &parts, "--set", "training.num_train_steps=5"]);
+    run.ok(&["--set", &parts]);
+    assert!(
+        run.checkpoint("whole", 12) == run.checkpoint("parts", 12),
+        "the bytes differ"
+    );
+    assert_eq!(run.losses("whole"), run.losses("parts"));
+    let steps: Vec<u64> = run.losses("whole").iter().map(|(step, _)| *step).collect();
+    assert_eq!(
+        steps,
+        (1..=12).collect::<Vec<_>>(),
+        "exactly num_train_steps batches are trained"
+    );
+}
+
+#[test]
+fn another_seed_gives_another_run() {
+    let run = Run::with_data();
+    run.ok(&[
+        "--set",
+        &save_dir("a", &run),
+        "--set",
+        "training.num_train_steps=2",
+    ]);
+    run.ok(&[
+        "--set",
+        &save_dir("b", &run),
+        "--set",
+        "training.num_train_steps=2",
+        "--set",
+        "training.seed=1",
+    ]);
+    assert!(run.checkpoint("a", 2) != run.checkpoint("b", 2));
+}
+
+#[test]
+fn a_finished_run_says_so_and_changes_nothing() {
+    let run = Run::with_data();
+    run.ok(&[]);
+    let before = run.checkpoint("save", 12);
+    let output = run.output(&[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        stderr(&output).contains("training is finished"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(before == run.checkpoint("save", 12));
+}
+
+#[test]
+fn retention_keeps_the_newest() {
+    let run = Run::with_data();
+    run.ok(&[
+        "--set",
+        "training.checkpoint_every_n=2",
+        "--set",
+        "training.checkpoint_max_to_keep=2",
+    ]);
+    let mut kept: Vec<String> = std::fs::read_dir(run.path("save"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.parse::<u64>().is_ok())
+        .collect();
+    kept.sort();
+    assert_eq!(kept, ["10", "12"]);
+}
+
+#[test]
+fn a_warm_start_takes_the_weights_and_begins_at_step_0() {
+    let run = Run::with_data();
+    run.ok(&[
+        "--set",
+        &save_dir("first", &run),
+        "--set",
+        "training.num_train_steps=4",
+    ]);
+    let from = format!(
+        "training.initial_checkpoint_dir={}",
+        run.path("first/4").display()
+    );
+    run.ok(&[
+        "--set",
+        &save_dir("warm", &run),
+        "--set",
+        &from,
+        "--set",
+        "training.num_train_steps=3",
+    ]);
+    let cold = run.losses("first")[0];
+    let warm = run.losses("warm")[0];
+    assert_eq!((cold.0, warm.0), (1, 1));
+    assert_ne!(
+        cold.1.to_bits(),
+        warm.1.to_bits(),
+        "the first batch is the same, the weights are not"
+    );
+    // Weights alone are enough.
+    std::fs::remove_file(run.path("first/4/state.json")).unwrap();
+    std::fs::remove_file(run.path("first/4/optimizer.safetensors")).unwrap();
+    run.ok(&[
+        "--set",
+        &save_dir("bare", &run),
+        "--set",
+        &from,
+        "--set",
+        "training.num_train_steps=1",
+    ]);
+    assert_eq!(run.losses("bare")[0], warm);
+}
+
+#[test]
+fn a_signal_saves_and_the_same_command_goes_on() {
+    let run = Run::with_data();
+    run.ok(&[
+        "--set",
+        &save_dir("whole", &run),
+        "--set",
+        "training.num_train_steps=400",
+    ]);
+    let args = [
+        "--set".to_owned(),
+        save_dir("parts", &run),
+        "--set".to_owned(),
+        "training.num_train_steps=400".to_owned(),
+    ];
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut child = run.command(&args).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_step(&mut child, 3);
+    signal(&child, "-TERM");
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(75));
+    run.ok(&args);
+    assert!(
+        run.checkpoint("whole", 400) == run.checkpoint("parts", 400),
+        "the bytes differ"
+    );
+}
+
+#[test]
+fn a_killed_run_goes_on_from_its_last_checkpoint() {
+    let run = Run::with_data();
+    let common = [
+        "--set",
+        "training.num_train_steps=300",
+        "--set",
+        "training.checkpoint_every_n=3",
+    ];
+    let whole = save_dir("whole", &run);
+    run.ok(&[&common[..], &["--set", &whole]].concat());
+    let parts = save_dir("parts", &run);
+    let args = [&common[..], &["--set", &parts]].concat();
+    for kill_after in [2, 9, 31] {
+        let mut child = run.command(&args).stderr(Stdio::piped()).spawn().unwrap();
+        wait_for_step(&mut child, kill_after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    run.ok(&args);
+    assert!(
+        run.checkpoint("whole", 300) == run.checkpoint("parts", 300),
+        "the bytes differ"
+    );
+}
+
+/// Reads the log until `count` steps are logged.
+fn wait_for_step(child: &mut Child, count: usize) {
+    let lines = BufReader::new(child.stderr.take().expect("a piped stderr")).lines();
+    let steps = lines
+        .map_while(Result::ok)
+        .filter(|line| line.contains("Step: "));
+    let seen = steps.take(count).count();
+    assert_eq!(seen, count, "the run ended early");
+}
+
+fn signal(child: &Child, signal: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+}

@@ -1,0 +1,112 @@
+//! Runs the program on a tiny model in a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The folder with the fixtures.
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+/// A folder with a config and, once generated, data; gone when dropped.
+pub struct Run {
+    dir: tempfile::TempDir,
+}
+
+impl Run {
+    /// The tiny config, no data.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        std::fs::copy(
+            fixtures().join("tiny/config.yaml"),
+            dir.path().join("config.yaml"),
+        )
+        .expect("the tiny config");
+        Self { dir }
+    }
+
+    /// The tiny config and 3 files of data: 200 examples, so that 13 batches are more than an epoch.
+    pub fn with_data() -> Self {
+        let run = Self::new();
+        let output = run.ok(&["generate", "--n_examples=200", "--n_files=3"]);
+        assert_eq!(output.lines().count(), 3, "one path a line: {output}");
+        run
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The program on this config, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_recap-train"));
+        command
+            .arg(format!(
+                "--config_path={}",
+                self.path("config.yaml").display()
+            ))
+            .args(args);
+        command
+            .env("RUN_DIR", self.dir.path())
+            .env("FIXTURES", fixtures())
+            .env_remove("RUST_LOG");
+        command.stdin(Stdio::null());
+        command
+    }
+
+    pub fn output(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("the program starts")
+    }
+
+    /// Runs to the end, which must be a good one; returns stdout.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.output(args);
+        assert!(
+            output.status.success(),
+            "{args:?} failed:\n{}",
+            stderr(&output)
+        );
+        String::from_utf8(output.stdout).expect("stdout is text")
+    }
+
+    /// Runs to an end that must be `code`; returns stderr.
+    pub fn fails(&self, args: &[&str], code: i32) -> String {
+        let output = self.output(args);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{args:?}:\n{}",
+            stderr(&output)
+        );
+        stderr(&output)
+    }
+
+    /// Bytes of the weights and of the optimizer in a checkpoint.
+    pub fn checkpoint(&self, save_dir: &str, step: u64) -> (Vec<u8>, Vec<u8>) {
+        let read = |name| {
+            let path = self.path(save_dir).join(step.to_string()).join(name);
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        };
+        (read("model.safetensors"), read("optimizer.safetensors"))
+    }
+
+    /// The losses in the log of a save folder, by step, in the order they were logged.
+    pub fn losses(&self, save_dir: &str) -> Vec<(u64, f64)> {
+        let text = std::fs::read_to_string(self.path(save_dir).join("events.jsonl"))
+            .expect("events.jsonl");
+        let records = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a JSON line"));
+        let line = |record: serde_json::Value| {
+            Some((record["global_step"].as_u64()?, record["loss"].as_f64()?))
+        };
+        records
+            .filter(|record| record["steps_per_s"].is_number())
+            .filter_map(line)
+            .collect()
+    }
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
