@@ -3,4 +3,5 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod config;
+pub mod distributed;
 pub mod torch;

@@ -3,7 +3,9 @@
 pub mod device;
 pub mod fused;
 pub mod precision;
+pub mod process_group;
 mod sys;
+mod sys_process_group;
 
 /// libtorch said no.
 #[derive(Debug, thiserror::Error)]
@@ -22,5 +24,15 @@ impl From<cxx::Exception> for TorchError {
             .unwrap_or("unknown error")
             .to_owned();
         Self { message }
+    }
+}
+
+impl From<tch::TchError> for TorchError {
+    fn from(error: tch::TchError) -> Self {
+        let message = error.to_string();
+        let first = message.lines().next().unwrap_or("unknown error");
+        Self {
+            message: first.to_owned(),
+        }
     }
 }
