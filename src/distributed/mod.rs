@@ -7,7 +7,9 @@ pub mod env;
 mod heartbeat;
 pub mod launcher;
 mod liveness;
+mod meeting;
 pub mod process_group;
+mod slurm;
 
 pub use collective::{Collective, SingleProcess};
 pub use data_parallel::DataParallel;
@@ -33,12 +35,11 @@ pub enum DistributedError {
     },
     /// Some ranks never came.
     #[error(
-        "no sign of rank {} within {seconds} s: were all ranks started, with the same MASTER_ADDR and MASTER_PORT?",
-        list(ranks)
+        "no sign of rank {ranks} within {seconds} s: were all ranks started, with the same MASTER_ADDR and MASTER_PORT?"
     )]
     Absent {
-        /// The missing ranks.
-        ranks: Vec<usize>,
+        /// The missing ranks, with commas between.
+        ranks: String,
         /// How long this rank waited (`training.distributed_timeout_in_s`).
         seconds: u64,
     },
@@ -71,16 +72,11 @@ pub enum DistributedError {
         difference: String,
     },
     /// Another rank sent something that cannot be read.
-    #[error("rank {rank} sent an unreadable description of its model")]
+    #[error("rank {rank} sent a description of its model that cannot be read")]
     Unreadable {
         /// That rank.
         rank: usize,
         /// Where it is wrong.
         source: serde_json::Error,
     },
-}
-
-fn list(ranks: &[usize]) -> String {
-    let ranks: Vec<_> = ranks.iter().map(usize::to_string).collect();
-    ranks.join(", ")
 }

@@ -1,7 +1,6 @@
 //! Several processes: c10d's store and group, with a heartbeat beside them.
 
 use std::cell::Cell;
-use std::net::{ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
@@ -9,10 +8,10 @@ use tch::{Device, Kind, Tensor};
 use super::DistributedError;
 use super::collective::Collective;
 use super::env::{Launch, Place};
-use super::heartbeat::{self, Heartbeat};
-use super::liveness::Pace;
+use super::heartbeat::Heartbeat;
+use super::meeting::Meeting;
 use crate::torch::TorchError;
-use crate::torch::process_group::{Group, GroupOptions, Reducer, Store, StoreOptions};
+use crate::torch::process_group::{Group, Reducer, Store};
 
 /// Counts the ranks that have left in peace.
 const LEFT: &str = "left";
@@ -46,11 +45,7 @@ impl ProcessGroup {
         device: Device,
         timeout: Duration,
     ) -> Result<Self, DistributedError> {
-        let meeting = Meeting {
-            launch,
-            timeout,
-            pace: Pace::new(timeout),
-        };
+        let meeting = Meeting::new(launch, timeout);
         let place = launch.place;
         let store = meeting.store(launch.rendezvous.rank_0_serves && place.rank == 0)?;
         meeting.join(&store)?;
@@ -208,125 +203,6 @@ fn explain(
             during,
             source,
         },
-    }
-}
-
-/// The steps by which the ranks come together.
-struct Meeting<'a> {
-    launch: &'a Launch,
-    timeout: Duration,
-    pace: Pace,
-}
-
-impl Meeting<'_> {
-    fn error(&self, source: TorchError) -> DistributedError {
-        let rendezvous = &self.launch.rendezvous;
-        DistributedError::Rendezvous {
-            rank: self.launch.place.rank,
-            host: rendezvous.host.clone(),
-            port: rendezvous.port,
-            source,
-        }
-    }
-
-    fn store(&self, is_server: bool) -> Result<Store, DistributedError> {
-        let rendezvous = &self.launch.rendezvous;
-        let options = StoreOptions {
-            host: &rendezvous.host,
-            port: rendezvous.port,
-            is_server,
-            prefix: &rendezvous.prefix,
-            timeout: self.timeout,
-        };
-        Store::connect(&options).map_err(|source| self.error(source))
-    }
-
-    /// Shows this rank to the others and waits for all; says who is missing.
-    fn join(&self, store: &Store) -> Result<(), DistributedError> {
-        let Place {
-            rank, world_size, ..
-        } = self.launch.place;
-        let key = |rank: usize| format!("joined/{rank}");
-        let shown = heartbeat::prepare(store, rank).and_then(|()| store.set(&key(rank), "yes"));
-        shown.map_err(|source| self.error(source))?;
-        let keys: Vec<_> = (0..world_size).map(key).collect();
-        let Err(source) = store.get_all(&keys) else {
-            return Ok(());
-        };
-        let is_absent = |rank: &usize| store.has(&keys[*rank]).is_ok_and(|is_there| !is_there);
-        let ranks: Vec<_> = (0..world_size).filter(is_absent).collect();
-        if ranks.is_empty() {
-            return Err(self.error(source));
-        }
-        Err(DistributedError::Absent {
-            ranks,
-            seconds: self.timeout.as_secs(),
-        })
-    }
-
-    fn heartbeat(&self) -> Result<Heartbeat, DistributedError> {
-        let place = self.launch.place;
-        let rank_0_serves = self.launch.rendezvous.rank_0_serves;
-        let store = self.store(false)?;
-        let started = Heartbeat::start(
-            store,
-            place.rank,
-            place.world_size,
-            rank_0_serves,
-            self.pace,
-        );
-        started.map_err(|source| {
-            let message = format!("cannot start the heartbeat: {source}");
-            self.error(TorchError { message })
-        })
-    }
-
-    fn group(&self, store: &Store, device: Device) -> Result<Group, TorchError> {
-        let place = self.launch.place;
-        let options = GroupOptions {
-            rank: place.rank,
-            world_size: place.world_size,
-            timeout: self.timeout,
-            address: &self.own_address(),
-            interface: &std::env::var("GLOO_SOCKET_IFNAME").unwrap_or_default(),
-        };
-        let group = Group::connect(store, &options)?;
-        if device.is_cuda() {
-            group.add_nccl()?;
-        }
-        Ok(group)
-    }
-
-    /// The address from which this machine reaches the store: where the others reach it, too.
-    fn own_address(&self) -> String {
-        let rendezvous = &self.launch.rendezvous;
-        let target = (rendezvous.host.as_str(), rendezvous.port);
-        let addresses = target.to_socket_addrs().into_iter().flatten();
-        let local = addresses.filter_map(|address| {
-            let any = if address.is_ipv4() {
-                "0.0.0.0:0"
-            } else {
-                "[::]:0"
-            };
-            let socket = UdpSocket::bind(any).ok()?;
-            socket.connect(address).ok()?;
-            Some(socket.local_addr().ok()?.ip())
-        });
-        let place = self.launch.place;
-        let spans_machines = place.local_world_size < place.world_size;
-        match local.into_iter().next() {
-            Some(ip) => {
-                if spans_machines && ip.is_loopback() {
-                    tracing::warn!(
-                        host = rendezvous.host,
-                        "this host's name leads to a loopback address, which other machines cannot reach: \
-                         set MASTER_ADDR to an address of the network, or GLOO_SOCKET_IFNAME to its interface"
-                    );
-                }
-                ip.to_string()
-            }
-            None => rendezvous.host.clone(),
-        }
     }
 }
 

@@ -175,7 +175,7 @@ impl Group {
     /// # Errors
     /// When a rank is gone or late.
     pub fn broadcast(&self, tensors: &[&Tensor]) -> Result<(), TorchError> {
-        Ok(self.inner.broadcast(&*sys::list(tensors.iter().copied()))?)
+        Ok(self.inner.broadcast(&sys::list(tensors.iter().copied()))?)
     }
 
     /// `[n]` of every rank as `[world_size, n]`.

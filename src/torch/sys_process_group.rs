@@ -2,6 +2,10 @@
 
 #![allow(unsafe_code, reason = "the door to c10d")]
 #![allow(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "the blocks are those that cxx writes"
+)]
+#![allow(
     missing_docs,
     missing_debug_implementations,
     unreachable_pub,

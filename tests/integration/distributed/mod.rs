@@ -1,5 +1,11 @@
 //! Several ranks on this machine: each is this test binary again, told its part by `RECAP_TEST_ROLE`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
+
 mod launcher;
 mod roles;
 
@@ -12,6 +18,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use recap_train::distributed::SingleProcess;
+use recap_train::torch::process_group::{Store, StoreOptions};
 
 /// Far beyond what a passing test takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,7 +29,14 @@ struct Rank {
 }
 
 impl Rank {
-    fn start(role: &str, rank: usize, world_size: usize, port: u16, folder: &Path) -> Self {
+    fn start(
+        role: &str,
+        rank: usize,
+        world_size: usize,
+        port: u16,
+        folder: &Path,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut command = again(role, folder);
         command.env("RANK", rank.to_string());
         command.env("LOCAL_RANK", rank.to_string());
@@ -30,6 +44,7 @@ impl Rank {
         command.env("LOCAL_WORLD_SIZE", world_size.to_string());
         command.env("MASTER_ADDR", "127.0.0.1");
         command.env("MASTER_PORT", port.to_string());
+        command.envs(variables.iter().copied());
         Self {
             child: command.spawn().unwrap(),
         }
@@ -65,8 +80,14 @@ fn play(
 ) -> Vec<Output> {
     let port = free_port();
     let ranks: Vec<_> = (0..started)
-        .map(|rank| Rank::start(role, rank, world_size, port, folder))
+        .map(|rank| Rank::start(role, rank, world_size, port, folder, &[]))
         .collect();
+    wait(ranks, frozen)
+}
+
+/// Waits for all ranks but `frozen`, which is then killed; returns what they wrote, by rank.
+fn wait(ranks: Vec<Rank>, frozen: Option<usize>) -> Vec<Output> {
+    let started = ranks.len();
     let pids: Vec<_> = ranks
         .iter()
         .map(|rank| Pid::from_child(&rank.child))
@@ -188,6 +209,29 @@ fn collectives_do_what_they_say() {
             None,
             folder.path(),
         ));
+    }
+}
+
+#[test]
+fn ranks_meet_at_an_agents_store_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    // What torchrun's agent does: it serves the store, which then outlives its ranks.
+    let agent = StoreOptions {
+        host: "127.0.0.1",
+        port,
+        is_server: true,
+        prefix: "",
+        timeout: PATIENCE,
+    };
+    let _store = Store::connect(&agent).unwrap();
+    for attempt in ["0", "1"] {
+        let variables = [
+            ("TORCHELASTIC_USE_AGENT_STORE", "True"),
+            ("TORCHELASTIC_RESTART_COUNT", attempt),
+        ];
+        let start = |rank| Rank::start("collectives", rank, 2, port, folder.path(), &variables);
+        assert_all_succeed(&wait(vec![start(0), start(1)], None));
     }
 }
 

@@ -138,7 +138,10 @@ pub(super) fn train(collective: &dyn Collective) -> Vec<f32> {
         run(&micro_batch());
         tch::no_grad(|| {
             for (_, weight) in &weights {
-                let _ = weight.shallow_clone().g_sub_(&(weight.grad() * 0.1));
+                let _ = weight
+                    .shallow_clone()
+                    .f_sub_(&(weight.grad() * 0.1))
+                    .unwrap();
             }
         });
     }
