@@ -56,7 +56,7 @@ impl<'a> Meeting<'a> {
 
     /// Shows this rank to the others and waits for all; says who is missing.
     ///
-    /// Rank 0 finds out and tells the others, which came at other times and would give up at other times.
+    /// Rank 0 calls the roll and tells the others, because it may give up, and the store with it, before they do.
     pub(super) fn join(&self, store: &Store) -> Result<(), DistributedError> {
         let rank = self.launch.place.rank;
         let shown = heartbeat::prepare(store, rank).and_then(|()| store.set(&joined(rank), "yes"));
@@ -66,24 +66,36 @@ impl<'a> Meeting<'a> {
         }
         match store.get_all(&[ABSENT.to_owned()]) {
             Ok(absent) => self.require_nobody(&absent.concat()),
-            Err(source) => Err(self.error(source)),
+            Err(source) => {
+                self.require_nobody(&self.absent(store))?;
+                Err(self.error(source))
+            }
         }
     }
 
     fn call_the_roll(&self, store: &Store) -> Result<(), DistributedError> {
         let keys: Vec<_> = (0..self.launch.place.world_size).map(joined).collect();
-        let all = store.get_all(&keys);
-        let is_absent = |rank: &usize| store.has(&keys[*rank]).is_ok_and(|is_there| !is_there);
-        let absent = (0..keys.len()).filter(|rank| all.is_err() && is_absent(rank));
-        let absent: Vec<_> = absent.map(|rank| rank.to_string()).collect();
-        let absent = absent.join(", ");
+        let all_came = store.get_all(&keys);
+        let absent = if all_came.is_ok() {
+            String::new()
+        } else {
+            self.absent(store)
+        };
         let told = store.set(ABSENT, &absent);
         if absent.is_empty() {
-            return all.and(told).map_err(|source| self.error(source));
+            return all_came.and(told).map_err(|source| self.error(source));
         }
         // The store ends with this process; the others read it first.
         std::thread::sleep(self.pace.grace);
         self.require_nobody(&absent)
+    }
+
+    /// The ranks that have not come so far, with commas between; nobody if the store does not say.
+    fn absent(&self, store: &Store) -> String {
+        let is_absent = |rank: &usize| store.has(&joined(*rank)).is_ok_and(|is_there| !is_there);
+        let ranks = (0..self.launch.place.world_size).filter(is_absent);
+        let ranks: Vec<_> = ranks.map(|rank| rank.to_string()).collect();
+        ranks.join(", ")
     }
 
     fn require_nobody(&self, absent: &str) -> Result<(), DistributedError> {

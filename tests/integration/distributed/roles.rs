@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use recap_train::distributed::env::Launch;
 use recap_train::distributed::launcher::Launcher;
-use recap_train::distributed::{Collective, DataParallel, ProcessGroup};
+use recap_train::distributed::{Collective, DataParallel, ProcessGroup, SingleProcess};
 use rustix::process::{Signal, getpid, kill_process};
 use tch::{Device, Kind, Tensor};
 
@@ -28,6 +28,10 @@ fn rank_process() {
         std::fs::write(folder().join("code"), code.to_string()).unwrap();
         return;
     }
+    if role == "train alone" {
+        tch::manual_seed(100);
+        return save("alone.bin", &train(&SingleProcess));
+    }
     let launch = Launch::from_env(|name| std::env::var(name).ok())
         .unwrap()
         .unwrap();
@@ -42,18 +46,20 @@ fn folder() -> std::path::PathBuf {
     std::env::var_os("RECAP_TEST_FOLDER").unwrap().into()
 }
 
+fn save(name: &str, numbers: &[f32]) {
+    let bytes: Vec<_> = numbers
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
+    std::fs::write(folder().join(name), bytes).unwrap();
+}
+
 fn play(role: &str, group: &ProcessGroup) {
     let rank = group.rank();
     let (act, number) = role.rsplit_once(' ').unwrap_or((role, ""));
     let is_me = number == rank.to_string();
     match (act, number) {
-        ("train", _) => {
-            let bytes: Vec<_> = train(group)
-                .into_iter()
-                .flat_map(f32::to_le_bytes)
-                .collect();
-            std::fs::write(folder().join(format!("{rank}.bin")), bytes).unwrap();
-        }
+        ("train", _) => save(&format!("{rank}.bin"), &train(group)),
         ("collectives", _) => collectives(group),
         ("other", "shape") => disagree(group, "digest", if rank == 2 { 4 } else { 3 }),
         ("other", "config") => disagree(group, &format!("digest-{rank}"), 3),
@@ -112,10 +118,7 @@ fn loss(weights: &[(String, Tensor)], inputs: &Tensor) -> Tensor {
 }
 
 /// Three steps of two micro batches over 24 examples; returns the last gradients, then the parameters.
-pub(super) fn train(collective: &dyn Collective) -> Vec<f32> {
-    if collective.world_size() == 1 {
-        tch::manual_seed(100);
-    }
+fn train(collective: &dyn Collective) -> Vec<f32> {
     let weights = weights();
     let parallel = DataParallel::new(collective, "digest", &weights).unwrap();
     let (rank, world_size) = (collective.rank(), collective.world_size());
