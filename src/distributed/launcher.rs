@@ -1,7 +1,8 @@
 //! `--nproc_per_node`: starts the ranks of one machine, passes signals on, and ends all when one fails.
+//!
+//! The launcher serves the store, as torchrun's agent does: ranks whose launcher was killed notice and end.
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -13,8 +14,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::torch::TorchError;
+use crate::torch::process_group::{Store, StoreOptions};
+
 /// How long the other ranks may take to end after one has failed. The same as torchrun's.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// Where ranks of one machine meet.
+const HOST: &str = "127.0.0.1";
 
 /// Why the ranks could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -27,13 +34,17 @@ pub enum LauncherError {
         /// A variable of the launch contract.
         variable: &'static str,
     },
-    /// No port, no signal handler.
-    #[error("cannot {action} to start ranks")]
-    System {
-        /// What was tried.
-        action: &'static str,
+    /// Signals cannot be caught, so they could not be passed on.
+    #[error("cannot catch signals")]
+    Signals {
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The store for the ranks cannot be served.
+    #[error("cannot serve the store at which the ranks meet")]
+    Store {
+        /// What c10d said.
+        source: TorchError,
     },
     /// A rank could not be started.
     #[error("cannot start rank {rank}: {}", program.display())]
@@ -87,11 +98,10 @@ impl Launcher {
         {
             return Err(LauncherError::Nested { variable });
         }
-        let system = |action| move |source| LauncherError::System { action, source };
         let (events, inbox) = mpsc::channel();
-        let mut signals =
-            Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("catch signals"))?;
-        let port = free_port().map_err(system("find a free port"))?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+            .map_err(|source| LauncherError::Signals { source })?;
+        let store = serve_store().map_err(|source| LauncherError::Store { source })?;
         let mut ranks = Ranks {
             running: vec![None; self.num_processes],
             first_failure: None,
@@ -105,7 +115,7 @@ impl Launcher {
             }
         });
         let started = (0..self.num_processes).try_for_each(|rank| {
-            ranks.running[rank] = Some(self.start(rank, port, events.clone())?);
+            ranks.running[rank] = Some(self.start(rank, store.port(), events.clone())?);
             Ok(())
         });
         if started.is_err() {
@@ -126,9 +136,10 @@ impl Launcher {
         command.env("LOCAL_RANK", rank.to_string());
         command.env("WORLD_SIZE", self.num_processes.to_string());
         command.env("LOCAL_WORLD_SIZE", self.num_processes.to_string());
-        command.env("MASTER_ADDR", Ipv4Addr::LOCALHOST.to_string());
+        command.env("MASTER_ADDR", HOST);
         command.env("MASTER_PORT", port.to_string());
-        command.env_remove("TORCHELASTIC_USE_AGENT_STORE");
+        command.env("TORCHELASTIC_USE_AGENT_STORE", "True");
+        command.env("TORCHELASTIC_RESTART_COUNT", "0");
         if std::env::var_os("OMP_NUM_THREADS").is_none() {
             let cores = thread::available_parallelism().map_or(1, usize::from);
             let threads = (cores / self.num_processes).max(1);
@@ -225,8 +236,12 @@ fn exit_code(status: ExitStatus) -> u8 {
     u8::try_from(code).unwrap_or(1)
 }
 
-/// A port that was free a moment ago. Another program may take it before rank 0 does; the run then fails at its start.
-fn free_port() -> std::io::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
+fn serve_store() -> Result<Store, TorchError> {
+    Store::connect(&StoreOptions {
+        host: HOST,
+        port: 0,
+        is_server: true,
+        prefix: "",
+        timeout: GRACE,
+    })
 }

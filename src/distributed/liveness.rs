@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, thiserror::Error)]
 #[error("{reason}")]
 pub struct Failure {
-    /// The rank at fault; `None` when it is none of them (torchrun's agent).
+    /// The rank at fault; `None` when it is none of them (the launcher).
     pub rank: Option<usize>,
     /// One sentence that names it.
     pub reason: String,
@@ -182,7 +182,7 @@ impl Watch {
         } else {
             Failure {
                 rank: None,
-                reason: format!("the store of torchrun's agent {how}"),
+                reason: format!("the launcher, which serves the store, {how}"),
             }
         }
     }

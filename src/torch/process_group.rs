@@ -17,7 +17,7 @@ const CUDA_SHIM: &str = "librecap_cuda.so";
 pub struct StoreOptions<'a> {
     /// Name or address of the host that serves the store.
     pub host: &'a str,
-    /// Its port.
+    /// Its port; 0 lets the server choose a free one.
     pub port: u16,
     /// Whether this process serves it.
     pub is_server: bool,
@@ -55,6 +55,12 @@ impl Store {
             millis(options.timeout),
         )?;
         Ok(Self { inner })
+    }
+
+    /// The port of the server.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.inner.port()
     }
 
     /// Sets `key` to `value`.

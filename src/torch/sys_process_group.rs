@@ -33,6 +33,7 @@ pub(super) mod ffi {
         fn add(self: &Store, key: &str, amount: i64) -> Result<i64>;
         fn has(self: &Store, key: &str) -> Result<bool>;
         fn get_all(self: &Store, keys: &[String]) -> Result<Vec<String>>;
+        fn port(self: &Store) -> u16;
 
         type Group;
         fn connect_group(

@@ -20,6 +20,7 @@ namespace recap {
 
 struct Store::State {
   c10::intrusive_ptr<c10d::Store> store;
+  uint16_t port;
 };
 
 Store::Store(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -51,6 +52,8 @@ rust::Vec<rust::String> Store::get_all(rust::Slice<const rust::String> keys) con
   return values;
 }
 
+uint16_t Store::port() const { return state_->port; }
+
 std::unique_ptr<Store> connect_store(rust::Str host, uint16_t port, bool is_server, rust::Str prefix,
                                      uint64_t timeout_ms) {
   c10d::TCPStoreOptions options;
@@ -59,9 +62,10 @@ std::unique_ptr<Store> connect_store(rust::Str host, uint16_t port, bool is_serv
   // Who is missing is asked by name, with keys; the store itself would only count.
   options.waitWorkers = false;
   options.timeout = std::chrono::milliseconds(timeout_ms);
-  c10::intrusive_ptr<c10d::Store> store = c10::make_intrusive<c10d::TCPStore>(text(host), options);
+  const auto tcp = c10::make_intrusive<c10d::TCPStore>(text(host), options);
+  c10::intrusive_ptr<c10d::Store> store = tcp;
   if (!prefix.empty()) store = c10::make_intrusive<c10d::PrefixStore>(text(prefix), store);
-  return std::make_unique<Store>(std::make_unique<Store::State>(Store::State{store}));
+  return std::make_unique<Store>(std::make_unique<Store::State>(Store::State{store, tcp->getPort()}));
 }
 
 struct Group::State {

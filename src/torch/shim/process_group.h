@@ -21,6 +21,7 @@ class Store {
   bool has(rust::Str key) const;
   // Waits until all keys are there; throws after the store's timeout.
   rust::Vec<rust::String> get_all(rust::Slice<const rust::String> keys) const;
+  uint16_t port() const;
 
   const State& state() const { return *state_; }
 

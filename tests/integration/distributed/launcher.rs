@@ -80,3 +80,36 @@ fn signals_reach_every_rank() {
     assert!(folder.path().join("term0").exists());
     assert!(folder.path().join("term1").exists());
 }
+
+/// The launcher as a process of its own, whose two ranks play `role`.
+fn launch_ranks(role: &str, folder: &Path) -> std::process::Output {
+    let binary = std::env::current_exe().unwrap();
+    let script = format!(
+        "RECAP_TEST_ROLE='{role}' exec {} --exact distributed::roles::rank_process --nocapture",
+        binary.display()
+    );
+    let mut command = super::again("launch", folder);
+    // Returns when the last process that can still write is gone: the ranks, too.
+    command.env("RECAP_TEST_SCRIPT", script).output().unwrap()
+}
+
+#[test]
+fn launched_ranks_work_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = launch_ranks("collectives", folder.path());
+    assert!(output.status.success(), "{}", super::stderr(&output));
+    assert_eq!(read(folder.path(), "code"), "0");
+}
+
+#[test]
+fn ranks_end_when_their_launcher_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = launch_ranks("kill the launcher", folder.path());
+    let text = super::stderr(&output);
+    assert_eq!(
+        text.matches("the launcher, which serves the store, is gone")
+            .count(),
+        2,
+        "{text}"
+    );
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use recap_train::distributed::env::Launch;
 use recap_train::distributed::launcher::Launcher;
 use recap_train::distributed::{Collective, DataParallel, ProcessGroup, SingleProcess};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Signal, getpid, getppid, kill_process};
 use tch::{Device, Kind, Tensor};
 
 const TIMEOUT: Duration = Duration::from_secs(6);
@@ -73,6 +73,12 @@ fn play(role: &str, group: &ProcessGroup) {
         ("fail", _) => reduce_until(group, is_me, || {
             group.fail("no file part-7");
             panic!("no file part-7");
+        }),
+        ("kill the", "launcher") => reduce_until(group, rank == 0, || {
+            kill_process(getppid().unwrap(), Signal::KILL).unwrap();
+            loop {
+                std::thread::park();
+            }
         }),
         ("kill in backward", _) => kill_in_backward(group, is_me),
         _ => panic!("unknown role {role}"),
