@@ -54,6 +54,8 @@ struct State {
     failure: Option<Failure>,
     /// The store has this rank's failure, or the failure came from there.
     is_failure_shared: bool,
+    /// The main thread is about to end the process because of a failure.
+    is_failing: bool,
     /// The run is over for this rank; the threads end.
     is_over: bool,
     /// `beat` has ended.
@@ -73,6 +75,7 @@ impl Heartbeat {
             watch: Watch::new(Instant::now(), rank, world_size, rank_0_serves, pace),
             failure: None,
             is_failure_shared: false,
+            is_failing: false,
             is_over: false,
             is_beat_over: false,
         };
@@ -111,7 +114,8 @@ impl Heartbeat {
 
     /// Tells the other ranks that this one ends, and why; an earlier failure of another rank stands.
     ///
-    /// The process that serves the store stays for a moment, so that the others can read it.
+    /// The process that serves the store stays for a moment, so that the others can read it. After this call the
+    /// process has a few seconds to end.
     pub(super) fn fail(&self, store: &Store, serves: bool, reason: &str) {
         let shared = &self.shared;
         let mut state = shared.lock();
@@ -121,6 +125,8 @@ impl Heartbeat {
         };
         let failure = state.failure.get_or_insert(own).clone();
         let was_shared = std::mem::replace(&mut state.is_failure_shared, true);
+        state.is_failing = true;
+        shared.changed.notify_all();
         drop(state);
         if !was_shared {
             share(store, &failure);
@@ -135,7 +141,6 @@ impl Heartbeat {
                 drop(shared.wait_until(state, shared.pace.interval / 2, |_| false));
             }
         }
-        self.stop();
     }
 
     /// Ends the threads. `beat` may hang in a dead store; it is then left behind.
@@ -245,18 +250,28 @@ impl Shared {
                 continue;
             };
             self.changed.notify_all();
-            if failure.rank != Some(self.rank) {
-                tracing::error!(rank = self.rank, "{failure}; this rank ends too");
-            } else {
-                tracing::error!(rank = self.rank, "the other ranks have ended: {failure}");
+            if !state.is_failing {
+                self.report(&failure);
+                state = self.wait_until(state, self.pace.grace, |state| {
+                    state.is_over || state.is_failing
+                });
             }
-            let grace = self.pace.grace;
-            let state = self.wait_until(state, grace, |state| state.is_over);
+            if state.is_failing {
+                state = self.wait_until(state, self.pace.farewell, |state| state.is_over);
+            }
             if state.is_over {
                 return;
             }
             drop(state);
             signal_hook::low_level::exit(1);
+        }
+    }
+
+    fn report(&self, failure: &Failure) {
+        if failure.rank == Some(self.rank) {
+            tracing::error!(rank = self.rank, "the other ranks have ended: {failure}");
+        } else {
+            tracing::error!(rank = self.rank, "{failure}; this rank ends too");
         }
     }
 }

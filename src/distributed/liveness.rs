@@ -21,8 +21,10 @@ pub(super) struct Pace {
     pub(super) limit: Duration,
     /// The same once a collective has failed, when somebody must be the reason.
     pub(super) suspicious_limit: Duration,
-    /// What the process gets to end by itself.
+    /// What the main thread gets to notice a failure by itself.
     pub(super) grace: Duration,
+    /// What it gets to end the process once it has.
+    pub(super) farewell: Duration,
 }
 
 impl Pace {
@@ -34,6 +36,7 @@ impl Pace {
             limit,
             suspicious_limit: (5 * interval).max(Duration::from_secs(2)).min(limit),
             grace: 2 * interval,
+            farewell: limit.min(Duration::from_secs(10)),
         }
     }
 }

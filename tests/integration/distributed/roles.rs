@@ -72,7 +72,7 @@ fn play(role: &str, group: &ProcessGroup) {
         }),
         ("fail", _) => reduce_until(group, is_me, || {
             group.fail("no file part-7");
-            panic!("no file part-7");
+            panic!("the last words of the failing rank");
         }),
         ("kill the", "launcher") => reduce_until(group, rank == 0, || {
             kill_process(getppid().unwrap(), Signal::KILL).unwrap();
@@ -144,6 +144,7 @@ fn train(collective: &dyn Collective) -> Vec<f32> {
         }
         let first = micro_batch();
         parallel.no_sync(|| run(&first));
+        assert_local(collective, &weights[0].1.grad());
         run(&micro_batch());
         tch::no_grad(|| {
             for (_, weight) in &weights {
@@ -160,6 +161,15 @@ fn train(collective: &dyn Collective) -> Vec<f32> {
         .chain(weights.iter().map(|(_, weight)| weight.detach()));
     all.flat_map(|tensor| Vec::<f32>::try_from(tensor.reshape([-1])).unwrap())
         .collect()
+}
+
+/// The gradient is each rank's own so far.
+fn assert_local(collective: &dyn Collective, gradient: &Tensor) {
+    let sum = gradient.sum(Kind::Double).double_value(&[]);
+    let mut sums = collective.all_gather_bytes(&sum.to_le_bytes()).unwrap();
+    sums.sort();
+    sums.dedup();
+    assert_eq!(sums.len(), collective.world_size());
 }
 
 fn kill_in_backward(group: &ProcessGroup, is_me: bool) {
