@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -20,14 +21,14 @@ const BUCKET_BYTES: u64 = 25 * 1024 * 1024;
 /// stop at the next [`DataParallel::prepare_for_backward`]. Gradients are means over ranks of each rank's gradient, so
 /// with equal shares and a mean loss per rank they are those of the whole batch, up to the order of summation.
 /// Gradients stay tensors of their own, see [`Reducer`].
-pub struct DataParallel<'a> {
-    collective: &'a dyn Collective,
+pub struct DataParallel {
+    collective: Rc<dyn Collective>,
     /// `None` with one process.
     reducer: Option<Reducer>,
     accumulates: Cell<bool>,
 }
 
-impl fmt::Debug for DataParallel<'_> {
+impl fmt::Debug for DataParallel {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("DataParallel")
@@ -37,7 +38,7 @@ impl fmt::Debug for DataParallel<'_> {
     }
 }
 
-impl<'a> DataParallel<'a> {
+impl DataParallel {
     /// Checks that all ranks have the same config and model, and gives all of them rank 0's tensors.
     ///
     /// `config_digest` is whatever string ranks must share. `variables` are all parameters and buffers of the model by
@@ -47,20 +48,21 @@ impl<'a> DataParallel<'a> {
     /// # Errors
     /// When a rank differs (the error says which, and in what) or is lost.
     pub fn new(
-        collective: &'a dyn Collective,
+        collective: Rc<dyn Collective>,
         config_digest: &str,
         variables: &[(String, Tensor)],
     ) -> Result<Self, DistributedError> {
         if collective.world_size() > 1 {
-            check_agreement(collective, &Replica::new(config_digest, variables))?;
+            check_agreement(&*collective, &Replica::new(config_digest, variables))?;
             let tensors: Vec<_> = variables.iter().map(|(_, tensor)| tensor).collect();
             collective.broadcast(&tensors)?;
         }
         let trained = variables.iter().map(|(_, tensor)| tensor);
         let trained: Vec<_> = trained.filter(|tensor| tensor.requires_grad()).collect();
+        let reducer = collective.reducer(&trained, BUCKET_BYTES)?;
         Ok(Self {
             collective,
-            reducer: collective.reducer(&trained, BUCKET_BYTES)?,
+            reducer,
             accumulates: Cell::new(false),
         })
     }
@@ -218,8 +220,7 @@ mod tests {
 
     #[test]
     fn one_process_has_nothing_to_average() {
-        let alone = SingleProcess;
-        let parallel = DataParallel::new(&alone, "aa", &variables(3)).unwrap();
+        let parallel = DataParallel::new(Rc::new(SingleProcess), "aa", &variables(3)).unwrap();
         assert!(parallel.reducer.is_none());
         parallel.prepare_for_backward().unwrap();
         assert_eq!(parallel.no_sync(|| 7), 7);

@@ -16,7 +16,27 @@ pub use data_parallel::DataParallel;
 pub use liveness::Failure;
 pub use process_group::ProcessGroup;
 
+use std::rc::Rc;
+use std::time::Duration;
+
+use tch::Device;
+
 use crate::torch::TorchError;
+
+/// The ranks of `launch`, or this process alone. See [`ProcessGroup::connect`].
+///
+/// # Errors
+/// When the ranks cannot meet.
+pub fn connect(
+    launch: Option<&env::Launch>,
+    device: Device,
+    timeout: Duration,
+) -> Result<Rc<dyn Collective>, DistributedError> {
+    match launch {
+        Some(launch) => Ok(Rc::new(ProcessGroup::connect(launch, device, timeout)?)),
+        None => Ok(Rc::new(SingleProcess)),
+    }
+}
 
 /// Why the ranks cannot work together.
 #[derive(Debug, thiserror::Error)]

@@ -1,10 +1,11 @@
 //! What a rank does in each test.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use recap_train::distributed::env::Launch;
 use recap_train::distributed::launcher::Launcher;
-use recap_train::distributed::{Collective, DataParallel, ProcessGroup, SingleProcess};
+use recap_train::distributed::{self, Collective, DataParallel};
 use rustix::process::{Signal, getpid, getppid, kill_process};
 use tch::{Device, Kind, Tensor};
 
@@ -30,12 +31,15 @@ fn rank_process() {
     }
     if role == "train alone" {
         tch::manual_seed(100);
-        return save("alone.bin", &train(&SingleProcess));
+        return save(
+            "alone.bin",
+            &train(&distributed::connect(None, Device::Cpu, TIMEOUT).unwrap()),
+        );
     }
     let launch = Launch::from_env(|name| std::env::var(name).ok())
         .unwrap()
         .unwrap();
-    let group = ProcessGroup::connect(&launch, Device::Cpu, TIMEOUT);
+    let group = distributed::connect(Some(&launch), Device::Cpu, TIMEOUT);
     let group = group.unwrap_or_else(|error| panic!("{error}"));
     tch::manual_seed(i64::try_from(100 + group.rank()).unwrap());
     play(&role, &group);
@@ -54,7 +58,7 @@ fn save(name: &str, numbers: &[f32]) {
     std::fs::write(folder().join(name), bytes).unwrap();
 }
 
-fn play(role: &str, group: &ProcessGroup) {
+fn play(role: &str, group: &Rc<dyn Collective>) {
     let rank = group.rank();
     let (act, number) = role.rsplit_once(' ').unwrap_or((role, ""));
     let is_me = number == rank.to_string();
@@ -90,7 +94,7 @@ fn signal(signal: Signal) {
 }
 
 /// Works with the others; at the third time, this rank has an accident if `is_me`.
-fn reduce_until(group: &ProcessGroup, is_me: bool, accident: impl Fn()) {
+fn reduce_until(group: &Rc<dyn Collective>, is_me: bool, accident: impl Fn()) {
     for step in 0..1000 {
         if is_me && step == 3 {
             accident();
@@ -124,9 +128,9 @@ fn loss(weights: &[(String, Tensor)], inputs: &Tensor) -> Tensor {
 }
 
 /// Three steps of two micro batches over 24 examples; returns the last gradients, then the parameters.
-fn train(collective: &dyn Collective) -> Vec<f32> {
+fn train(collective: &Rc<dyn Collective>) -> Vec<f32> {
     let weights = weights();
-    let parallel = DataParallel::new(collective, "digest", &weights).unwrap();
+    let parallel = DataParallel::new(Rc::clone(collective), "digest", &weights).unwrap();
     let (rank, world_size) = (collective.rank(), collective.world_size());
     let share = i64::try_from(24 / world_size).unwrap();
     let start = share * i64::try_from(rank).unwrap();
@@ -164,7 +168,7 @@ fn train(collective: &dyn Collective) -> Vec<f32> {
 }
 
 /// The gradient is each rank's own so far.
-fn assert_local(collective: &dyn Collective, gradient: &Tensor) {
+fn assert_local(collective: &Rc<dyn Collective>, gradient: &Tensor) {
     let sum = gradient.sum(Kind::Double).double_value(&[]);
     let mut sums = collective.all_gather_bytes(&sum.to_le_bytes()).unwrap();
     sums.sort();
@@ -172,9 +176,9 @@ fn assert_local(collective: &dyn Collective, gradient: &Tensor) {
     assert_eq!(sums.len(), collective.world_size());
 }
 
-fn kill_in_backward(group: &ProcessGroup, is_me: bool) {
+fn kill_in_backward(group: &Rc<dyn Collective>, is_me: bool) {
     let weights = weights();
-    let parallel = DataParallel::new(group, "digest", &weights).unwrap();
+    let parallel = DataParallel::new(Rc::clone(group), "digest", &weights).unwrap();
     for step in 0..1000 {
         let inputs = Tensor::randn([8, 512], (Kind::Float, Device::Cpu));
         let loss = loss(&weights, &inputs);
@@ -190,7 +194,7 @@ fn kill_in_backward(group: &ProcessGroup, is_me: bool) {
     }
 }
 
-fn collectives(group: &ProcessGroup) {
+fn collectives(group: &Rc<dyn Collective>) {
     let (rank, world_size) = (group.rank(), group.world_size());
     let bytes = |rank: usize| vec![u8::try_from(rank).unwrap() + 250; 3 * rank];
     let expected: Vec<_> = (0..world_size).map(bytes).collect();
@@ -223,8 +227,13 @@ fn collectives(group: &ProcessGroup) {
     group.barrier().unwrap();
 }
 
-fn disagree(group: &ProcessGroup, digest: &str, width: i64) {
+fn disagree(group: &Rc<dyn Collective>, digest: &str, width: i64) {
     let weight = Tensor::zeros([width, 2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-    let error = DataParallel::new(group, digest, &[("mlp.weight".to_owned(), weight)]).unwrap_err();
+    let error = DataParallel::new(
+        Rc::clone(group),
+        digest,
+        &[("mlp.weight".to_owned(), weight)],
+    )
+    .unwrap_err();
     panic!("{error}");
 }
