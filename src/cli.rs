@@ -1,6 +1,7 @@
 //! What can be typed: clap types, and the spellings of the original's flag library.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -47,6 +48,10 @@ pub struct Cli {
     #[arg(default_value_t = false, default_missing_value = "true", value_parser = parse_bool, hide_default_value = true)]
     #[arg(hide_possible_values = true)]
     pub debug_loop: bool,
+
+    /// Start N processes on this machine that train together, one GPU each where there are GPUs
+    #[arg(long = "nproc_per_node", value_name = "N")]
+    pub nproc_per_node: Option<NonZeroUsize>,
 
     /// What to do; nothing: train.
     #[command(subcommand)]
@@ -123,7 +128,7 @@ pub struct UsageError(pub String);
 const BOOLEAN_FLAGS: [&str; 1] = ["debug_loop"];
 
 /// Flags that take a value: these may be written with one dash or two, with underscores or hyphens.
-const VALUE_FLAGS: [&str; 3] = ["config_path", "set", "log_format"];
+const VALUE_FLAGS: [&str; 4] = ["config_path", "set", "log_format", "nproc_per_node"];
 
 /// Rewrites the spellings that the original's flag library accepts into the one that clap knows.
 ///
@@ -162,6 +167,21 @@ fn normalize_flag(arg: &str) -> Option<String> {
         Some(value) => format!("--{name}={value}"),
         None => format!("--{name}"),
     })
+}
+
+/// `args` without the flag `name` and its value, in whatever spelling.
+pub fn without_flag(args: impl IntoIterator<Item = OsString>, name: &str) -> Vec<OsString> {
+    let mut kept = Vec::new();
+    let mut args = normalize(args).into_iter();
+    while let Some(arg) = args.next() {
+        let flag = arg.to_str().and_then(|arg| arg.strip_prefix("--"));
+        match flag.and_then(|flag| flag.strip_prefix(name)) {
+            Some("") => drop(args.next()),
+            Some(value) if value.starts_with('=') => {}
+            _ => kept.push(arg),
+        }
+    }
+    kept
 }
 
 /// Booleans as the original's flag library reads them.
@@ -249,6 +269,19 @@ mod tests {
             cli.common.config_path.as_deref(),
             Some("my-run/the-config.yaml".as_ref())
         );
+    }
+
+    #[test]
+    fn a_flag_is_taken_out_in_every_spelling() {
+        for line in [
+            "--nproc_per_node=2",
+            "--nproc-per-node 2",
+            "-nproc_per_node=2",
+        ] {
+            let args = format!("--config_path=a {line} --debug_loop");
+            let kept = without_flag(args.split(' ').map(OsString::from), "nproc_per_node");
+            assert_eq!(kept, ["--config_path=a", "--debug_loop"], "{line}");
+        }
     }
 
     #[test]

@@ -11,10 +11,9 @@ use crate::config::RecapConfig;
 /// # Errors
 /// Whatever ended the command early; [`crate::exit::Exit::of`] knows its exit code.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
-    let config = load_config(&cli.common)?;
     match &cli.command {
-        None => train::run(&config, cli.debug_loop),
-        Some(Command::Generate(args)) => generate::run(&config, args),
+        None => train::run(cli),
+        Some(Command::Generate(args)) => generate::run(&load_config(&cli.common)?, args),
     }
 }
 
