@@ -1,6 +1,7 @@
 //! One file per command; each is short and calls the rooms.
 
 mod generate;
+mod inspect;
 mod train;
 
 use crate::cli::{Cli, Command, CommonArgs, UsageError};
@@ -15,6 +16,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         None => train::run(&config, cli.debug_loop),
         Some(Command::Generate(args)) => generate::run(&config, args),
+        Some(Command::Inspect(args)) => inspect::run(&config, args),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use recap_train::config::{self, RecapDataConfig};
-use recap_train::data::random::{GenerateOptions, generate};
+use recap_train::data::random::{Compression, GenerateOptions, generate};
 use recap_train::data::{DataError, Fault, LoadedBatch, Loader, LoaderOptions, Mode, Position};
 
 /// `tests/fixtures`: `${GOLDEN_DIR}` of the fixtures' configs.
@@ -57,6 +57,7 @@ fn random_files(folder: &Path, files: usize, examples: usize) -> String {
         seed: 5,
         noise: false,
         output_dir: None,
+        compression: Compression::Gzip,
     };
     generate(&small_config(&inputs, 16, 0), &options).unwrap();
     inputs

@@ -9,6 +9,7 @@ mod write;
 
 pub(crate) use chunk::ChunkPool;
 pub(crate) use read::{Block, Payload, ReadOptions, RecordReader, Share};
+pub use write::Compression;
 pub(crate) use write::RecordWriter;
 
 /// Bytes before the payload.
