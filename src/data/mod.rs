@@ -33,3 +33,4 @@ pub use error::{DataError, Fault, RecordError};
 pub use loader::{LoadedBatch, Loader, LoaderOptions, RecordId};
 pub use pipeline::{Mode, feature_widths};
 pub use position::Position;
+pub use tfrecord::uncompressed;
