@@ -93,6 +93,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Write random data that fits the config, for a first run or a test
     Generate(GenerateArgs),
+    /// Decode batches exactly as training would see them, and say what is in them
+    Inspect(InspectArgs),
 }
 
 /// Options of `generate`.
@@ -117,6 +119,38 @@ pub struct GenerateArgs {
     /// Where the files go; nothing: the folder of train_data.inputs
     #[arg(long = "output_dir", value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
+
+    /// Compression of the files; all kinds can be read
+    #[arg(long = "compression", value_name = "KIND", default_value = "gzip")]
+    pub compression: CompressionArg,
+}
+
+/// Compression of generated files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompressionArg {
+    /// As the original reads: slowest.
+    Gzip,
+    /// Fastest to read.
+    None,
+    /// Faster to read than gzip.
+    Zstd,
+}
+
+/// Options of `inspect`.
+#[derive(Clone, Debug, Args)]
+pub struct InspectArgs {
+    /// Batches to decode
+    #[arg(long = "batches", value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub batches: u64,
+
+    /// Write the tensors there, each name followed by `.` and the number of its batch
+    #[arg(long = "output", value_name = "FILE.safetensors")]
+    pub output: Option<PathBuf>,
+
+    /// Read the sorted files once, one after the other, nothing shuffled, to compare with other readers
+    #[arg(long = "in_order")]
+    pub in_order: bool,
 }
 
 /// What was typed cannot be used.

@@ -1,6 +1,7 @@
 //! One file per command; each is short and calls the rooms.
 
 mod generate;
+mod inspect;
 mod train;
 
 use crate::cli::{Cli, Command, CommonArgs, UsageError};
@@ -9,11 +10,13 @@ use crate::config::RecapConfig;
 /// Does what was typed.
 ///
 /// # Errors
-/// Whatever ended the command early; [`crate::exit::Exit::of`] knows its exit code.
+/// Whatever ended the command early; [`crate::exit::Exit::code_of`] knows its exit code.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
+    let config = || load_config(&cli.common);
     match &cli.command {
         None => train::run(cli),
-        Some(Command::Generate(args)) => generate::run(&load_config(&cli.common)?, args),
+        Some(Command::Generate(args)) => generate::run(&config()?, args),
+        Some(Command::Inspect(args)) => inspect::run(&config()?, args),
     }
 }
 

@@ -33,6 +33,7 @@ pub use error::{DataError, Fault, RecordError};
 pub use loader::{LoadedBatch, Loader, LoaderOptions, RecordId};
 pub use pipeline::{Mode, feature_widths};
 pub use position::Position;
+pub use tfrecord::uncompressed;
 
 /// The files that `config` finds now, sorted and cut to `num_files_to_keep`.
 ///
