@@ -13,6 +13,7 @@
 
 mod cli;
 mod config;
+mod config_messages;
 mod data;
 mod data_golden;
 mod data_random;
