@@ -14,6 +14,7 @@
 mod cli;
 mod config;
 mod config_messages;
+mod config_reference;
 mod data;
 mod data_golden;
 mod data_random;
