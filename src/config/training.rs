@@ -32,8 +32,8 @@ section! {
         /// Own key: seeds initial parameters, dropout and the order of the data. The same seed, data and number of
         /// processes give the same run.
         pub seed: i64 = 0,
-        /// Own key: forward pass and loss in bfloat16 where it is safe; parameters, gradients and optimizer stay f32.
-        /// Faster on a GPU that has bfloat16; losses differ a little.
+        /// Own key: forward pass in bfloat16 where it is safe; loss, parameters and optimizer stay f32. Faster on a
+        /// GPU that has bfloat16; losses differ a little.
         pub mixed_precision: bool = false,
         /// Own key: gradients are scaled down to this global L2 norm before the update (null: never). Near the usual
         /// norm it slows learning, far above it only stops spikes.
@@ -41,6 +41,9 @@ section! {
         /// Own key: seconds after which a checkpoint is due, whichever of this and `checkpoint_every_n` comes first
         /// (null: steps only).
         pub checkpoint_every_secs: Option<PositiveFloat> = None,
+        /// Own key: seconds after which a process that died or stopped answering ends the others. Short: a slow
+        /// disk or network passes for a death; long: the others wait in vain.
+        pub distributed_timeout_in_s: PositiveFloat = positive_float(600.0),
         /// Own key: how many batches with a loss or gradient that is not finite may be skipped before the run stops
         /// with exit code 4. Range: 0 and up.
         pub max_skipped_steps: i64 = 0,

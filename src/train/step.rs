@@ -1,7 +1,7 @@
 //! One training step: forward, loss, backward, update. Both loops call this and nothing else.
 
 use anyhow::Context;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::TrainError;
 use super::state::step_seed;
@@ -53,6 +53,13 @@ pub struct StepOutput {
 }
 
 impl Stepper {
+    /// Where the parameters are.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        let first = self.ranker.state().parameters().next();
+        first.map_or(Device::Cpu, |(_, parameter)| parameter.device())
+    }
+
     /// Trains on one batch; `step` counts batches from 0. The parameters move at the last batch of an accumulation.
     ///
     /// # Errors

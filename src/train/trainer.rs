@@ -133,6 +133,7 @@ impl Trainer<'_> {
             };
             let output = self.step(next)?;
             self.advance_clock();
+            self.checkpoints.check()?;
             if self
                 .state
                 .step
@@ -199,10 +200,17 @@ impl Trainer<'_> {
     }
 
     fn save(&mut self) -> anyhow::Result<()> {
+        let begin = Instant::now();
         let snapshot = restore::snapshot(&self.stepper, &self.state)?;
         self.saved = Some(snapshot.global_step);
+        self.checkpoints.save(snapshot)?;
         self.last_save = Instant::now();
-        Ok(self.checkpoints.save(snapshot)?)
+        let stalled_secs = begin.elapsed().as_secs_f64();
+        info!(
+            global_step = self.state.global_step(),
+            stalled_secs, "saving in the background"
+        );
+        Ok(())
     }
 
     fn save_and_stop(mut self) -> anyhow::Result<()> {

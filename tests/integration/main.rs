@@ -18,6 +18,7 @@ mod config_reference;
 mod data;
 mod data_golden;
 mod data_random;
+mod distributed;
 mod metrics;
 mod numerics;
 mod resume;
