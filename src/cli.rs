@@ -88,6 +88,24 @@ pub enum LogFormat {
 pub enum Command {
     /// Write random data that fits the config, for a first run or a test
     Generate(GenerateArgs),
+    /// Look at a run before it starts: config, schema, layers, memory, data
+    Check(CheckArgs),
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// Print the config as it will be used first, with the origin of each value
+    #[arg(long = "print")]
+    pub print: bool,
+
+    /// Train one step as well, and take a checkpoint through a temporary folder
+    #[arg(long = "dry_run")]
+    pub dry_run: bool,
+
+    /// Write the findings as JSON, beside the tables on stdout
+    #[arg(long = "output", value_name = "FILE.json")]
+    pub output: Option<PathBuf>,
 }
 
 /// Options of `generate`.

@@ -1,24 +1,29 @@
 //! One file per command; each is short and calls the rooms.
 
+mod check;
 mod generate;
 mod train;
 
+use std::path::Path;
+
 use crate::cli::{Cli, Command, CommonArgs, UsageError};
-use crate::config::RecapConfig;
+use crate::config::Loaded;
 
 /// Does what was typed.
 ///
 /// # Errors
 /// Whatever ended the command early; [`crate::exit::Exit::of`] knows its exit code.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
-    let config = load_config(&cli.common)?;
+    let (path, loaded) = load_config(&cli.common)?;
+    let config = &loaded.config;
     match &cli.command {
-        None => train::run(&config, cli.debug_loop),
-        Some(Command::Generate(args)) => generate::run(&config, args),
+        None => train::run(config, cli.debug_loop),
+        Some(Command::Generate(args)) => generate::run(config, args),
+        Some(Command::Check(args)) => check::run(path, &loaded, args),
     }
 }
 
-fn load_config(args: &CommonArgs) -> anyhow::Result<RecapConfig> {
+fn load_config(args: &CommonArgs) -> anyhow::Result<(&Path, Loaded)> {
     let Some(path) = &args.config_path else {
         let usage =
             "no config: say --config_path=FILE (configs/local_prod.yaml is one); --help tells more";
@@ -28,5 +33,5 @@ fn load_config(args: &CommonArgs) -> anyhow::Result<RecapConfig> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(loaded.config)
+    Ok((path, loaded))
 }

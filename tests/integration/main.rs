@@ -11,6 +11,7 @@
     reason = "a test that cannot go on should panic, and its numbers are small"
 )]
 
+mod check;
 mod cli;
 mod config;
 mod config_messages;
