@@ -95,6 +95,24 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Decode batches exactly as training would see them, and say what is in them
     Inspect(InspectArgs),
+    /// Look at a run before it starts: config, schema, layers, memory, data
+    Check(CheckArgs),
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// Print the config as it will be used first, with the origin of each value
+    #[arg(long = "print")]
+    pub print: bool,
+
+    /// Train one step as well, and take a checkpoint through a temporary folder
+    #[arg(long = "dry_run")]
+    pub dry_run: bool,
+
+    /// Write the findings as JSON, beside the tables on stdout
+    #[arg(long = "output", value_name = "FILE.json")]
+    pub output: Option<PathBuf>,
 }
 
 /// Options of `generate`.

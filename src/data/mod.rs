@@ -28,6 +28,8 @@ mod tfrecord;
 mod wire;
 mod workers;
 
+pub(crate) use files::list as list_files;
+
 pub use counters::Counters;
 pub use error::{DataError, Fault, RecordError};
 pub use loader::{LoadedBatch, Loader, LoaderOptions, RecordId};
