@@ -63,7 +63,7 @@ pub enum LossError {
         /// `labels` or `weights`.
         what: &'static str,
         /// Number of data tasks.
-        expected: i64,
+        expected: usize,
         /// Columns of the batch.
         found: i64,
     },
@@ -84,7 +84,7 @@ pub struct MultiTaskLoss {
     /// `[T]` i64: the label column of each model task; `None` where the columns are the tasks already.
     columns: Option<Tensor>,
     /// `D`, the number of data tasks.
-    data_tasks: i64,
+    data_tasks: usize,
     /// `[T]` f32; `None` where all are 1.
     pos_weights: Option<Tensor>,
     reductions: Reductions,
@@ -127,7 +127,7 @@ impl MultiTaskLoss {
         };
         Ok(Self {
             columns,
-            data_tasks: data_tasks.len() as i64,
+            data_tasks: data_tasks.len(),
             pos_weights,
             reductions,
         })
@@ -168,7 +168,7 @@ impl MultiTaskLoss {
     /// The columns of the model tasks in `table`, `[B, D]`.
     fn pick(&self, what: &'static str, table: &Tensor) -> Result<Tensor, LossError> {
         let found = table.size().get(1).copied().unwrap_or(1);
-        if found != self.data_tasks {
+        if usize::try_from(found) != Ok(self.data_tasks) {
             return Err(LossError::Columns {
                 what,
                 expected: self.data_tasks,
