@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use recap_train::config::{self, RecapConfig};
+use recap_train::exit::Exit;
 use recap_train::loss::{MultiTaskLoss, Reductions};
 use recap_train::model::{Mode, Ranker};
 use recap_train::optim::Optimizer;
@@ -156,6 +157,7 @@ fn each_mistake_works_or_is_refused_at_the_start_by_its_key() {
         match (outcome, started) {
             (Trains, Ok(run)) => train_one_step(run),
             (Names(key), Err(error)) => {
+                assert_eq!(Exit::code_of(&error), Exit::Usage as u8, "{name}");
                 let (key, message) = (key.replace("TASK", FIRST_TASK), chain(&error));
                 assert!(
                     message.contains(&key),
