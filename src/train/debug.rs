@@ -67,8 +67,11 @@ fn report_batch(step: u64, batch: &Batch, source: &str) {
         let Some(tensor) = tensor.filter(|tensor| tensor.numel() > 0) else {
             continue;
         };
-        let non_finite =
-            tensor.numel() as i64 - tensor.isfinite().sum(tch::Kind::Int64).int64_value(&[]);
+        let non_finite = tensor
+            .isfinite()
+            .logical_not()
+            .sum(tch::Kind::Int64)
+            .int64_value(&[]);
         let finite = tensor.nan_to_num(0.0, 0.0, 0.0);
         info!(
             step,

@@ -60,14 +60,14 @@ fn record(session: &Session) -> anyhow::Result<Value> {
 
 fn report_changes(before: &Value, now: &Value) {
     let mut changes = Vec::new();
-    compare(before, now, String::new(), &mut changes);
+    compare(before, now, "", &mut changes);
     for change in changes {
         info!("config has changed since the run before: {change}");
     }
 }
 
 /// Collects the leaves in which two configs differ.
-fn compare(before: &Value, now: &Value, path: String, changes: &mut Vec<String>) {
+fn compare(before: &Value, now: &Value, path: &str, changes: &mut Vec<String>) {
     match (before, now) {
         (Value::Object(old), Value::Object(new)) => {
             let keys = old
@@ -79,7 +79,7 @@ fn compare(before: &Value, now: &Value, path: String, changes: &mut Vec<String>)
                 } else {
                     format!("{path}.{key}")
                 };
-                compare(&before[key], &now[key], path, changes);
+                compare(&before[key], &now[key], &path, changes);
             }
         }
         _ if before == now => {}
@@ -96,7 +96,7 @@ mod tests {
         let before = json!({ "training": { "seed": 1, "save_dir": "a" }, "gone": true });
         let now = json!({ "training": { "seed": 2, "save_dir": "a" }, "new": [1] });
         let mut changes = Vec::new();
-        compare(&before, &now, String::new(), &mut changes);
+        compare(&before, &now, "", &mut changes);
         assert_eq!(
             changes,
             [

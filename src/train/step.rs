@@ -1,5 +1,7 @@
 //! One training step: forward, loss, backward, update. Both loops call this and nothing else.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
@@ -58,6 +60,19 @@ pub struct StepOutput {
     pub grad_norm: Option<Tensor>,
     /// The same by optimizer group, where [`StepOptions::watch_groups`] asks for it.
     pub group_norms: Vec<(String, Tensor)>,
+    /// Where the time went.
+    pub times: StepTimes,
+}
+
+/// How long the parts of a step took; on a GPU, how long it took to ask for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepTimes {
+    /// Forward and loss.
+    pub forward: Duration,
+    /// Backward, with the averaging over ranks.
+    pub backward: Duration,
+    /// Norm, clipping and update.
+    pub update: Duration,
 }
 
 impl Stepper {
@@ -75,14 +90,17 @@ impl Stepper {
     pub fn run(&mut self, step: u64, batch: &Batch) -> anyhow::Result<StepOutput> {
         tch::manual_seed(step_seed(self.options.seed, step, self.options.rank));
         let is_last = (step + 1).is_multiple_of(self.options.accumulation);
+        let begin = Instant::now();
         let (logits, losses) = self
             .forward(batch)
             .with_context(|| format!("the forward pass of step {step} failed"))?;
         if !losses.total.double_value(&[]).is_finite() {
             return Err(self.diverged(step, batch, &logits, &losses));
         }
+        let forward = begin.elapsed();
         self.backward(&losses.total, is_last)
             .with_context(|| format!("the backward pass of step {step} failed"))?;
+        let backward = begin.elapsed() - forward;
         let watch = is_last && self.options.watch_groups;
         let group_norms = if watch {
             self.optimizer.group_norms()?
@@ -100,6 +118,11 @@ impl Stepper {
             logits: logits.detach(),
             grad_norm,
             group_norms,
+            times: StepTimes {
+                forward,
+                backward,
+                update: begin.elapsed() - forward - backward,
+            },
         })
     }
 
@@ -191,13 +214,12 @@ impl Stepper {
     }
 
     fn first_non_finite_task(&self, task_losses: &Tensor) -> String {
-        let position = (0..task_losses.numel() as i64)
-            .find(|&task| !task_losses.double_value(&[task]).is_finite());
-        let name =
-            position.and_then(|position| self.ranker.tasks().get(usize::try_from(position).ok()?));
-        name.map_or_else(
+        let losses: Vec<f64> = Vec::try_from(task_losses).unwrap_or_default();
+        let mut tasks = self.ranker.tasks().iter().zip(losses);
+        let bad = tasks.find(|(_, loss)| !loss.is_finite());
+        bad.map_or_else(
             || "of no single task".to_owned(),
-            |name| format!("of task {name}"),
+            |(task, _)| format!("of task {task}"),
         )
     }
 
