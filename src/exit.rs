@@ -4,6 +4,7 @@ use crate::cli::UsageError;
 use crate::config::ConfigError;
 use crate::data::{DataError, Fault};
 use crate::distributed::env::LaunchError;
+use crate::model::ModelError;
 use crate::train::TrainError;
 
 /// How the program ended. A panic ends with 101, which Rust gives by itself.
@@ -39,6 +40,9 @@ impl Exit {
     fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
         if error.is::<UsageError>() || error.is::<ConfigError>() || error.is::<LaunchError>() {
             return Some(Self::Usage);
+        }
+        if let Some(error) = error.downcast_ref::<ModelError>() {
+            return error.is_config().then_some(Self::Usage);
         }
         if let Some(error) = error.downcast_ref::<DataError>() {
             return Some(match error.fault() {

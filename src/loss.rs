@@ -57,6 +57,16 @@ pub enum LossError {
         /// Number of weights.
         found: usize,
     },
+    /// Labels or weights are of other data tasks.
+    #[error("the loss was built for {expected} data tasks, the batch has {what} of {found}")]
+    Columns {
+        /// `labels` or `weights`.
+        what: &'static str,
+        /// Number of data tasks.
+        expected: usize,
+        /// Columns of the batch.
+        found: i64,
+    },
     /// libtorch refused.
     #[error(transparent)]
     Torch(#[from] TorchError),
@@ -73,6 +83,8 @@ impl From<tch::TchError> for LossError {
 pub struct MultiTaskLoss {
     /// `[T]` i64: the label column of each model task; `None` where the columns are the tasks already.
     columns: Option<Tensor>,
+    /// `D`, the number of data tasks.
+    data_tasks: usize,
     /// `[T]` f32; `None` where all are 1.
     pos_weights: Option<Tensor>,
     reductions: Reductions,
@@ -115,6 +127,7 @@ impl MultiTaskLoss {
         };
         Ok(Self {
             columns,
+            data_tasks: data_tasks.len(),
             pos_weights,
             reductions,
         })
@@ -123,7 +136,7 @@ impl MultiTaskLoss {
     /// The losses of `logits` `[B, T]` against `labels` `[B, D]`, weighted by `weights` `[B, D]`.
     ///
     /// # Errors
-    /// When shapes do not fit together.
+    /// When labels or weights are not of the data tasks, or not of the rows of the logits.
     pub fn forward(
         &self,
         logits: &Tensor,
@@ -131,10 +144,12 @@ impl MultiTaskLoss {
         weights: Option<&Tensor>,
     ) -> Result<Losses, LossError> {
         let kind = logits.kind();
-        let labels = self.pick(labels)?.f_to_kind(kind)?;
-        let weights =
-            weights.map(|weights| self.pick(weights)?.f_to_kind(kind).map_err(Into::into));
-        let weights: Option<Tensor> = weights.transpose().map_err(|error: TorchError| error)?;
+        let labels = self.pick("labels", labels)?.f_to_kind(kind)?;
+        let weights = weights.map(|weights| {
+            let weights = self.pick("weights", weights)?;
+            Ok::<_, LossError>(weights.f_to_kind(kind)?)
+        });
+        let weights = weights.transpose()?;
         let pos_weights = self
             .pos_weights
             .as_ref()
@@ -150,8 +165,16 @@ impl MultiTaskLoss {
         Ok(Losses { total, per_task })
     }
 
-    /// The columns of the model tasks.
-    fn pick(&self, table: &Tensor) -> Result<Tensor, TorchError> {
+    /// The columns of the model tasks in `table`, `[B, D]`.
+    fn pick(&self, what: &'static str, table: &Tensor) -> Result<Tensor, LossError> {
+        let found = table.size().get(1).copied().unwrap_or(1);
+        if usize::try_from(found) != Ok(self.data_tasks) {
+            return Err(LossError::Columns {
+                what,
+                expected: self.data_tasks,
+                found,
+            });
+        }
         match &self.columns {
             Some(columns) => Ok(table.f_index_select(1, columns)?),
             None => Ok(table.shallow_clone()),
@@ -261,6 +284,25 @@ mod tests {
                 close(&doubles(&losses.total), &[total]);
             }
         }
+    }
+
+    #[test]
+    fn labels_and_weights_of_other_tasks_are_refused() {
+        let (logits, labels, weights) = example();
+        let loss = build(Reductions::default(), &[1.0, 1.0]);
+        let message = |labels: &Tensor, weights: &Tensor| {
+            let losses = loss.forward(&logits, labels, Some(weights));
+            losses.unwrap_err().to_string()
+        };
+        let narrow = |table: &Tensor| table.narrow(1, 0, 2);
+        assert_eq!(
+            message(&narrow(&labels), &weights),
+            "the loss was built for 3 data tasks, the batch has labels of 2"
+        );
+        assert_eq!(
+            message(&labels, &narrow(&weights)),
+            "the loss was built for 3 data tasks, the batch has weights of 2"
+        );
     }
 
     #[test]

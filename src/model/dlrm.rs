@@ -7,7 +7,7 @@
 
 use tch::Tensor;
 
-use super::input::{EmbeddingColumns, Input};
+use super::input::{EmbeddingColumns, Input, columns};
 use super::mlp::Mlp;
 use super::scope::{Builder, Layer, Scope};
 use super::{Mode, ModelError};
@@ -52,9 +52,9 @@ impl Dlrm {
         if let Some(other) = layout.embeddings.iter().find(|e| e.width != width) {
             return Err(below.error("layer_sizes", misfit(other, width)));
         }
-        let count = layout.embeddings.len() as i64;
+        let count = columns(layout.embeddings.len());
         let pairs = pairs(count + 1);
-        let met = pairs.len() as i64;
+        let met = columns(pairs.len());
         builder.record(Layer {
             name: scope.tensor("_interaction"),
             kind: "DotProducts",

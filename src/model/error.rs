@@ -81,6 +81,17 @@ pub enum ModelError {
     Torch(#[from] TorchError),
 }
 
+impl ModelError {
+    /// Whether another configuration would help.
+    #[must_use]
+    pub fn is_config(&self) -> bool {
+        matches!(
+            self,
+            Self::Config { .. } | Self::Statistics { .. } | Self::SameSafeName { .. }
+        )
+    }
+}
+
 impl From<tch::TchError> for ModelError {
     fn from(error: tch::TchError) -> Self {
         Self::Torch(error.into())

@@ -68,12 +68,14 @@ impl Tower {
     }
 }
 
-/// A part of the task called `task`.
+/// A part of the task called `task`; a key that contains dots is quoted, as in an override.
 fn scope(part: &str, task: &str) -> Scope {
-    Scope::new(
-        format!("model.{part}.{}", component(task)),
-        format!("model.tasks.{task}"),
-    )
+    let key = if task.contains('.') {
+        format!("model.tasks.\"{task}\"")
+    } else {
+        format!("model.tasks.{task}")
+    };
+    Scope::new(format!("model.{part}.{}", component(task)), key)
 }
 
 fn build_network(
