@@ -47,12 +47,12 @@ fn layers_and_memory_add_up() {
     let outputs = sum(&model["layers"], "output");
     assert_eq!(
         memory["activation_bytes"].as_u64().unwrap(),
-        16 * 4 * outputs
+        16 * 8 * outputs
     );
     let half = findings(&run, &["--set", "train_data.global_batch_size=8"]);
     assert_eq!(
         half["memory"]["activation_bytes"].as_u64().unwrap(),
-        8 * 4 * outputs
+        8 * 8 * outputs
     );
     assert!(found["dry_run"].is_null() && !run.path("save").exists());
 }
