@@ -2,6 +2,7 @@
 
 mod check;
 mod generate;
+mod inspect;
 mod train;
 
 use std::path::Path;
@@ -12,14 +13,17 @@ use crate::config::Loaded;
 /// Does what was typed.
 ///
 /// # Errors
-/// Whatever ended the command early; [`crate::exit::Exit::of`] knows its exit code.
+/// Whatever ended the command early; [`crate::exit::Exit::code_of`] knows its exit code.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
-    let (path, loaded) = load_config(&cli.common)?;
-    let config = &loaded.config;
+    let loaded = || load_config(&cli.common);
     match &cli.command {
-        None => train::run(config, cli.debug_loop),
-        Some(Command::Generate(args)) => generate::run(config, args),
-        Some(Command::Check(args)) => check::run(path, &loaded, args),
+        None => train::run(cli),
+        Some(Command::Generate(args)) => generate::run(&loaded()?.1.config, args),
+        Some(Command::Inspect(args)) => inspect::run(&loaded()?.1.config, args),
+        Some(Command::Check(args)) => {
+            let (path, loaded) = loaded()?;
+            check::run(path, &loaded, args)
+        }
     }
 }
 

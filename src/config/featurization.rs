@@ -36,17 +36,17 @@ section! {
 section! {
     /// The z-score of the log of each continuous feature.
     pub struct ZScoreLogConfig {
-        /// The file with mean and deviation of each feature.
+        /// The statistics file: JSON, {"mean": [...], "std": [...]} with a number per continuous column after preprocessing.
         pub analysis_path: String,
-        /// The schema that names the features of that file (null: they stand in its order).
+        /// Not supported (the statistics file lists columns in order), must be null.
         pub schema_path: Option<String> = None,
         /// Z-scores are clamped to ± this.
         pub clip_magnitude: f64 = 5.0,
-        /// BatchNorm after the z-score.
+        /// BatchNorm after the z-score, with a learned scale and shift and a momentum of 0.1.
         pub use_batch_norm: bool = false,
-        /// Batch renormalisation in that BatchNorm.
+        /// Batch renormalisation; not supported, must be false.
         pub use_renorm: bool = false,
-        /// The file has the form in which BigQuery exports statistics.
+        /// Statistics as exported from BigQuery; not supported, must be false.
         pub use_bq_stats: bool = false,
     }
 }

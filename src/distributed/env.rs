@@ -17,6 +17,16 @@ pub struct Place {
     pub local_world_size: usize,
 }
 
+impl Place {
+    /// One process, alone.
+    pub const ALONE: Self = Self {
+        rank: 0,
+        world_size: 1,
+        local_rank: 0,
+        local_world_size: 1,
+    };
+}
+
 /// Where the ranks meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendezvous {

@@ -1,4 +1,4 @@
-//! Several processes as one training: launch ([`env`], [`launcher`]), collectives ([`collective`]), gradient
+//! Several processes as one training: launch ([`mod@env`], [`launcher`]), collectives ([`collective`]), gradient
 //! averaging ([`data_parallel`]), and one rank's failure ending all of them ([`heartbeat`]).
 
 pub mod collective;

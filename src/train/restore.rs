@@ -13,18 +13,24 @@ use crate::checkpoint::{Checkpoint, Snapshot, TorchSnapshot, format::Tensors};
 use crate::model::{LoadOptions, NamedTensor, NamedTensors};
 use crate::torch::named::TensorSource;
 
-/// Everything that must be saved.
+/// Everything that must be saved, `pending_gradients` of an accumulation that has begun among it.
 ///
 /// On a GPU the tensors are copied to the host, so that training can go on while they are written. On the CPU they are
 /// the ones that train: a copy would need as much memory as model and optimizer once more.
 ///
 /// # Errors
 /// When a tensor cannot be copied.
-pub fn snapshot(stepper: &Stepper, state: &TrainState) -> anyhow::Result<Snapshot> {
+pub fn snapshot(
+    stepper: &Stepper,
+    state: &TrainState,
+    pending_gradients: Tensors,
+) -> anyhow::Result<Snapshot> {
+    let mut optimizer = on_host(stepper.optimizer.state())?;
+    optimizer.extend(pending_gradients);
     Ok(Snapshot {
         global_step: state.global_step(),
         model: on_host(stepper.ranker.state())?,
-        optimizer: on_host(stepper.optimizer.state())?,
+        optimizer,
         state: serde_json::to_value(state)?,
         is_copy: stepper.device().is_cuda(),
     })
@@ -56,6 +62,7 @@ pub fn resume(stepper: &mut Stepper, checkpoint: &Checkpoint) -> anyhow::Result<
         .optimizer()?
         .context("the checkpoint has no optimizer.safetensors")?;
     load_optimizer(stepper, &optimizer, folder)?;
+    stepper.restore_gradients(&optimizer)?;
     Ok(state)
 }
 

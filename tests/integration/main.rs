@@ -20,6 +20,7 @@ mod data;
 mod data_golden;
 mod data_random;
 mod distributed;
+mod inspect;
 mod metrics;
 mod numerics;
 mod resume;

@@ -49,10 +49,8 @@ pub(super) fn run(
     let state = TrainState {
         step: batches,
         walltime_secs: step_seconds,
-        seed: config.training.seed,
-        world_size: 1,
         positions: vec![position],
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..TrainState::first(&config.training, Place::ALONE)
     };
     let (checkpoint_bytes, tensors_compared) =
         round_trip(config, stepper, device, &state).context("the checkpoint round trip failed")?;
@@ -101,7 +99,7 @@ fn round_trip(
         .prefix("recap-train-check-")
         .tempdir();
     let folder = folder.context("cannot create a temporary folder")?;
-    let snapshot = restore::snapshot(stepper, state)?;
+    let snapshot = restore::snapshot(stepper, state, Vec::new())?;
     let published = format::stage(folder.path(), snapshot)?.publish()?;
     let checkpoint = Checkpoint::open(&published)?;
     checkpoint.verify()?;
