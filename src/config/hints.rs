@@ -79,7 +79,7 @@ fn places_of(wanted: &str, section: &SectionShape, here: &str, places: &mut Vec<
         places.push(here.to_owned());
     }
     // Nobody should be sent to what is not supported.
-    let is_supported = |name: &str| name != "large_embeddings" && name != "dlrm_config";
+    let is_supported = |name: &str| name != "large_embeddings";
     let fields = section.fields.iter();
     for field in fields.filter(|field| is_supported(field.name)) {
         let mut path = match here {

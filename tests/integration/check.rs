@@ -242,18 +242,13 @@ fn problems_end_with_their_exit_codes() {
     let run = Run::with_data();
     let bad = run.fails(&["check", "--set", "training.num_train_steps=0"], 2);
     assert!(bad.contains("training.num_train_steps"), "{bad}");
-    let beyond = run.fails(
-        &[
-            "check",
-            "--set",
-            "model.stratifiers=[{name: s, index: 99, value: 1}]",
-        ],
-        2,
-    );
-    assert!(
-        beyond.contains("model.stratifiers[0].index") && beyond.contains("found 99"),
-        "{beyond}"
-    );
+    let stratifier = "model.stratifiers=[{name: s, index: 99, value: 1}]";
+    // Training refuses it as well, before it writes anything.
+    for command in [&["check", "--set", stratifier][..], &["--set", stratifier]] {
+        let beyond = run.fails(command, 2);
+        let names = beyond.contains("model.stratifiers[0].index") && beyond.contains("found 99");
+        assert!(names && !run.path("save").exists(), "{beyond}");
+    }
     let schema = run.fails(
         &[
             "check",

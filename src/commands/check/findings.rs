@@ -6,8 +6,9 @@ use crate::config::RecapConfig;
 /// Warnings, each with what may be behind it.
 pub(super) fn of(config: &RecapConfig, data: &DataReport) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (name, files) in &data.validation {
-        if let Err(problem) = files {
+    for partition in &data.validation {
+        if let Some(problem) = &partition.problem {
+            let name = &partition.name;
             warnings.push(format!(
                 "validation_data.{name} cannot be evaluated: {problem}"
             ));
