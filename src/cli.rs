@@ -28,6 +28,7 @@ Exit codes:
 
 Examples:
   recap-train --config_path=configs/local_prod.yaml generate
+  recap-train --config_path=configs/local_prod.yaml check --dry_run
   recap-train --config_path=configs/local_prod.yaml
   recap-train --config_path=configs/local_prod.yaml --debug_loop --set training.num_train_steps=3";
 
@@ -309,6 +310,20 @@ mod tests {
                 ),
                 "{line}"
             );
+        }
+    }
+
+    #[test]
+    fn options_of_a_command_may_have_hyphens() {
+        for line in [
+            "check --dry-run --output=f.json",
+            "check --output f.json --dry_run",
+        ] {
+            let Some(Command::Check(args)) = parse(line).unwrap().command else {
+                panic!("{line}")
+            };
+            assert!(args.dry_run && !args.print, "{line}");
+            assert_eq!(args.output.as_deref(), Some("f.json".as_ref()), "{line}");
         }
     }
 

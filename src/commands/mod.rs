@@ -7,8 +7,11 @@ mod train;
 
 use std::path::Path;
 
+use anyhow::Context;
+
 use crate::cli::{Cli, Command, CommonArgs, UsageError};
 use crate::config::Loaded;
+use crate::data;
 
 /// Does what was typed.
 ///
@@ -38,4 +41,10 @@ fn load_config(args: &CommonArgs) -> anyhow::Result<(&Path, Loaded)> {
         tracing::warn!("{warning}");
     }
     Ok((path, loaded))
+}
+
+/// Checks the columns that the config names against the schema
+fn check_columns(path: &Path, loaded: &Loaded) -> anyhow::Result<()> {
+    let widths = data::feature_widths(&loaded.config.train_data).context("train_data")?;
+    Ok(loaded.check_discrete_width(path, widths.discrete)?)
 }

@@ -22,7 +22,9 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
         return launch(num_processes.get());
     }
     memory::keep_freed();
-    let config = super::load_config(&cli.common)?.1.config;
+    let (path, loaded) = super::load_config(&cli.common)?;
+    super::check_columns(path, &loaded)?;
+    let config = loaded.config;
     let launch = Launch::from_env(|name| std::env::var(name).ok())?;
     let is_main_rank = launch.as_ref().is_none_or(|launch| launch.place.rank == 0);
     if is_main_rank {

@@ -7,11 +7,13 @@ use std::path::Path as FilePath;
 use indexmap::IndexMap;
 
 use super::RecapConfig;
+use super::coerce::key_text;
 use super::decode::{Decode, Decoder};
 use super::error::ConfigError;
 use super::node::{Mark, Node, Source, Value, shorten};
 use super::path::{Path, Step};
 use super::substitute::{Lookup, Substituted, process_environment, substitute};
+use super::yaml::Repeated;
 use super::{overrides, validate, yaml};
 
 /// Warnings beyond this many say nothing new.
@@ -142,6 +144,7 @@ pub fn parse_recap(
     }
     let config = RecapConfig::decode(&document.root, &mut at);
     validate::check(&config, &mut at);
+    document.warn_of_repeated(&mut at.warnings);
     document.warn_of_unset(&mut at.warnings);
     let Decoder {
         origins, warnings, ..
@@ -228,6 +231,7 @@ fn read(path: &FilePath) -> Result<String, ConfigError> {
 struct Document {
     text: Substituted,
     root: Node,
+    repeated: Vec<Repeated>,
 }
 
 impl Document {
@@ -248,7 +252,7 @@ impl Document {
                 column,
             }
         };
-        let root = yaml::parse(&text.text, &marker).map_err(|error| {
+        let parsed = yaml::parse(&text.text, &marker).map_err(|error| {
             let (line, column) = text.locate(error.index);
             let range = error.index..error.index + 1;
             let from = text
@@ -262,7 +266,23 @@ impl Document {
                 message,
             }
         })?;
-        Ok(Self { text, root })
+        Ok(Self {
+            text,
+            root: parsed.root,
+            repeated: parsed.repeated,
+        })
+    }
+
+    /// Warns of every key that stands twice in one mapping.
+    fn warn_of_repeated(&self, warnings: &mut Vec<String>) {
+        warnings.extend(self.repeated.iter().map(|Repeated { key, first }| {
+            format!(
+                "line {}: the key {} is there already in line {}: the later value is used, remove one of the two",
+                key.mark.line,
+                key_text(key).unwrap_or_else(|| key.describe()),
+                first.line
+            )
+        }));
     }
 
     /// Warns of every value in which the name of an unset variable was left.

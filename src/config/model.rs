@@ -50,7 +50,7 @@ section! {
         pub mlp_config: Option<MlpConfig> = None,
         /// A Deep & Cross Network V2: explicit products of features.
         pub dcn_config: Option<DcnConfig> = None,
-        /// A DLRM; it reads the features themselves, so it is the backbone or, with share_none, a tower.
+        /// A DLRM: pairwise dot products of embeddings and dense features.
         pub dlrm_config: Option<DLRMConfig> = None,
         /// A MaskNet: layers scaled by masks computed from the input; what the production backbone is.
         pub mask_net_config: Option<MaskNetConfig> = None,

@@ -37,7 +37,8 @@ pub(crate) fn apply(
         column: 1,
     };
     let value = yaml::parse(value, &|_| mark.clone())
-        .map_err(|error| fail(format!("the value is not YAML: {}", error.message)))?;
+        .map_err(|error| fail(format!("the value is not YAML: {}", error.message)))?
+        .root;
     let change = Change {
         path: &path,
         mark: &mark,

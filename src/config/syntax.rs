@@ -122,3 +122,48 @@ fn misplaced_key(lines: &[Line<'_>], index: usize) -> &'static str {
         "put a value that holds a colon in quotes"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The place and message for a text that the parser refused at `index` with `message`.
+    fn explained(text: &str, index: usize, message: &str) -> (usize, String) {
+        let message = message.to_owned();
+        let YamlError { index, message } = explain(text, YamlError { index, message });
+        (index, message)
+    }
+
+    #[test]
+    fn a_tab_is_found_near_the_place() {
+        let (at, message) = explained("ä: 1\n \tb: 2\nc: 3", 3, "found a tab");
+        assert_eq!(
+            (at, message.as_str()),
+            (6, "the indentation holds a tab, use spaces")
+        );
+        // One far away, or inside of a line, is no mistake.
+        let far = "a:\tx\n".repeat(9) + "b: [";
+        let (at, message) = explained(&far, far.len(), "did not find expected node content");
+        assert_eq!(at, far.len());
+        assert!(message.ends_with("is a quote or bracket before it not closed?"));
+    }
+
+    #[test]
+    fn a_colon_without_space_is_told_from_an_address() {
+        let message = "mapping values are not allowed in this context";
+        let (at, found) = explained("ü1:2\nb: 3", 7, message);
+        assert_eq!(
+            (at, found.as_str()),
+            (2, "a space is missing after the colon")
+        );
+        let (_, found) = explained("hdfs://x\nb: 3", 10, message);
+        assert!(found.starts_with(message), "{found}");
+    }
+
+    #[test]
+    fn what_is_unknown_stays_as_it_is() {
+        let text = "a: 1\nb: 2\nc: 3\n";
+        assert_eq!(explained(text, 5, "no idea"), (5, "no idea".to_owned()));
+        assert_eq!(explained("", 0, "x").0, 0);
+    }
+}

@@ -17,6 +17,8 @@ const MAX_DEPTH: usize = 100;
 /// What a document may amount to once aliases are expanded: its text plus [`NODE_BYTES`] for each value.
 const MAX_EXPANDED_BYTES: usize = 16 << 20;
 const NODE_BYTES: usize = 64;
+/// Repeated keys beyond this many say nothing new.
+const MAX_REPEATED: usize = 20;
 /// Longest text that is read at all, after substitution.
 pub(crate) const MAX_TEXT_BYTES: usize = 4 << 20;
 
@@ -39,8 +41,22 @@ fn fail<T>(index: usize, message: impl Into<String>) -> Result<T> {
 /// Gives the mark of the characters in a range.
 pub(crate) type Marker<'a> = &'a dyn Fn(&Range<usize>) -> Mark;
 
+/// A document and what is odd about it.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) root: Node,
+    pub(crate) repeated: Vec<Repeated>,
+}
+
+/// A key that one mapping has twice; the later value wins.
+#[derive(Debug)]
+pub(crate) struct Repeated {
+    pub(crate) key: Node,
+    pub(crate) first: Mark,
+}
+
 /// Parses one document; an empty text is null.
-pub(crate) fn parse(text: &str, marker: Marker<'_>) -> Result<Node> {
+pub(crate) fn parse(text: &str, marker: Marker<'_>) -> Result<Parsed> {
     if let Some((index, c)) = text.chars().enumerate().find(|(_, c)| !is_printable(*c)) {
         return fail(
             index,
@@ -53,10 +69,15 @@ pub(crate) fn parse(text: &str, marker: Marker<'_>) -> Result<Node> {
         anchors: HashMap::new(),
         expanded: 0,
         depth: 0,
+        repeated: Vec::new(),
     };
-    composer
+    let root = composer
         .document()
-        .map_err(|error| super::syntax::explain(text, error))
+        .map_err(|error| super::syntax::explain(text, error))?;
+    Ok(Parsed {
+        root,
+        repeated: composer.repeated,
+    })
 }
 
 fn is_printable(c: char) -> bool {
@@ -76,6 +97,7 @@ struct Composer<'a> {
     /// What the nodes made so far amount to.
     expanded: usize,
     depth: usize,
+    repeated: Vec<Repeated>,
 }
 
 impl<'a> Composer<'a> {
@@ -215,8 +237,16 @@ impl<'a> Composer<'a> {
         for (key, value) in merged {
             insert(&mut entries, key, value, 0)?;
         }
+        let num_merged = entries.len();
         for (key, value, at) in own {
-            insert(&mut entries, key, value, at)?;
+            let replaced = insert(&mut entries, key.clone(), value, at)?;
+            // To replace what was merged is what merging is for.
+            if let Some((index, first)) = replaced
+                && index >= num_merged
+                && self.repeated.len() < MAX_REPEATED
+            {
+                self.repeated.push(Repeated { key, first });
+            }
         }
         Ok(entries.into_values().collect())
     }
@@ -255,13 +285,13 @@ fn merge_bases(value: Node, at: usize) -> Result<Vec<(Node, Node)>> {
     }
 }
 
-/// Adds an entry; a key that is there stays and gets the new value.
+/// Adds an entry; a key that is there stays, gets the new value, and is returned with its position and mark.
 fn insert(
     entries: &mut IndexMap<String, (Node, Node)>,
     key: Node,
     value: Node,
     at: usize,
-) -> Result<()> {
+) -> Result<Option<(usize, Mark)>> {
     let identity = match &key.value {
         Value::Null => "null".to_owned(),
         Value::Bool(flag) => format!("number {}", f64::from(u8::from(*flag))),
@@ -280,13 +310,16 @@ fn insert(
             );
         }
     };
-    match entries.get_mut(&identity) {
-        Some(entry) => entry.1 = value,
+    match entries.get_full_mut(&identity) {
+        Some((index, _, entry)) => {
+            entry.1 = value;
+            Ok(Some((index, entry.0.mark.clone())))
+        }
         None => {
             entries.insert(identity, (key, value));
+            Ok(None)
         }
     }
-    Ok(())
 }
 
 /// The name of a tag of YAML itself, such as `int` for `!!int`.

@@ -47,12 +47,12 @@ fn layers_and_memory_add_up() {
     let outputs = sum(&model["layers"], "output");
     assert_eq!(
         memory["activation_bytes"].as_u64().unwrap(),
-        16 * 4 * outputs
+        16 * 8 * outputs
     );
     let half = findings(&run, &["--set", "train_data.global_batch_size=8"]);
     assert_eq!(
         half["memory"]["activation_bytes"].as_u64().unwrap(),
-        8 * 4 * outputs
+        8 * 8 * outputs
     );
     assert!(found["dry_run"].is_null() && !run.path("save").exists());
 }
@@ -242,18 +242,13 @@ fn problems_end_with_their_exit_codes() {
     let run = Run::with_data();
     let bad = run.fails(&["check", "--set", "training.num_train_steps=0"], 2);
     assert!(bad.contains("training.num_train_steps"), "{bad}");
-    let beyond = run.fails(
-        &[
-            "check",
-            "--set",
-            "model.stratifiers=[{name: s, index: 99, value: 1}]",
-        ],
-        2,
-    );
-    assert!(
-        beyond.contains("model.stratifiers[0].index") && beyond.contains("found 99"),
-        "{beyond}"
-    );
+    let stratifier = "model.stratifiers=[{name: s, index: 99, value: 1}]";
+    // Training refuses it as well, before it writes anything.
+    for command in [&["check", "--set", stratifier][..], &["--set", stratifier]] {
+        let beyond = run.fails(command, 2);
+        let names = beyond.contains("model.stratifiers[0].index") && beyond.contains("found 99");
+        assert!(names && !run.path("save").exists(), "{beyond}");
+    }
     let schema = run.fails(
         &[
             "check",

@@ -256,6 +256,14 @@ fn a_tower_with_two_outputs() {
 }
 
 #[test]
+fn a_key_that_is_there_twice() {
+    insta::assert_snapshot!(
+        said("num_train_steps: 100", "num_train_steps: 100\n  save_dir: runs/second", &[]),
+        @"line 4: the key save_dir is there already in line 2: the later value is used, remove one of the two"
+    );
+}
+
+#[test]
 fn an_empty_file() {
     insta::assert_snapshot!(
         said(RUN, "", &[]),

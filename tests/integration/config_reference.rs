@@ -24,11 +24,11 @@ name. `--set path=value` changes one value, such as
 /// The sections in the order in which they are met, each with the paths that lead to it.
 fn sections() -> Vec<(SectionShape, Vec<String>)> {
     let mut found: Vec<(SectionShape, Vec<String>)> = Vec::new();
-    visit(&RecapConfig::shape(), String::new(), &mut found);
+    visit(&RecapConfig::shape(), "", &mut found);
     found
 }
 
-fn visit(shape: &Shape, path: String, found: &mut Vec<(SectionShape, Vec<String>)>) {
+fn visit(shape: &Shape, path: &str, found: &mut Vec<(SectionShape, Vec<String>)>) {
     match shape {
         Shape::Section(section) => {
             let section = section();
@@ -36,16 +36,16 @@ fn visit(shape: &Shape, path: String, found: &mut Vec<(SectionShape, Vec<String>
                 .iter_mut()
                 .find(|(known, _)| known.name == section.name)
             {
-                Some((_, paths)) => paths.push(path.clone()),
-                None => found.push((section.clone(), vec![path.clone()])),
+                Some((_, paths)) => paths.push(path.to_owned()),
+                None => found.push((section.clone(), vec![path.to_owned()])),
             }
             let dot = if path.is_empty() { "" } else { "." };
             for field in &section.fields {
-                visit(&field.shape, format!("{path}{dot}{}", field.name), found);
+                visit(&field.shape, &format!("{path}{dot}{}", field.name), found);
             }
         }
-        Shape::Map(value) => visit(value, format!("{path}.<name>"), found),
-        Shape::List(item) => visit(item, format!("{path}[i]"), found),
+        Shape::Map(value) => visit(value, &format!("{path}.<name>"), found),
+        Shape::List(item) => visit(item, &format!("{path}[i]"), found),
         Shape::Scalar(_) | Shape::Any => {}
     }
 }

@@ -6,8 +6,9 @@ use crate::config::RecapConfig;
 /// Warnings, each with what may be behind it.
 pub(super) fn of(config: &RecapConfig, data: &DataReport) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (name, files) in &data.validation {
-        if let Err(problem) = files {
+    for partition in &data.validation {
+        if let Some(problem) = &partition.problem {
+            let name = &partition.name;
             warnings.push(format!(
                 "validation_data.{name} cannot be evaluated: {problem}"
             ));
@@ -67,7 +68,7 @@ fn of_labels(labels: &[Label], rows: usize, warnings: &mut Vec<String>) {
                 "label `{name}` is not finite in some rows: the loss would not be either"
             ));
         }
-        let is_other = |value: &f32| value.is_finite() && *value != 0.0 && *value != 1.0;
+        let is_other = |value: &f32| value.is_finite() && ![0.0, 1.0].contains(value);
         if let Some(value) = label.values.iter().find(|value| is_other(value)) {
             warnings.push(format!(
                 "label `{name}` is {value} in some row, expected 0 or 1"

@@ -16,7 +16,6 @@ use tch::Device;
 
 use crate::cli::CheckArgs;
 use crate::config::Loaded;
-use crate::data;
 use crate::torch::memory;
 use crate::train::setup::{Place, build_device, build_stepper};
 use dry_run::DryRun;
@@ -47,8 +46,7 @@ pub(super) fn run(path: &Path, loaded: &Loaded, args: &CheckArgs) -> anyhow::Res
         writeln!(io::stdout(), "{resolved}")?;
     }
     let config = &loaded.config;
-    let widths = data::feature_widths(&config.train_data).context("train_data")?;
-    loaded.check_discrete_width(path, widths.discrete)?;
+    super::check_columns(path, loaded)?;
     memory::keep_freed();
     let device = if args.dry_run {
         build_device(Place::ALONE)?

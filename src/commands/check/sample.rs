@@ -21,10 +21,9 @@ const SHOWN: usize = 4;
 #[derive(Debug, Serialize)]
 pub(super) struct DataReport {
     pub(super) train: Files,
-    /// By partition; what is wrong where files cannot be listed.
-    pub(super) validation: Vec<(String, Result<Files, String>)>,
-    /// File and number of the record that is shown, from 0.
-    pub(super) first_record: Option<(String, u64)>,
+    pub(super) validation: Vec<Partition>,
+    /// The record that is shown; absent when there is none.
+    pub(super) first_record: Option<Record>,
     /// Rows looked at, as the model would see them, in the order of the sorted files.
     pub(super) rows: usize,
     pub(super) features: Vec<Feature>,
@@ -37,6 +36,23 @@ pub(super) struct Files {
     pub(super) count: usize,
     /// On disk, compressed.
     pub(super) bytes: u64,
+}
+
+/// One entry of `validation_data`.
+#[derive(Debug, Serialize)]
+pub(super) struct Partition {
+    pub(super) name: String,
+    pub(super) files: Option<Files>,
+    /// Why there are no files.
+    pub(super) problem: Option<String>,
+}
+
+/// Where a record stands.
+#[derive(Debug, Serialize)]
+pub(super) struct Record {
+    pub(super) file: String,
+    /// From 0.
+    pub(super) number: u64,
 }
 
 /// One feature over the sample.
@@ -75,10 +91,8 @@ pub(super) struct Label {
 /// When there are no files, or a record of the sample cannot be used.
 pub(super) fn look(config: &RecapConfig) -> anyhow::Result<DataReport> {
     let train = Files::of(&config.train_data).context("train_data")?;
-    let validation = config.validation_data.iter().map(|(name, data)| {
-        let files = Files::of(data).map_err(|error| error.to_string());
-        (name.clone(), files)
-    });
+    let validation = config.validation_data.iter();
+    let validation = validation.map(|(name, data)| Partition::of(name, data));
     let mut report = DataReport {
         train,
         validation: validation.collect(),
@@ -106,6 +120,20 @@ impl Files {
             count: files.len(),
             bytes: files.iter().map(size).sum(),
         })
+    }
+}
+
+impl Partition {
+    fn of(name: &str, config: &RecapDataConfig) -> Self {
+        let (files, problem) = match Files::of(config) {
+            Ok(files) => (Some(files), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Self {
+            name: name.to_owned(),
+            files,
+            problem,
+        }
     }
 }
 
@@ -144,8 +172,10 @@ impl DataReport {
         }
         if self.first_record.is_none() {
             let first = loaded.records.first();
-            self.first_record =
-                first.map(|record| (record.file.display().to_string(), record.record));
+            self.first_record = first.map(|record| Record {
+                file: record.file.display().to_string(),
+                number: record.record,
+            });
             self.features = batch.features.iter().map(Feature::of_first).collect();
             let names = config.train_data.tasks.keys();
             self.labels = names.map(|name| Label::new(name, config)).collect();
@@ -170,14 +200,16 @@ impl DataReport {
 
     pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "data     train_data: {}", self.train.describe())?;
-        for (name, files) in &self.validation {
-            let files = files.as_ref().map_or_else(Clone::clone, Files::describe);
+        for Partition { name, files, .. } in &self.validation {
+            let files = files
+                .as_ref()
+                .map_or("no files".to_owned(), Files::describe);
             writeln!(out, "         validation_data.{name}: {files}")?;
         }
-        if let Some((file, record)) = &self.first_record {
+        if let Some(Record { file, number }) = &self.first_record {
             writeln!(
                 out,
-                "\nfeatures (record {record} of {file}; shares of {} rows)",
+                "\nfeatures (record {number} of {file}; shares of {} rows)",
                 self.rows
             )?;
         }

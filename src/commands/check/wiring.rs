@@ -90,7 +90,8 @@ pub(super) struct Memory {
     model_bytes: u64,
     gradient_bytes: u64,
     optimizer_bytes: u64,
-    /// An estimate: the output of every layer, kept in f32 for the backward pass.
+    /// An estimate: the output of every layer in f32, and as much again for what stands between layers (products,
+    /// ReLU, concatenations) and for the gradients of both. Within a third of what the production shape was seen to take.
     activation_bytes: u64,
     total_bytes: u64,
 }
@@ -100,7 +101,7 @@ impl Memory {
         let batch_size = config.train_data.global_batch_size.get();
         let layers = stepper.ranker.layers().iter();
         let kept: u64 = layers.map(|layer| layer.output.unsigned_abs()).sum();
-        let activation_bytes = batch_size.saturating_mul(kept).saturating_mul(4);
+        let activation_bytes = batch_size.saturating_mul(2 * 4 * kept);
         let state = stepper.ranker.state();
         let gradients = state.parameters().map(|(_, tensor)| size(tensor));
         let gradient_bytes = gradients.sum();
