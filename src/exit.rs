@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use crate::cli::UsageError;
 use crate::config::ConfigError;
 use crate::data::{DataError, Fault};
+use crate::metrics::MetricError;
 use crate::train::TrainError;
+use crate::train::evaluate::EvaluateError;
+use crate::train::validation::BestMetricError;
 
 /// How the program ended. A panic ends with 101, which Rust gives by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,15 @@ impl Exit {
                 Fault::Config => Self::Usage,
                 Fault::Data => Self::Data,
                 Fault::Machine => Self::Failed,
+            });
+        }
+        if error.is::<EvaluateError>() || error.is::<BestMetricError>() {
+            return Some(Self::Usage);
+        }
+        if let Some(error) = error.downcast_ref::<MetricError>() {
+            return Some(match error {
+                MetricError::Label { .. } | MetricError::Weight { .. } => Self::Data,
+                _ => Self::Usage,
             });
         }
         match error.downcast_ref::<TrainError>()? {

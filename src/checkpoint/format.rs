@@ -58,19 +58,35 @@ struct FileDigest {
 /// When the disk is full, a permission is missing, or a tensor cannot be read; nothing becomes visible then.
 pub fn publish(save_dir: &Path, snapshot: Snapshot) -> Result<PathBuf, CheckpointError> {
     let global_step = snapshot.global_step.to_string();
-    let part = save_dir.join(format!(".writing-{global_step}"));
+    publish_as(save_dir, &global_step, snapshot)
+}
+
+/// Writes `snapshot` and publishes it as `save_dir/<name>`, replacing a folder of that name.
+///
+/// # Errors
+/// As for [`publish`].
+pub fn publish_as(
+    save_dir: &Path,
+    name: &str,
+    snapshot: Snapshot,
+) -> Result<PathBuf, CheckpointError> {
+    let part = save_dir.join(format!(".writing-{name}"));
     let written = write_into(&part, snapshot);
     if written.is_err() {
         // The error that matters is the one of writing.
         let _ = fs::remove_dir_all(&part);
     }
     written?;
-    let folder = save_dir.join(global_step);
-    if folder.exists() {
-        discard(save_dir, &folder)?;
-    }
+    let folder = save_dir.join(name);
+    let replaced = match folder.exists() {
+        true => Some(hide(save_dir, &folder)?),
+        false => None,
+    };
     fs::rename(&part, &folder).map_err(CheckpointError::io("publish", &folder))?;
     sync_folder(save_dir)?;
+    if let Some(replaced) = replaced {
+        fs::remove_dir_all(&replaced).map_err(CheckpointError::io("remove", &replaced))?;
+    }
     Ok(folder)
 }
 
@@ -110,13 +126,19 @@ fn write_into(part: &Path, snapshot: Snapshot) -> Result<(), CheckpointError> {
 
 /// Moves `folder` out of sight in one step, then removes it: a crash never leaves half a checkpoint under its name.
 pub(super) fn discard(save_dir: &Path, folder: &Path) -> Result<(), CheckpointError> {
+    let doomed = hide(save_dir, folder)?;
+    fs::remove_dir_all(&doomed).map_err(CheckpointError::io("remove", &doomed))
+}
+
+/// Moves `folder` out of sight in one step; returns where to.
+fn hide(save_dir: &Path, folder: &Path) -> Result<PathBuf, CheckpointError> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let doomed = save_dir.join(format!(".deleting-{name}"));
     if doomed.exists() {
         fs::remove_dir_all(&doomed).map_err(CheckpointError::io("remove", &doomed))?;
     }
     fs::rename(folder, &doomed).map_err(CheckpointError::io("remove", folder))?;
-    fs::remove_dir_all(&doomed).map_err(CheckpointError::io("remove", &doomed))
+    Ok(doomed)
 }
 
 fn sync_folder(folder: &Path) -> Result<(), CheckpointError> {

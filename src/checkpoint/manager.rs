@@ -11,6 +11,9 @@ use super::format::{self, Checkpoint, Snapshot};
 
 const LOCK_FILE: &str = ".lock";
 
+/// The folder of the checkpoint that was best by some metric.
+pub const BEST: &str = "best";
+
 /// Owns `save_dir` for as long as it lives.
 #[derive(Debug)]
 pub struct Manager {
@@ -60,6 +63,12 @@ impl Manager {
 
     /// Removes what a run that was killed in the middle of a save left behind.
     fn clear_leftovers(&self) -> Result<(), CheckpointError> {
+        // Replacing the best checkpoint has a moment without one: killed there, the one before is still whole.
+        let (best, replaced) = (BEST.as_ref(), format!(".deleting-{BEST}"));
+        let [best, replaced] = [best, Path::new(&replaced)].map(|name| self.save_dir.join(name));
+        if replaced.exists() && !best.exists() {
+            fs::rename(&replaced, &best).map_err(CheckpointError::io("restore", &best))?;
+        }
         for name in entries(&self.save_dir)? {
             if name.starts_with(".writing-") || name.starts_with(".deleting-") {
                 let path = self.save_dir.join(&name);
@@ -75,21 +84,7 @@ impl Manager {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn newest_valid(&self) -> Result<Option<Checkpoint>, CheckpointError> {
-        for global_step in global_steps(&self.save_dir)?.into_iter().rev() {
-            let folder = self.save_dir.join(global_step.to_string());
-            let checked = Checkpoint::open(&folder).and_then(|checkpoint| {
-                checkpoint.verify()?;
-                Ok(checkpoint)
-            });
-            match checked {
-                Ok(checkpoint) if checkpoint.state().is_some() => return Ok(Some(checkpoint)),
-                Ok(_) => warn!(checkpoint = %folder.display(), "passed over: it has no state.json"),
-                Err(error) => {
-                    warn!(checkpoint = %folder.display(), %error, "passed over: it is damaged")
-                }
-            }
-        }
-        Ok(None)
+        newest_valid(&self.save_dir)
     }
 
     /// Writes `snapshot` in the background. If the save before is still under way, says so and waits for it.
@@ -97,6 +92,34 @@ impl Manager {
     /// # Errors
     /// When the save before failed, or no thread can be started.
     pub fn save(&mut self, snapshot: Snapshot) -> Result<(), CheckpointError> {
+        let (save_dir, max_to_keep) = (self.save_dir.clone(), self.max_to_keep);
+        self.write(move || {
+            let folder = format::publish(&save_dir, snapshot)?;
+            info!(checkpoint = %folder.display(), "saved");
+            retire(&save_dir, max_to_keep)?;
+            Ok(folder)
+        })
+    }
+
+    /// Writes `snapshot` in the background as the best checkpoint, in place of the one before. It does not count as
+    /// one of those to keep.
+    ///
+    /// # Errors
+    /// As for [`Self::save`].
+    pub fn save_best(&mut self, snapshot: Snapshot) -> Result<(), CheckpointError> {
+        let save_dir = self.save_dir.clone();
+        self.write(move || {
+            let folder = format::publish_as(&save_dir, BEST, snapshot)?;
+            info!(checkpoint = %folder.display(), "saved as the best so far");
+            Ok(folder)
+        })
+    }
+
+    /// Runs `write` in the background once the save before has ended.
+    fn write(
+        &mut self,
+        write: impl FnOnce() -> Result<PathBuf, CheckpointError> + Send + 'static,
+    ) -> Result<(), CheckpointError> {
         if self
             .writer
             .as_ref()
@@ -107,13 +130,6 @@ impl Manager {
             );
         }
         self.wait()?;
-        let (save_dir, max_to_keep) = (self.save_dir.clone(), self.max_to_keep);
-        let write = move || {
-            let folder = format::publish(&save_dir, snapshot)?;
-            info!(checkpoint = %folder.display(), "saved");
-            retire(&save_dir, max_to_keep)?;
-            Ok(folder)
-        };
         let thread = std::thread::Builder::new()
             .name("checkpoint".to_owned())
             .spawn(write);
@@ -157,6 +173,29 @@ impl Drop for Manager {
             warn!(%error, "the last checkpoint was not saved");
         }
     }
+}
+
+/// The newest checkpoint in a folder whose checksums hold; damaged newer ones are reported and passed over. Another run
+/// may own the folder.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn newest_valid(save_dir: &Path) -> Result<Option<Checkpoint>, CheckpointError> {
+    for global_step in global_steps(save_dir)?.into_iter().rev() {
+        let folder = save_dir.join(global_step.to_string());
+        let checked = Checkpoint::open(&folder).and_then(|checkpoint| {
+            checkpoint.verify()?;
+            Ok(checkpoint)
+        });
+        match checked {
+            Ok(checkpoint) if checkpoint.state().is_some() => return Ok(Some(checkpoint)),
+            Ok(_) => warn!(checkpoint = %folder.display(), "passed over: it has no state.json"),
+            Err(error) => {
+                warn!(checkpoint = %folder.display(), %error, "passed over: it is damaged")
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Removes the oldest checkpoints beyond `max_to_keep`.

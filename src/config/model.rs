@@ -26,6 +26,8 @@ section! {
         pub backbone: Option<TaskModel> = None,
         /// Rows to report on separately.
         pub stratifiers: Option<Vec<StratifierConfig>> = None,
+        /// Own key: weight of each task's probability in the score that `predict` writes (null: no score).
+        pub score_weights: Option<IndexMap<String, f64>> = None,
     }
     rule super::rules::backbone;
 }

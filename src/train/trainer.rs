@@ -13,6 +13,7 @@ use super::progress::{Progress, Throughput, log_details};
 use super::setup::{Place, build_loader, build_stepper};
 use super::state::TrainState;
 use super::step::{StepOutput, Stepper};
+use super::validation::Validation;
 use super::{TrainError, restore};
 use crate::checkpoint::Manager;
 use crate::config::{RecapConfig, TrainingConfig};
@@ -29,6 +30,8 @@ pub struct Trainer<'a> {
     saved: Option<u64>,
     last_save: Instant,
     interrupt: Interrupt,
+    /// Evaluations between steps, where they are asked for.
+    validation: Option<Validation>,
     /// When the clock of `state.walltime_secs` was last advanced.
     clock: Instant,
 }
@@ -65,6 +68,7 @@ pub fn run(
         return Ok(());
     }
     let mut stepper = build_stepper(config, device, place)?;
+    let validation = Validation::build(config, checkpoints.save_dir(), device)?;
     let state = match &newest {
         Some(checkpoint) => {
             info!(checkpoint = %checkpoint.folder().display(), "resuming");
@@ -89,6 +93,7 @@ pub fn run(
         saved,
         last_save: now,
         interrupt,
+        validation,
         clock: now,
     };
     trainer.train(Pipeline::start(loader, device)?)
@@ -148,6 +153,7 @@ impl Trainer<'_> {
                 );
                 log_details(self.config, self.state.step, &self.stepper, &output);
             }
+            self.evaluate_if_due(&mut progress)?;
             if self.is_save_due() {
                 self.save()?;
             }
@@ -177,6 +183,28 @@ impl Trainer<'_> {
         let now = Instant::now();
         self.state.walltime_secs += (now - self.clock).as_secs_f64();
         self.clock = now;
+    }
+
+    /// Evaluates where it is asked for, off the clock, and saves the state beside the other checkpoints if it is the
+    /// best so far.
+    fn evaluate_if_due(&mut self, progress: &mut Progress) -> anyhow::Result<()> {
+        let Some(validation) = &mut self.validation else {
+            return Ok(());
+        };
+        if !validation.is_due(self.state.step) {
+            return Ok(());
+        }
+        let ranker = &self.stepper.ranker;
+        let global_step = self.state.global_step();
+        let score = validation.run(ranker, global_step, &self.interrupt)?;
+        if let Some(score) = score {
+            let mut snapshot = restore::snapshot(&self.stepper, &self.state)?;
+            score.write(&mut snapshot.state);
+            self.checkpoints.save_best(snapshot)?;
+        }
+        progress.exclude(self.clock.elapsed());
+        self.clock = Instant::now();
+        Ok(())
     }
 
     fn is_save_due(&self) -> bool {

@@ -12,7 +12,7 @@ use recap_train::config::*;
 use serde_json::Value;
 
 /// Keys of this project's own, which the original's dump lacks.
-const OWN_KEYS: [&str; 7] = [
+const OWN_KEYS: [&str; 10] = [
     "seed",
     "mixed_precision",
     "max_grad_norm",
@@ -20,6 +20,9 @@ const OWN_KEYS: [&str; 7] = [
     "max_skipped_steps",
     "log_task_losses",
     "log_learning_rates",
+    "evaluate",
+    "keep_best_metric",
+    "score_weights",
 ];
 
 fn fixture(name: &str) -> String {

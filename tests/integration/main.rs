@@ -16,6 +16,7 @@ mod config;
 mod data;
 mod data_golden;
 mod data_random;
+mod evaluate;
 mod metrics;
 mod numerics;
 mod resume;
