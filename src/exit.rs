@@ -6,6 +6,7 @@ use crate::cli::UsageError;
 use crate::config::ConfigError;
 use crate::data::{DataError, Fault};
 use crate::metrics::MetricError;
+use crate::output::OutputError;
 use crate::train::TrainError;
 use crate::train::evaluate::EvaluateError;
 use crate::train::validation::BestMetricError;
@@ -36,6 +37,9 @@ impl Exit {
     }
 
     fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        if let Some(OutputError::Format { .. }) = error.downcast_ref() {
+            return Some(Self::Usage);
+        }
         if error.is::<UsageError>() || error.is::<ConfigError>() {
             return Some(Self::Usage);
         }

@@ -1,6 +1,10 @@
 //! One file per command; each is short and calls the rooms.
 
+mod chosen;
+mod evaluate;
 mod generate;
+mod predict;
+mod report;
 mod train;
 
 use crate::cli::{Cli, Command, CommonArgs, UsageError};
@@ -15,6 +19,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         None => train::run(&config, cli.debug_loop),
         Some(Command::Generate(args)) => generate::run(&config, args),
+        Some(Command::Evaluate(args)) => evaluate::run(&config, args),
+        Some(Command::Predict(args)) => predict::run(&config, args),
     }
 }
 

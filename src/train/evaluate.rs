@@ -10,7 +10,9 @@ use crate::batch::{Batch, HostBatch, HostTensor, HostValues};
 use crate::config::{RecapConfig, RecapDataConfig, StratifierConfig};
 use crate::data::{LoadedBatch, Loader, LoaderOptions, Mode};
 use crate::loss::MultiTaskLoss;
-use crate::metrics::{MetricError, MetricSet, Results, Scores, SetBatch, Stratum, TaskMetrics};
+use crate::metrics::{
+    MetricError, MetricName, MetricSet, Results, Scores, SetBatch, Stratum, TaskMetrics,
+};
 use crate::model::{self, Ranker};
 
 /// The feature whose value groups the rows of a user together, for GAUC.
@@ -124,6 +126,11 @@ impl Evaluator {
         let which = which.or(has_groups.then_some("all"));
         let metrics = MetricSet::build(&names, None, which, &strata)
             .with_context(|| format!("cannot evaluate on validation_data.{partition}"))?;
+        let needs_groups = |(_, task): (_, &TaskMetrics)| task.names().contains(&MetricName::Gauc);
+        if !has_groups && metrics.tasks().any(needs_groups) {
+            let context = format!("validation_data.{partition} reads no {GROUP_FEATURE}");
+            return Err(anyhow::Error::new(MetricError::MissingGroups).context(context));
+        }
         let find = |task: &String| {
             Some(EvaluatedTask {
                 logit: config.model.tasks.get_index_of(task)?,

@@ -2,19 +2,32 @@
 
 use serde_json::Value;
 
-use crate::support::{Run, stderr};
+use crate::support::{Run, fixtures, stderr};
 
-/// The tiny config with its training data as a partition to evaluate on, and data.
+/// The tiny config with ids in its records, one stratum, and its training data as a partition to evaluate on; data.
 pub fn run_with_validation() -> Run {
-    let run = Run::with_data();
+    let run = Run::new();
+    let schema = fixtures().join("tiny/segdense.json");
+    let schema = std::fs::read_to_string(schema).unwrap();
+    let ids = "{\"schema\": [
+  {\"feature_name\": \"meta__user_id\", \"dtype\": \"int64_list\", \"length\": 1},
+  {\"feature_name\": \"meta__name\", \"dtype\": \"bytes_list\", \"length\": 1},";
+    let schema = schema.replace("{\"schema\": [", ids);
+    std::fs::write(run.path("segdense.json"), schema).unwrap();
     let config = std::fs::read_to_string(run.path("config.yaml")).unwrap();
-    let config = config
-        .replace("train_data:\n", "train_data: &data\n")
-        .replace(
-            "validation_data: {}",
-            "validation_data:\n  valid: {<<: *data, global_batch_size: 32}",
-        );
+    let config = [
+        ("${FIXTURES}/tiny/segdense.json", "${RUN_DIR}/segdense.json\n    features: [meta__user_id, meta__name]"),
+        ("train_data:\n", "train_data: &data\n"),
+        ("validation_data: {}", "validation_data:\n  valid: {<<: *data, global_batch_size: 32}"),
+        ("model:\n", "model:\n  stratifiers: [{name: lang, index: 1, value: 3}]\n  score_weights: {label.fav: 0.5, label.reply: -74}\n"),
+    ]
+    .iter()
+    .fold(config, |config, (old, new)| {
+        assert!(config.contains(old), "{old}");
+        config.replacen(old, new, 1)
+    });
     std::fs::write(run.path("config.yaml"), config).unwrap();
+    run.ok(&["generate", "--n_examples=200", "--n_files=3"]);
     run
 }
 
@@ -111,7 +124,10 @@ fn what_cannot_be_evaluated_is_said_before_the_first_step() {
         ),
         ("training.evaluate=false", "keep_best_metric"),
         ("which_metrics=auc", "pr_auc"),
-        ("which_metrics=gauc", "group id"),
+        (
+            "validation_data.valid.seg_dense_schema.features=[]",
+            "meta__user_id",
+        ),
         (
             "validation_data.valid.evaluation_tasks=[label.unused]",
             "label.unused",
@@ -119,7 +135,8 @@ fn what_cannot_be_evaluated_is_said_before_the_first_step() {
         ("validation_data={}", "nothing to evaluate on"),
     ] {
         let metric = "training.keep_best_metric=valid/loss";
-        let args = set(&[&EVALUATE[..], &[metric, change]].concat());
+        let which = "which_metrics=gauc,auroc,ctr,log_loss";
+        let args = set(&[&EVALUATE[..], &[metric, which, change]].concat());
         let message = run.fails(&args, 2);
         assert!(message.contains(word), "{change}: {message}");
         assert!(
@@ -142,4 +159,135 @@ fn num_eval_steps_limits_the_batches() {
     assert!(output.status.success(), "{}", stderr(&output));
     let evaluated = events(&run, "save", "eval_loss");
     assert_eq!(evaluated[0]["examples"], 64);
+}
+
+/// The numbers of `evaluate --output`.
+fn report(run: &Run, args: &[&str]) -> Value {
+    let path = run.path("report.json");
+    let output = format!("--output={}", path.display());
+    let all = set(&["training.num_eval_steps=-1"]);
+    run.ok(&[&["evaluate", output.as_str()], args, &all].concat());
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn the_command_reports_what_the_loop_reported() {
+    let run = run_with_validation();
+    run.ok(&set(&EVALUATE));
+    let plot = format!("--plot={}", run.path("curves.svg").display());
+    let found = report(&run, &[&plot]);
+    let logged = events(&run, "save", "auroc");
+    let last = logged.last().unwrap();
+    assert_eq!(
+        (&last["global_step"], &found["global_step"]),
+        (&12.into(), &12.into())
+    );
+    let valid = &found["partitions"]["valid"];
+    assert_eq!(valid["examples"], 200);
+    for metric in [
+        "count", "ctr", "pctr", "log_loss", "rce", "nrce", "auroc", "pr_auc",
+    ] {
+        assert_eq!(
+            last[metric], valid["metrics"]["label.reply"][metric],
+            "{metric}"
+        );
+    }
+    let loss = events(&run, "save", "eval_loss");
+    assert_eq!(loss.last().unwrap()["eval_loss"], valid["loss"]);
+    assert!(valid["metrics"]["label.fav/lang=3"]["auroc"].is_number());
+    let picture = std::fs::read_to_string(run.path("curves.svg")).unwrap();
+    assert!(picture.contains("label.fav (valid): AUROC 0."));
+    // Another checkpoint, named, has other numbers.
+    let other = format!("--checkpoint={}", run.path("save/4").display());
+    let table = run.ok(&["evaluate", &other, "--partition=valid"]);
+    assert!(
+        table.contains("save/4") && table.contains("label.fav/lang=3") && table.contains("auroc")
+    );
+    let named = report(&run, &[&other]);
+    assert_eq!(named["global_step"], 4);
+    assert_ne!(named["partitions"]["valid"]["loss"], valid["loss"]);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_passed_over_where_none_is() {
+    let run = run_with_validation();
+    run.ok(&[]);
+    let model = run.path("save/12/model.safetensors");
+    let mut bytes = std::fs::read(&model).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&model, bytes).unwrap();
+    let named = format!("--checkpoint={}", run.path("save/12").display());
+    let out = format!("--output={}", run.path("out.csv").display());
+    for args in [vec!["evaluate", &named], vec!["predict", &named, &out]] {
+        let message = run.fails(&args, 1);
+        assert!(
+            message.contains("damaged") && message.contains(model.to_str().unwrap()),
+            "{message}"
+        );
+    }
+    assert!(!run.path("out.csv").exists());
+    assert_eq!(report(&run, &[])["global_step"], 8, "the newest valid one");
+}
+
+#[test]
+fn wrong_arguments_are_bad_usage() {
+    let run = run_with_validation();
+    for (args, word) in [
+        (vec!["evaluate"], "no valid checkpoint"),
+        (vec!["evaluate", "--partition=no"], "choose from valid"),
+        (vec!["evaluate", "--plot=a.png"], ".svg"),
+        (
+            vec!["evaluate", "--watch", "--checkpoint=x"],
+            "--checkpoint",
+        ),
+        (vec!["predict", "--output=a.txt"], ".parquet"),
+        (vec!["predict"], "--output"),
+    ] {
+        let message = run.fails(&args, 2);
+        assert!(message.contains(word), "{args:?}: {message}");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_model_does_not_fit() {
+    let run = run_with_validation();
+    run.ok(&set(&["training.num_train_steps=1"]));
+    let args = [
+        "evaluate",
+        "--set",
+        "model.backbone.mask_net_config.mlp.layer_sizes=[11]",
+    ];
+    let message = run.fails(&args, 2);
+    assert!(message.contains("does not fit this config"), "{message}");
+}
+
+#[test]
+fn watching_marks_every_checkpoint_once() {
+    let run = run_with_validation();
+    let timeout = set(&["training.eval_timeout_in_s=0.01"]);
+    let watch = [&["evaluate", "--watch"][..], &timeout].concat();
+    assert_eq!(
+        run.ok(&watch),
+        "",
+        "there is nothing yet, and no time to wait"
+    );
+    run.ok(&[]);
+    let tables = run.ok(&watch);
+    for step in [4, 8, 12] {
+        let folder = run.path(&format!("save/{step}"));
+        assert!(tables.contains(folder.to_str().unwrap()), "{tables}");
+        let mark = std::fs::read_to_string(folder.join("evaled_by/valid_DONE")).unwrap();
+        assert!(mark.contains("auroc"), "{mark}");
+    }
+    assert_eq!(run.ok(&watch), "", "all are marked");
+    // Marks do not make a checkpoint invalid: the run goes on from 12.
+    run.ok(&set(&["training.num_train_steps=13"]));
+    assert_eq!(run.losses("save").last().unwrap().0, 13);
+    assert_eq!(run.losses("save").len(), 13);
+    assert_eq!(
+        run.ok(&watch).matches("checkpoint ").count(),
+        1,
+        "only the new one"
+    );
 }

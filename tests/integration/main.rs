@@ -19,6 +19,7 @@ mod data_random;
 mod evaluate;
 mod metrics;
 mod numerics;
+mod predict;
 mod resume;
 mod rooms;
 mod support;
