@@ -1,6 +1,7 @@
 //! What can be typed: clap types, and the spellings of the original's flag library.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -48,6 +49,10 @@ pub struct Cli {
     #[arg(hide_possible_values = true)]
     pub debug_loop: bool,
 
+    /// Start N processes on this machine that train together, one GPU each where there are GPUs
+    #[arg(long = "nproc_per_node", value_name = "N")]
+    pub nproc_per_node: Option<NonZeroUsize>,
+
     /// What to do; nothing: train.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -88,6 +93,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Write random data that fits the config, for a first run or a test
     Generate(GenerateArgs),
+    /// Decode batches exactly as training would see them, and say what is in them
+    Inspect(InspectArgs),
     /// Measure a checkpoint on validation_data: a table on stdout, JSON and curves in files
     Evaluate(EvaluateArgs),
     /// Write what a checkpoint predicts of each row, in the order of the input
@@ -160,6 +167,38 @@ pub struct GenerateArgs {
     /// Where the files go; nothing: the folder of train_data.inputs
     #[arg(long = "output_dir", value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
+
+    /// Compression of the files; all kinds can be read
+    #[arg(long = "compression", value_name = "KIND", default_value = "gzip")]
+    pub compression: CompressionArg,
+}
+
+/// Compression of generated files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompressionArg {
+    /// As the original reads: slowest.
+    Gzip,
+    /// Fastest to read.
+    None,
+    /// Faster to read than gzip.
+    Zstd,
+}
+
+/// Options of `inspect`.
+#[derive(Clone, Debug, Args)]
+pub struct InspectArgs {
+    /// Batches to decode
+    #[arg(long = "batches", value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub batches: u64,
+
+    /// Write the tensors there, each name followed by `.` and the number of its batch
+    #[arg(long = "output", value_name = "FILE.safetensors")]
+    pub output: Option<PathBuf>,
+
+    /// Read the sorted files once, one after the other, nothing shuffled, to compare with other readers
+    #[arg(long = "in_order")]
+    pub in_order: bool,
 }
 
 /// What was typed cannot be used.
@@ -171,7 +210,7 @@ pub struct UsageError(pub String);
 const BOOLEAN_FLAGS: [&str; 1] = ["debug_loop"];
 
 /// Flags that take a value: these may be written with one dash or two, with underscores or hyphens.
-const VALUE_FLAGS: [&str; 3] = ["config_path", "set", "log_format"];
+const VALUE_FLAGS: [&str; 4] = ["config_path", "set", "log_format", "nproc_per_node"];
 
 /// Rewrites the spellings that the original's flag library accepts into the one that clap knows.
 ///
@@ -210,6 +249,21 @@ fn normalize_flag(arg: &str) -> Option<String> {
         Some(value) => format!("--{name}={value}"),
         None => format!("--{name}"),
     })
+}
+
+/// `args` without the flag `name` and its value, in whatever spelling.
+pub fn without_flag(args: impl IntoIterator<Item = OsString>, name: &str) -> Vec<OsString> {
+    let mut kept = Vec::new();
+    let mut args = normalize(args).into_iter();
+    while let Some(arg) = args.next() {
+        let flag = arg.to_str().and_then(|arg| arg.strip_prefix("--"));
+        match flag.and_then(|flag| flag.strip_prefix(name)) {
+            Some("") => drop(args.next()),
+            Some(value) if value.starts_with('=') => {}
+            _ => kept.push(arg),
+        }
+    }
+    kept
 }
 
 /// Booleans as the original's flag library reads them.
@@ -297,6 +351,19 @@ mod tests {
             cli.common.config_path.as_deref(),
             Some("my-run/the-config.yaml".as_ref())
         );
+    }
+
+    #[test]
+    fn a_flag_is_taken_out_in_every_spelling() {
+        for line in [
+            "--nproc_per_node=2",
+            "--nproc-per-node 2",
+            "-nproc_per_node=2",
+        ] {
+            let args = format!("--config_path=a {line} --debug_loop");
+            let kept = without_flag(args.split(' ').map(OsString::from), "nproc_per_node");
+            assert_eq!(kept, ["--config_path=a", "--debug_loop"], "{line}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use tracing::{info, warn};
 
 use super::CheckpointError;
-use super::format::{self, Checkpoint, Snapshot};
+use super::format::{self, Checkpoint, Snapshot, Staged};
 
 const LOCK_FILE: &str = ".lock";
 
@@ -64,8 +64,8 @@ impl Manager {
     /// Removes what a run that was killed in the middle of a save left behind.
     fn clear_leftovers(&self) -> Result<(), CheckpointError> {
         // Replacing the best checkpoint has a moment without one: killed there, the one before is still whole.
-        let (best, replaced) = (BEST.as_ref(), format!(".deleting-{BEST}"));
-        let [best, replaced] = [best, Path::new(&replaced)].map(|name| self.save_dir.join(name));
+        let (best, replaced) = (BEST.to_owned(), format!(".deleting-{BEST}"));
+        let [best, replaced] = [best, replaced].map(|name| self.save_dir.join(name));
         if replaced.exists() && !best.exists() {
             fs::rename(&replaced, &best).map_err(CheckpointError::io("restore", &best))?;
         }
@@ -87,55 +87,80 @@ impl Manager {
         newest_valid(&self.save_dir)
     }
 
-    /// Writes `snapshot` in the background. If the save before is still under way, says so and waits for it.
+    /// Saves `snapshot`, in the background as far as it can be. If the save before is still under way, says so and
+    /// waits for it.
+    ///
+    /// Tensors that train are written to the system's file cache first, which takes as long as a copy would and needs
+    /// no memory of this process; copies are written by the background thread. Both are then flushed there.
     ///
     /// # Errors
-    /// When the save before failed, or no thread can be started.
+    /// When this save or the one before fails, or no thread can be started.
     pub fn save(&mut self, snapshot: Snapshot) -> Result<(), CheckpointError> {
-        let (save_dir, max_to_keep) = (self.save_dir.clone(), self.max_to_keep);
-        self.write(move || {
-            let folder = format::publish(&save_dir, snapshot)?;
-            info!(checkpoint = %folder.display(), "saved");
-            retire(&save_dir, max_to_keep)?;
-            Ok(folder)
+        let max_to_keep = self.max_to_keep;
+        let name = snapshot.global_step.to_string();
+        self.save_as(name, snapshot, move |save_dir| {
+            retire(save_dir, max_to_keep)
         })
     }
 
-    /// Writes `snapshot` in the background as the best checkpoint, in place of the one before. It does not count as
-    /// one of those to keep.
+    /// Saves `snapshot` as the best checkpoint, in place of the one before. It does not count as one of those to keep.
     ///
     /// # Errors
     /// As for [`Self::save`].
     pub fn save_best(&mut self, snapshot: Snapshot) -> Result<(), CheckpointError> {
-        let save_dir = self.save_dir.clone();
-        self.write(move || {
-            let folder = format::publish_as(&save_dir, BEST, snapshot)?;
-            info!(checkpoint = %folder.display(), "saved as the best so far");
-            Ok(folder)
-        })
+        self.save_as(BEST.to_owned(), snapshot, |_| Ok(()))
     }
 
-    /// Runs `write` in the background once the save before has ended.
-    fn write(
+    fn save_as(
         &mut self,
-        write: impl FnOnce() -> Result<PathBuf, CheckpointError> + Send + 'static,
+        name: String,
+        snapshot: Snapshot,
+        then: impl FnOnce(&Path) -> Result<(), CheckpointError> + Send + 'static,
     ) -> Result<(), CheckpointError> {
-        if self
-            .writer
-            .as_ref()
-            .is_some_and(|writer| !writer.is_finished())
-        {
+        if self.is_saving() {
             warn!(
                 "the previous checkpoint is still being written: training waits; checkpoint less often, or to a faster disk"
             );
         }
         self.wait()?;
-        let thread = std::thread::Builder::new()
-            .name("checkpoint".to_owned())
-            .spawn(write);
+        if snapshot.is_copy {
+            let save_dir = self.save_dir.clone();
+            self.publish(move || format::stage_as(&save_dir, name, snapshot), then)
+        } else {
+            let staged = format::stage_as(&self.save_dir, name, snapshot)?;
+            self.publish(move || Ok(staged), then)
+        }
+    }
+
+    /// Starts the thread that publishes what `stage` gives it, and does what comes `then`.
+    fn publish(
+        &mut self,
+        stage: impl FnOnce() -> Result<Staged, CheckpointError> + Send + 'static,
+        then: impl FnOnce(&Path) -> Result<(), CheckpointError> + Send + 'static,
+    ) -> Result<(), CheckpointError> {
+        let save_dir = self.save_dir.clone();
+        let write = move || {
+            let folder = stage()?.publish()?;
+            info!(checkpoint = %folder.display(), "saved");
+            then(&save_dir)?;
+            Ok(folder)
+        };
+        let thread = std::thread::Builder::new().name("checkpoint".to_owned());
+        let thread = thread.spawn(write);
         self.writer =
             Some(thread.map_err(CheckpointError::io("start the writer for", &self.save_dir))?);
         Ok(())
+    }
+
+    /// Reports a background save that has failed; returns at once.
+    ///
+    /// # Errors
+    /// The failure.
+    pub fn check(&mut self) -> Result<(), CheckpointError> {
+        if self.is_saving() {
+            return Ok(());
+        }
+        self.wait().map(|_| ())
     }
 
     /// Waits until the last save is on the disk.
@@ -248,6 +273,7 @@ mod tests {
             model: vec![("model.w".to_owned(), tensor)],
             optimizer: Vec::new(),
             state: serde_json::json!({ "step": global_step }),
+            is_copy: true,
         }
     }
 

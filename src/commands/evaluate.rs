@@ -19,7 +19,6 @@ use crate::model::Ranker;
 use crate::output::PartFile;
 use crate::plot;
 use crate::train::evaluate::{EvaluateError, Evaluation, Evaluator};
-use crate::train::interrupt::Interrupt;
 use crate::train::restore::load_weights;
 use crate::train::setup::{Place, build_device, build_ranker};
 
@@ -100,7 +99,7 @@ impl Session<'_> {
         for evaluator in evaluators {
             let begin = Instant::now();
             // Nothing is lost when this command is killed, so that it listens for no signal.
-            if let Some(evaluation) = evaluator.run(&self.ranker, &Interrupt::default())? {
+            if let Some(evaluation) = evaluator.run(&self.ranker, Place::ALONE, None)? {
                 let examples = evaluation.examples;
                 let seconds = begin.elapsed().as_secs_f64();
                 info!(

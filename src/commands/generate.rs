@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use crate::cli::GenerateArgs;
+use crate::cli::{CompressionArg, GenerateArgs};
 use crate::config::RecapConfig;
-use crate::data::random::{GenerateOptions, generate};
+use crate::data::random::{Compression, GenerateOptions, generate};
 
 /// Generates and prints the path of every file.
 ///
@@ -17,6 +17,11 @@ pub(super) fn run(config: &RecapConfig, args: &GenerateArgs) -> anyhow::Result<(
         seed: args.seed,
         noise: args.noise,
         output_dir: args.output_dir.clone(),
+        compression: match args.compression {
+            CompressionArg::Gzip => Compression::Gzip,
+            CompressionArg::None => Compression::None,
+            CompressionArg::Zstd => Compression::Zstd,
+        },
     };
     let mut stdout = std::io::stdout().lock();
     for path in generate(&config.train_data, &options)? {

@@ -3,6 +3,7 @@
 mod chosen;
 mod evaluate;
 mod generate;
+mod inspect;
 mod predict;
 mod report;
 mod train;
@@ -13,14 +14,15 @@ use crate::config::RecapConfig;
 /// Does what was typed.
 ///
 /// # Errors
-/// Whatever ended the command early; [`crate::exit::Exit::of`] knows its exit code.
+/// Whatever ended the command early; [`crate::exit::Exit::code_of`] knows its exit code.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
-    let config = load_config(&cli.common)?;
+    let config = || load_config(&cli.common);
     match &cli.command {
-        None => train::run(&config, cli.debug_loop),
-        Some(Command::Generate(args)) => generate::run(&config, args),
-        Some(Command::Evaluate(args)) => evaluate::run(&config, args),
-        Some(Command::Predict(args)) => predict::run(&config, args),
+        None => train::run(cli),
+        Some(Command::Generate(args)) => generate::run(&config()?, args),
+        Some(Command::Inspect(args)) => inspect::run(&config()?, args),
+        Some(Command::Evaluate(args)) => evaluate::run(&config()?, args),
+        Some(Command::Predict(args)) => predict::run(&config()?, args),
     }
 }
 

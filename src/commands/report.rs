@@ -99,7 +99,7 @@ impl PartitionReport {
         Self {
             batches: evaluation.batches,
             examples: evaluation.examples,
-            loss: evaluation.loss,
+            loss: evaluation.loss(),
             metrics,
             auroc_error,
             reliability,

@@ -36,17 +36,17 @@ section! {
 section! {
     /// The z-score of the log of each continuous feature.
     pub struct ZScoreLogConfig {
-        /// The statistics file.
+        /// The statistics file: JSON, {"mean": [...], "std": [...]} with a number per continuous column after preprocessing.
         pub analysis_path: String,
-        /// The schema that names the features of the statistics file.
+        /// Not supported (the statistics file lists columns in order), must be null.
         pub schema_path: Option<String> = None,
         /// The z-score is clamped to ± this.
         pub clip_magnitude: f64 = 5.0,
-        /// BatchNorm after the z-score.
+        /// BatchNorm after the z-score, with a learned scale and shift and a momentum of 0.1.
         pub use_batch_norm: bool = false,
-        /// Batch renormalisation.
+        /// Batch renormalisation; not supported, must be false.
         pub use_renorm: bool = false,
-        /// Statistics as exported from BigQuery.
+        /// Statistics as exported from BigQuery; not supported, must be false.
         pub use_bq_stats: bool = false,
     }
 }

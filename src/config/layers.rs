@@ -94,7 +94,7 @@ section! {
 section! {
     /// DLRM (arXiv 1906.00091).
     pub struct DLRMConfig {
-        /// Maps the dense features to the width of the embeddings.
+        /// Maps the dense features to the width of the embeddings, which must all be equally wide.
         pub bottom_mlp: MlpConfig,
         /// Reads the pairwise dot products and the bottom output.
         pub top_mlp: MlpConfig,

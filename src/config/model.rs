@@ -66,11 +66,11 @@ section! {
 section! {
     /// An embedding of the position a post was shown at.
     pub struct PositionDebiasConfig {
-        /// Later positions share the last bucket.
+        /// Later positions share the bucket of this one.
         pub max_position: i64 = 256,
         /// Width of the embedding.
         pub num_dims: PositiveInt = positive(64),
-        /// How often the position is hidden in training.
+        /// How often the position is hidden in training (outside training it always is).
         pub drop_probability: f64 = 0.5,
         /// Column of the discrete features that holds the position.
         pub position_feature_index: i64,
@@ -102,7 +102,7 @@ section! {
     pub struct SmallEmbeddingTable {
         /// Name of the table.
         pub name: String,
-        /// Number of rows.
+        /// Number of rows; ids below 0 take the first, ids past the table the last.
         pub num_embeddings: i64,
         /// Width of a row.
         pub embedding_dim: i64,

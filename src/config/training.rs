@@ -33,6 +33,8 @@ section! {
         pub max_grad_norm: Option<PositiveFloat> = None,
         /// Own key: seconds between checkpoints, beside `checkpoint_every_n` (null: steps only).
         pub checkpoint_every_secs: Option<PositiveFloat> = None,
+        /// Own key: seconds after which a rank that died or stopped answering ends the other ranks.
+        pub distributed_timeout_in_s: PositiveFloat = positive_float(600.0),
         /// Own key: how many steps with a non-finite loss or gradient may be skipped before the run stops.
         pub max_skipped_steps: i64 = 0,
         /// Own key: adds the loss of every task to the log lines.

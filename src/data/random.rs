@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::draw::{Draw, Purpose};
 use super::error::DataError;
 use super::schema::{Dtype, Feature, Length, Schema};
+pub use super::tfrecord::Compression;
 use super::tfrecord::RecordWriter;
 use crate::config::RecapDataConfig;
 
@@ -30,6 +31,8 @@ pub struct GenerateOptions {
     pub noise: bool,
     /// Folder to write to (`None`: that of the config's `inputs`).
     pub output_dir: Option<PathBuf>,
+    /// Of every file; decides the ending of their names.
+    pub compression: Compression,
 }
 
 /// Writes random examples of the features that `config` uses: integers 0 to 9, floats in `[0, 1)`, integer labels 0 or
@@ -45,7 +48,7 @@ pub fn generate(
     let schema = Schema::load(config.seg_dense_schema.schema_path.as_ref())?;
     let features = schema.used(config)?;
     let folder = folder(config, options)?;
-    let paths = names(options.n_files.max(1)).map(|name| folder.join(name));
+    let paths = names(options).map(|name| folder.join(name));
     let paths: Vec<PathBuf> = paths.collect();
     check_found(config, options, &paths)?;
     std::fs::create_dir_all(&folder).map_err(|source| failed("create", &folder, source))?;
@@ -82,10 +85,16 @@ fn folder(config: &RecapDataConfig, options: &GenerateOptions) -> Result<PathBuf
     })
 }
 
-fn names(count: usize) -> impl Iterator<Item = String> {
+fn names(options: &GenerateOptions) -> impl Iterator<Item = String> {
+    let count = options.n_files.max(1);
+    let ending = match options.compression {
+        Compression::Gzip => ".gz",
+        Compression::None => "",
+        Compression::Zstd => ".zst",
+    };
     (0..count).map(move |index| match count {
-        1 => "random.tfrecord.gz".to_owned(),
-        _ => format!("random-{index:05}.tfrecord.gz"),
+        1 => format!("random.tfrecord{ending}"),
+        _ => format!("random-{index:05}.tfrecord{ending}"),
     })
 }
 
@@ -176,7 +185,7 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn write(&self, file: File, examples: std::ops::Range<u64>) -> io::Result<()> {
-        let mut writer = RecordWriter::new(BufWriter::new(file));
+        let mut writer = RecordWriter::new(BufWriter::new(file), self.options.compression)?;
         let mut payload = Vec::new();
         for example in examples {
             payload.clear();

@@ -124,7 +124,7 @@ pub enum Format {
     Jsonl,
     /// One tensor `[rows]` per column.
     Safetensors,
-    /// Apache Parquet, compressed with Zstandard.
+    /// Apache Parquet, compressed with Snappy.
     Parquet,
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::parquet::basic::{Compression, Repetition, Type as PhysicalType, ZstdLevel};
+use ::parquet::basic::{Compression, Repetition, Type as PhysicalType};
 use ::parquet::data_type::{ByteArray, ByteArrayType, FloatType, Int64Type};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::properties::WriterProperties;
@@ -103,8 +103,7 @@ fn writer(file: File, columns: &[Column]) -> Result<SerializedFileWriter<File>, 
     });
     let fields = fields.collect::<Result<Vec<_>, _>>()?;
     let schema = Type::group_type_builder("predictions").with_fields(fields);
-    let level = ZstdLevel::try_new(1)?;
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level));
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
     SerializedFileWriter::new(
         file,
         Arc::new(schema.build()?),

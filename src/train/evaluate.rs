@@ -1,11 +1,13 @@
 //! Evaluates a model on one partition of `validation_data`; the model and the training state stay as they are.
 
 use anyhow::Context;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 use tracing::info;
 
 use super::interrupt::Interrupt;
-use super::setup::build_loss;
+use super::session::Session;
+use super::setup::{Place, build_loss};
 use crate::batch::{Batch, HostBatch, HostTensor, HostValues};
 use crate::config::{RecapConfig, RecapDataConfig, StratifierConfig};
 use crate::data::{LoadedBatch, Loader, LoaderOptions, Mode};
@@ -92,7 +94,7 @@ struct EvaluatedTask {
 }
 
 /// What an evaluation found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The partition.
     pub partition: String,
@@ -100,8 +102,9 @@ pub struct Evaluation {
     pub batches: u64,
     /// Rows it is over.
     pub examples: u64,
-    /// Mean training loss over the rows; NaN where the partition lacks the label of a model task.
-    pub loss: f64,
+    /// Training loss of each row, summed; NaN where the partition lacks the label of a model task.
+    #[serde(with = "bits")]
+    loss_sum: f64,
     /// The metrics with everything they can tell.
     pub metrics: MetricSet,
 }
@@ -163,12 +166,13 @@ impl Evaluator {
             partition: self.partition.clone(),
             batches: 0,
             examples: 0,
-            loss: f64::NAN,
+            loss_sum: 0.0,
             metrics: self.metrics.clone(),
         }
     }
 
-    /// Evaluates `ranker` on the same batches every time, in f32; `None` when `interrupt` cut it short.
+    /// Evaluates `ranker` on the same batches every time, in f32, or on the share of `place` in them; `None` when
+    /// `interrupt` cut it short.
     ///
     /// Nothing of the model changes: no gradients, BatchNorm keeps its statistics, no random number is drawn.
     ///
@@ -177,12 +181,13 @@ impl Evaluator {
     pub fn run(
         &self,
         ranker: &Ranker,
-        interrupt: &Interrupt,
+        place: Place,
+        interrupt: Option<&Interrupt>,
     ) -> anyhow::Result<Option<Evaluation>> {
         let options = LoaderOptions {
             seed: self.seed,
-            rank: 0,
-            world_size: 1,
+            rank: place.rank,
+            world_size: place.world_size,
             mode: Mode::Evaluate,
             threads: None,
             in_order: false,
@@ -192,9 +197,8 @@ impl Evaluator {
         let mut loader = Loader::open(&self.data, options, None)
             .with_context(|| format!("cannot open validation_data.{}", self.partition))?;
         let mut evaluation = self.empty();
-        let mut loss = 0.0;
         while self.num_batches.is_none_or(|num| evaluation.batches < num) {
-            if interrupt.is_requested() {
+            if interrupt.is_some_and(Interrupt::is_requested) {
                 return Ok(None);
             }
             let next = loader.next_batch();
@@ -203,12 +207,12 @@ impl Evaluator {
                 break;
             };
             if batch.rows > 0 {
-                loss += self.update(ranker, &batch, &mut evaluation.metrics)? * batch.rows as f64;
+                let loss = self.update(ranker, &batch, &mut evaluation.metrics)?;
+                evaluation.loss_sum += loss * batch.rows as f64;
             }
             evaluation.batches += 1;
             evaluation.examples += batch.rows as u64;
         }
-        evaluation.loss = loss / evaluation.examples as f64;
         Ok(Some(evaluation))
     }
 
@@ -298,12 +302,68 @@ impl Evaluator {
     }
 }
 
+/// A number that may be NaN, which JSON cannot write, as its bits.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        value.to_bits().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<f64, D::Error> {
+        u64::deserialize(deserializer).map(f64::from_bits)
+    }
+}
+
 impl Evaluation {
+    #[cfg(test)]
+    pub(super) fn of(partition: &str, examples: u64, loss_sum: f64, metrics: MetricSet) -> Self {
+        Self {
+            partition: partition.to_owned(),
+            batches: 1,
+            examples,
+            loss_sum,
+            metrics,
+        }
+    }
+
+    /// Mean training loss over the rows; NaN where the partition lacks the label of a model task.
+    #[must_use]
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.examples as f64
+    }
+
+    /// The evaluation of all ranks, from the share of this one.
+    ///
+    /// # Errors
+    /// When a rank is lost, or sends something that cannot be read.
+    pub fn gather(self, session: &Session) -> anyhow::Result<Self> {
+        if !session.is_distributed() {
+            return Ok(self);
+        }
+        let shares = session
+            .collective
+            .all_gather_bytes(&serde_json::to_vec(&self)?)?;
+        let shares = shares.iter();
+        let shares = shares.map(|bytes| serde_json::from_slice::<Self>(bytes));
+        let shares = shares.collect::<Result<Vec<_>, _>>();
+        let mut shares = shares.context("a rank sent no evaluation")?.into_iter();
+        let mut whole = shares.next().context("no rank sent an evaluation")?;
+        for share in shares {
+            // The ranks make their batches together.
+            whole.batches = whole.batches.max(share.batches);
+            whole.examples += share.examples;
+            whole.loss_sum += share.loss_sum;
+            whole.metrics.merge(&share.metrics)?;
+        }
+        Ok(whole)
+    }
+
     /// Every number: `loss`, then those of the metrics under `task/metric` and `task/column=value/metric`.
     #[must_use]
     pub fn results(&self) -> Results {
         let mut results = Results::new();
-        results.insert("loss".to_owned(), self.loss);
+        results.insert("loss".to_owned(), self.loss());
         results.extend(self.metrics.compute());
         results
     }
@@ -322,7 +382,7 @@ impl Evaluation {
 
     /// Logs one line for the partition and one for each task.
     pub fn log(&self, global_step: u64, seconds: f64) {
-        let (partition, loss) = (self.partition.as_str(), self.loss);
+        let (partition, loss) = (self.partition.as_str(), self.loss());
         let (batches, examples) = (self.batches, self.examples);
         info!(
             global_step,

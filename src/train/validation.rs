@@ -4,14 +4,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use tch::Device;
 use tracing::info;
 
 use super::evaluate::{Evaluation, Evaluator};
-use super::interrupt::Interrupt;
+use super::session::Session;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::manager::BEST;
-use crate::config::RecapConfig;
 use crate::model::Ranker;
 
 /// Key in `state.json` of the best checkpoint that says by which metric.
@@ -51,7 +49,6 @@ pub enum BestMetricError {
 #[derive(Debug)]
 pub struct Validation {
     evaluators: Vec<Evaluator>,
-    every_n: u64,
     best: Option<BestMetric>,
 }
 
@@ -91,54 +88,45 @@ impl Validation {
     ///
     /// # Errors
     /// When a partition cannot be evaluated, or `keep_best_metric` names no result.
-    pub fn build(
-        config: &RecapConfig,
-        save_dir: &Path,
-        device: Device,
-    ) -> anyhow::Result<Option<Self>> {
+    pub fn build(session: &Session) -> anyhow::Result<Option<Self>> {
+        let config = &session.config;
         if !config.training.evaluate {
             return Ok(None);
         }
         let partitions = config.validation_data.keys();
-        let evaluators = partitions.map(|name| Evaluator::build(config, name, device));
+        let evaluators = partitions.map(|name| Evaluator::build(config, name, session.device));
         let evaluators = evaluators.collect::<anyhow::Result<Vec<_>>>()?;
         let best = match &config.training.keep_best_metric {
-            Some(name) => Some(BestMetric::build(name, &evaluators, save_dir)?),
+            Some(name) => Some(BestMetric::build(name, &evaluators, session)?),
             None => None,
         };
-        Ok(Some(Self {
-            evaluators,
-            every_n: config.training.eval_log_every_n.get(),
-            best,
-        }))
+        Ok(Some(Self { evaluators, best }))
     }
 
-    /// Whether an evaluation is due after `step` steps.
-    #[must_use]
-    pub fn is_due(&self, step: u64) -> bool {
-        step.is_multiple_of(self.every_n)
-    }
-
-    /// Evaluates and logs every partition; returns the score if it is the best so far.
+    /// Evaluates and logs every partition, each rank its share; returns the score if it is the best so far, the same
+    /// on every rank.
     ///
     /// # Errors
-    /// When data cannot be read or does not fit the model.
+    /// When data cannot be read or does not fit the model, or a rank is lost.
     pub fn run(
         &mut self,
+        session: &Session,
         ranker: &Ranker,
         global_step: u64,
-        interrupt: &Interrupt,
     ) -> anyhow::Result<Option<Score>> {
         let mut evaluations = Vec::new();
+        // Ranks that evaluate together end together.
+        let interrupt = Some(&session.interrupt).filter(|_| !session.is_distributed());
         for evaluator in &self.evaluators {
             let begin = Instant::now();
-            let Some(evaluation) = evaluator.run(ranker, interrupt)? else {
+            let Some(evaluation) = evaluator.run(ranker, session.place, interrupt)? else {
                 info!(
                     global_step,
                     "the evaluation ends early, a signal asked this run to end"
                 );
                 return Ok(None);
             };
+            let evaluation = evaluation.gather(session)?;
             evaluation.log(global_step, begin.elapsed().as_secs_f64());
             evaluations.push(evaluation);
         }
@@ -147,11 +135,7 @@ impl Validation {
 }
 
 impl BestMetric {
-    fn build(
-        name: &str,
-        evaluators: &[Evaluator],
-        save_dir: &Path,
-    ) -> Result<Self, BestMetricError> {
+    fn build(name: &str, evaluators: &[Evaluator], session: &Session) -> anyhow::Result<Self> {
         let empty: Vec<Evaluation> = evaluators.iter().map(Evaluator::empty).collect();
         if value_of(name, &empty).is_none() {
             let examples = empty.iter().flat_map(|evaluation| {
@@ -164,16 +148,25 @@ impl BestMetric {
             return Err(BestMetricError::Unknown {
                 name: name.to_owned(),
                 known: examples.collect(),
-            });
+            }
+            .into());
         }
         let metric = name.rsplit(['/', ' ']).next().unwrap_or(name);
         if NO_QUALITY.contains(&metric) {
             return Err(BestMetricError::NoQuality {
                 name: name.to_owned(),
-            });
+            }
+            .into());
         }
-        // A score by another metric says nothing about this one.
+        let save_dir = Path::new(&session.config.training.save_dir);
+        // A score by another metric says nothing about this one. Every rank goes by what rank 0 reads.
         let score = Score::read(save_dir).filter(|score| score.metric == name);
+        let shared = serde_json::to_vec(&score)?;
+        let shared = session.collective.all_gather_bytes(&shared)?;
+        let score: Option<Score> = match shared.first() {
+            Some(first) => serde_json::from_slice(first)?,
+            None => score,
+        };
         Ok(Self {
             name: name.to_owned(),
             is_lower_better: LOWER_IS_BETTER.contains(&metric),
@@ -232,13 +225,7 @@ mod tests {
             columns: &[],
         };
         metrics.update(&batch).unwrap();
-        Evaluation {
-            partition: partition.to_owned(),
-            batches: 1,
-            examples: 3,
-            loss,
-            metrics,
-        }
+        Evaluation::of(partition, 4, loss * 4.0, metrics)
     }
 
     /// AUROC of fav is 1 and of reply 0.5.

@@ -12,7 +12,8 @@ use recap_train::config::*;
 use serde_json::Value;
 
 /// Keys of this project's own, which the original's dump lacks.
-const OWN_KEYS: [&str; 10] = [
+const OWN_KEYS: [&str; 11] = [
+    "distributed_timeout_in_s",
     "seed",
     "mixed_precision",
     "max_grad_norm",

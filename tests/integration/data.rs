@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use recap_train::config::{self, RecapDataConfig};
-use recap_train::data::random::{GenerateOptions, generate};
+use recap_train::data::random::{Compression, GenerateOptions, generate};
 use recap_train::data::{DataError, Fault, LoadedBatch, Loader, LoaderOptions, Mode, Position};
 
 /// `tests/fixtures`: `${GOLDEN_DIR}` of the fixtures' configs.
@@ -58,6 +58,7 @@ fn random_files(folder: &Path, files: usize, examples: usize) -> String {
         seed: 5,
         noise: false,
         output_dir: None,
+        compression: Compression::Gzip,
     };
     generate(&small_config(&inputs, 16, 0), &options).unwrap();
     inputs
@@ -409,11 +410,11 @@ fn a_file_cut_anywhere_but_between_records_is_found() {
 }
 
 #[test]
-fn a_missing_schema_or_file_is_the_fault_of_the_config() {
+fn missing_files_are_the_fault_of_the_data_and_a_missing_schema_of_the_config() {
     let mut config = small_config("/nowhere/*.gz", 16, 0);
     let error = Loader::open(&config, training(0), None).unwrap_err();
     assert!(error.to_string().contains("/nowhere/*.gz"), "{error}");
-    assert_eq!(error.fault(), Fault::Config);
+    assert_eq!(error.fault(), Fault::Data);
     config.seg_dense_schema.schema_path = "/nowhere/schema.json".to_owned();
     let error = Loader::open(&config, training(0), None).unwrap_err();
     assert!(

@@ -2,7 +2,7 @@
 
 use recap_train::batch::HostValues;
 use recap_train::config::RecapDataConfig;
-use recap_train::data::random::{GenerateOptions, generate};
+use recap_train::data::random::{Compression, GenerateOptions, generate};
 use recap_train::data::{Fault, LoadedBatch, Loader, Mode};
 
 use crate::data::{drain, fixtures, in_order, small_config};
@@ -14,6 +14,7 @@ fn options(n_examples: usize, n_files: usize, noise: bool) -> GenerateOptions {
         seed: 11,
         noise,
         output_dir: None,
+        compression: Compression::Gzip,
     }
 }
 

@@ -291,3 +291,23 @@ fn watching_marks_every_checkpoint_once() {
         "only the new one"
     );
 }
+
+#[test]
+fn ranks_that_train_together_evaluate_together() {
+    let run = run_with_validation();
+    let args = set(&[&EVALUATE[..], &["training.keep_best_metric=mean auroc"]].concat());
+    run.ok(&[&["--nproc_per_node=2"], &args[..]].concat());
+    let together = events(&run, "save", "auroc");
+    let last = together.last().unwrap();
+    assert_eq!(together.len(), 2 * 4, "one line per task, of rank 0 alone");
+    let step = last["global_step"].as_u64().unwrap();
+    assert_eq!(step, 24);
+    let alone = report(&run, &[]);
+    assert_eq!(alone["global_step"], 24);
+    let alone = &alone["partitions"]["valid"]["metrics"]["label.reply"];
+    for metric in ["count", "ctr", "pctr", "log_loss", "auroc", "pr_auc"] {
+        let [a, b] = [&last[metric], &alone[metric]].map(|value| value.as_f64().unwrap());
+        assert!((a - b).abs() < 1e-6, "{metric}: {a} together, {b} alone");
+    }
+    assert!(run.path("save/best/model.safetensors").is_file());
+}

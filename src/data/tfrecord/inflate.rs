@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
+use super::gzip::GzipReader;
 use super::{HEADER_BYTES, masked_crc32c};
 
 const FILE_BUFFER_BYTES: usize = 128 * 1024;
@@ -25,7 +26,7 @@ impl Stream {
         let (reader, is_compressed): (Box<dyn Read + Send>, bool) = if is_record_header(start) {
             (Box::new(file), false)
         } else if start.starts_with(&GZIP_MAGIC) {
-            (Box::new(flate2::bufread::MultiGzDecoder::new(file)), true)
+            (Box::new(GzipReader::new(Box::new(file))), true)
         } else if start.starts_with(&ZSTD_MAGIC) {
             (
                 Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
@@ -53,6 +54,14 @@ impl Stream {
         }
         (filled, Ok(()))
     }
+}
+
+/// The bytes of `path` without their compression, told from its first bytes: gzip, zstd or none.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn uncompressed(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    Ok(Stream::open(path)?.reader)
 }
 
 fn is_record_header(start: &[u8]) -> bool {

@@ -3,12 +3,17 @@
 //! A record is a little-endian u64 length, the masked CRC32C of those 8 bytes, the payload, and its masked CRC32C.
 
 mod chunk;
+mod deflate;
+mod gzip;
+mod huffman;
 mod inflate;
 mod read;
 mod write;
 
 pub(crate) use chunk::ChunkPool;
+pub use inflate::uncompressed;
 pub(crate) use read::{Block, Payload, ReadOptions, RecordReader, Share};
+pub use write::Compression;
 pub(crate) use write::RecordWriter;
 
 /// Bytes before the payload.

@@ -316,7 +316,7 @@ fn check_payload(bytes: &[u8]) -> Result<(), RecordError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::RecordWriter;
+    use super::super::{Compression, RecordWriter};
     use super::*;
 
     fn reader(path: &Path, options: ReadOptions) -> RecordReader {
@@ -344,7 +344,8 @@ mod tests {
     fn records_larger_than_a_chunk_and_shares_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("large");
-        let mut writer = RecordWriter::new(std::fs::File::create(&path).unwrap());
+        let mut writer =
+            RecordWriter::new(std::fs::File::create(&path).unwrap(), Compression::Gzip).unwrap();
         let payload = |record: u8| vec![record; 300_000 * usize::from(record)];
         for record in 0..7 {
             writer.write(&payload(record)).unwrap();

@@ -1,38 +1,66 @@
-//! Writes the records of one gzip file.
+//! Writes the records of one file.
 
 use std::io::{self, Write};
 
-use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::masked_crc32c;
 
-/// Writes framed records into a gzip stream.
-#[derive(Debug)]
+/// How a file is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// The form the original reads.
+    #[default]
+    Gzip,
+    /// Not at all: the fastest to read.
+    None,
+    /// Smaller than gzip and faster to read.
+    Zstd,
+}
+
+/// Writes framed records into a file.
 pub(crate) struct RecordWriter<W: Write> {
-    inner: GzEncoder<W>,
+    inner: Encoder<W>,
+}
+
+/// Random floats do not get smaller at a higher level than the lowest.
+enum Encoder<W: Write> {
+    Gzip(GzEncoder<W>),
+    Plain(W),
+    Zstd(zstd::stream::write::Encoder<'static, W>),
 }
 
 impl<W: Write> RecordWriter<W> {
-    /// Starts a gzip stream on `inner`, at its fastest level: random floats do not get smaller at a higher one.
-    pub(crate) fn new(inner: W) -> Self {
-        Self {
-            inner: GzEncoder::new(inner, Compression::fast()),
-        }
+    /// Starts a file on `inner`.
+    pub(crate) fn new(inner: W, compression: Compression) -> io::Result<Self> {
+        let inner = match compression {
+            Compression::Gzip => Encoder::Gzip(GzEncoder::new(inner, flate2::Compression::fast())),
+            Compression::None => Encoder::Plain(inner),
+            Compression::Zstd => Encoder::Zstd(zstd::stream::write::Encoder::new(inner, 1)?),
+        };
+        Ok(Self { inner })
     }
 
     /// Appends one record.
     pub(crate) fn write(&mut self, payload: &[u8]) -> io::Result<()> {
+        let inner: &mut dyn Write = match &mut self.inner {
+            Encoder::Gzip(inner) => inner,
+            Encoder::Plain(inner) => inner,
+            Encoder::Zstd(inner) => inner,
+        };
         let length = (payload.len() as u64).to_le_bytes();
-        self.inner.write_all(&length)?;
-        self.inner
-            .write_all(&masked_crc32c(&length).to_le_bytes())?;
-        self.inner.write_all(payload)?;
-        self.inner.write_all(&masked_crc32c(payload).to_le_bytes())
+        inner.write_all(&length)?;
+        inner.write_all(&masked_crc32c(&length).to_le_bytes())?;
+        inner.write_all(payload)?;
+        inner.write_all(&masked_crc32c(payload).to_le_bytes())
     }
 
-    /// Ends the gzip stream and hands the file back.
+    /// Ends the compressed stream and hands the file back.
     pub(crate) fn finish(self) -> io::Result<W> {
-        self.inner.finish()
+        match self.inner {
+            Encoder::Gzip(inner) => inner.finish(),
+            Encoder::Plain(inner) => Ok(inner),
+            Encoder::Zstd(inner) => inner.finish(),
+        }
     }
 }
