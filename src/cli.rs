@@ -98,6 +98,10 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Look at a run before it starts: config, schema, layers, memory, data
     Check(CheckArgs),
+    /// Measure a checkpoint on validation_data: a table on stdout, JSON and curves in files
+    Evaluate(EvaluateArgs),
+    /// Write what a checkpoint predicts of each row, in the order of the input
+    Predict(PredictArgs),
 }
 
 /// Options of `check`.
@@ -114,6 +118,50 @@ pub struct CheckArgs {
     /// Write the findings as JSON, beside the tables on stdout
     #[arg(long = "output", value_name = "FILE.json")]
     pub output: Option<PathBuf>,
+}
+
+/// Options of `evaluate`.
+#[derive(Clone, Debug, Args)]
+pub struct EvaluateArgs {
+    /// The checkpoint to measure; nothing: the newest valid one in training.save_dir
+    #[arg(long = "checkpoint", value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
+
+    /// The partition of validation_data; nothing: all of them
+    #[arg(long = "partition", value_name = "NAME")]
+    pub partition: Option<String>,
+
+    /// Write every number to this file as JSON
+    #[arg(long = "output", value_name = "FILE.json")]
+    pub output: Option<PathBuf>,
+
+    /// Draw ROC, precision-recall and reliability of every task to this file
+    #[arg(long = "plot", value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+
+    /// Measure every checkpoint of training.save_dir, then wait up to training.eval_timeout_in_s for each new one
+    #[arg(long = "watch", conflicts_with = "checkpoint")]
+    pub watch: bool,
+}
+
+/// Options of `predict`.
+#[derive(Clone, Debug, Args)]
+pub struct PredictArgs {
+    /// The records to predict, a glob; nothing: those of train_data
+    #[arg(long = "inputs", value_name = "GLOB")]
+    pub inputs: Option<String>,
+
+    /// The checkpoint that predicts; nothing: the newest valid one in training.save_dir
+    #[arg(long = "checkpoint", value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
+
+    /// Where predictions go: .csv, .jsonl, .safetensors or .parquet
+    #[arg(long = "output", value_name = "FILE")]
+    pub output: PathBuf,
+
+    /// Add the labels and weights that the records have
+    #[arg(long = "labels")]
+    pub labels: bool,
 }
 
 /// Options of `generate`.

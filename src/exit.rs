@@ -4,8 +4,12 @@ use crate::cli::UsageError;
 use crate::config::ConfigError;
 use crate::data::{DataError, Fault};
 use crate::distributed::env::LaunchError;
+use crate::metrics::MetricError;
 use crate::model::ModelError;
+use crate::output::OutputError;
 use crate::train::TrainError;
+use crate::train::evaluate::EvaluateError;
+use crate::train::validation::BestMetricError;
 
 /// How the program ended. A panic ends with 101, which Rust gives by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +53,18 @@ impl Exit {
                 Fault::Config => Self::Usage,
                 Fault::Data => Self::Data,
                 Fault::Machine => Self::Failed,
+            });
+        }
+        if let Some(OutputError::Format { .. }) = error.downcast_ref() {
+            return Some(Self::Usage);
+        }
+        if error.is::<EvaluateError>() || error.is::<BestMetricError>() {
+            return Some(Self::Usage);
+        }
+        if let Some(error) = error.downcast_ref::<MetricError>() {
+            return Some(match error {
+                MetricError::Label { .. } | MetricError::Weight { .. } => Self::Data,
+                _ => Self::Usage,
             });
         }
         match error.downcast_ref::<TrainError>()? {

@@ -9,6 +9,7 @@
 //! | [`train`] | the step, the two loops, resume |
 //! | [`data`] | files to host batches: TFRecord, wire reader, shuffle, preprocessing, position |
 //! | [`metrics`] | what is reported of predictions |
+//! | [`output`], [`plot`] | files of results: columns, pictures |
 //! | [`model`], [`loss`], [`optim`] | logits, what is minimised, what minimises it |
 //! | [`checkpoint`] | folders that are complete or invisible |
 //! | [`torch`] | what tch lacks, behind the only `unsafe` |
@@ -28,7 +29,7 @@
 //!
 //! `main → cli, logging, exit, commands`; `commands → train` and everything below; `train →` everything below;
 //! `data, model, loss, optim, metrics, checkpoint, torch → config, batch` (and `model, loss, optim, checkpoint → torch`),
-//! never each other, never upward; `config` and `batch` import nothing of ours. tch is unknown to `config`, `data`
+//! never each other, never upward; `plot → metrics`; `output`, `config` and `batch` import nothing of ours. tch is unknown to `config`, `data`
 //! and `cli`. `exit` may look at every room's errors. A test holds this (`tests/integration/rooms.rs`).
 //!
 //! # Determinism
@@ -49,5 +50,7 @@ pub mod loss;
 pub mod metrics;
 pub mod model;
 pub mod optim;
+pub mod output;
+pub mod plot;
 pub mod torch;
 pub mod train;

@@ -59,7 +59,7 @@ struct FileDigest {
 pub struct Staged {
     save_dir: PathBuf,
     part: PathBuf,
-    global_step: u64,
+    name: String,
     state: serde_json::Value,
 }
 
@@ -68,7 +68,20 @@ pub struct Staged {
 /// # Errors
 /// When the disk is full, a permission is missing, or a tensor cannot be read; nothing is left then.
 pub fn stage(save_dir: &Path, snapshot: Snapshot) -> Result<Staged, CheckpointError> {
-    let part = save_dir.join(format!(".writing-{}", snapshot.global_step));
+    let name = snapshot.global_step.to_string();
+    stage_as(save_dir, name, snapshot)
+}
+
+/// The same for a checkpoint that is to be called `name`.
+///
+/// # Errors
+/// As for [`stage`].
+pub fn stage_as(
+    save_dir: &Path,
+    name: String,
+    snapshot: Snapshot,
+) -> Result<Staged, CheckpointError> {
+    let part = save_dir.join(format!(".writing-{name}"));
     if part.exists() {
         fs::remove_dir_all(&part).map_err(CheckpointError::io("remove", &part))?;
     }
@@ -76,7 +89,7 @@ pub fn stage(save_dir: &Path, snapshot: Snapshot) -> Result<Staged, CheckpointEr
     let staged = Staged {
         save_dir: save_dir.to_owned(),
         part,
-        global_step: snapshot.global_step,
+        name,
         state: snapshot.state,
     };
     for (name, tensors) in [
@@ -90,19 +103,23 @@ pub fn stage(save_dir: &Path, snapshot: Snapshot) -> Result<Staged, CheckpointEr
 }
 
 impl Staged {
-    /// Waits until everything is on the disk, then makes it visible as `save_dir/<global_step>`, replacing a folder of
-    /// that name.
+    /// Waits until everything is on the disk, then makes it visible under its name, `save_dir/<global_step>` say,
+    /// replacing a folder of that name.
     ///
     /// # Errors
     /// When the disk fails; nothing becomes visible then.
     pub fn publish(self) -> Result<PathBuf, CheckpointError> {
         self.seal()?;
-        let folder = self.save_dir.join(self.global_step.to_string());
-        if folder.exists() {
-            discard(&self.save_dir, &folder)?;
-        }
+        let folder = self.save_dir.join(&self.name);
+        let replaced = match folder.exists() {
+            true => Some(hide(&self.save_dir, &folder)?),
+            false => None,
+        };
         fs::rename(&self.part, &folder).map_err(CheckpointError::io("publish", &folder))?;
         sync_folder(&self.save_dir)?;
+        if let Some(replaced) = replaced {
+            fs::remove_dir_all(&replaced).map_err(CheckpointError::io("remove", &replaced))?;
+        }
         Ok(folder)
     }
 
@@ -140,13 +157,19 @@ impl Drop for Staged {
 
 /// Moves `folder` out of sight in one step, then removes it: a crash never leaves half a checkpoint under its name.
 pub(super) fn discard(save_dir: &Path, folder: &Path) -> Result<(), CheckpointError> {
+    let doomed = hide(save_dir, folder)?;
+    fs::remove_dir_all(&doomed).map_err(CheckpointError::io("remove", &doomed))
+}
+
+/// Moves `folder` out of sight in one step; returns where to.
+fn hide(save_dir: &Path, folder: &Path) -> Result<PathBuf, CheckpointError> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let doomed = save_dir.join(format!(".deleting-{name}"));
     if doomed.exists() {
         fs::remove_dir_all(&doomed).map_err(CheckpointError::io("remove", &doomed))?;
     }
     fs::rename(folder, &doomed).map_err(CheckpointError::io("remove", folder))?;
-    fs::remove_dir_all(&doomed).map_err(CheckpointError::io("remove", &doomed))
+    Ok(doomed)
 }
 
 fn sync_folder(folder: &Path) -> Result<(), CheckpointError> {

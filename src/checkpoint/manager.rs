@@ -11,6 +11,9 @@ use super::format::{self, Checkpoint, Snapshot, Staged};
 
 const LOCK_FILE: &str = ".lock";
 
+/// The folder of the checkpoint that was best by some metric.
+pub const BEST: &str = "best";
+
 /// Owns `save_dir` for as long as it lives.
 #[derive(Debug)]
 pub struct Manager {
@@ -60,6 +63,12 @@ impl Manager {
 
     /// Removes what a run that was killed in the middle of a save left behind.
     fn clear_leftovers(&self) -> Result<(), CheckpointError> {
+        // Replacing the best checkpoint has a moment without one: killed there, the one before is still whole.
+        let (best, replaced) = (BEST.to_owned(), format!(".deleting-{BEST}"));
+        let [best, replaced] = [best, replaced].map(|name| self.save_dir.join(name));
+        if replaced.exists() && !best.exists() {
+            fs::rename(&replaced, &best).map_err(CheckpointError::io("restore", &best))?;
+        }
         for name in entries(&self.save_dir)? {
             if name.starts_with(".writing-") || name.starts_with(".deleting-") {
                 let path = self.save_dir.join(&name);
@@ -75,21 +84,7 @@ impl Manager {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn newest_valid(&self) -> Result<Option<Checkpoint>, CheckpointError> {
-        for global_step in global_steps(&self.save_dir)?.into_iter().rev() {
-            let folder = self.save_dir.join(global_step.to_string());
-            let checked = Checkpoint::open(&folder).and_then(|checkpoint| {
-                checkpoint.verify()?;
-                Ok(checkpoint)
-            });
-            match checked {
-                Ok(checkpoint) if checkpoint.state().is_some() => return Ok(Some(checkpoint)),
-                Ok(_) => warn!(checkpoint = %folder.display(), "passed over: it has no state.json"),
-                Err(error) => {
-                    warn!(checkpoint = %folder.display(), %error, "passed over: it is damaged")
-                }
-            }
-        }
-        Ok(None)
+        newest_valid(&self.save_dir)
     }
 
     /// Saves `snapshot`, in the background as far as it can be. If the save before is still under way, says so and
@@ -101,6 +96,27 @@ impl Manager {
     /// # Errors
     /// When this save or the one before fails, or no thread can be started.
     pub fn save(&mut self, snapshot: Snapshot) -> Result<(), CheckpointError> {
+        let max_to_keep = self.max_to_keep;
+        let name = snapshot.global_step.to_string();
+        self.save_as(name, snapshot, move |save_dir| {
+            retire(save_dir, max_to_keep)
+        })
+    }
+
+    /// Saves `snapshot` as the best checkpoint, in place of the one before. It does not count as one of those to keep.
+    ///
+    /// # Errors
+    /// As for [`Self::save`].
+    pub fn save_best(&mut self, snapshot: Snapshot) -> Result<(), CheckpointError> {
+        self.save_as(BEST.to_owned(), snapshot, |_| Ok(()))
+    }
+
+    fn save_as(
+        &mut self,
+        name: String,
+        snapshot: Snapshot,
+        then: impl FnOnce(&Path) -> Result<(), CheckpointError> + Send + 'static,
+    ) -> Result<(), CheckpointError> {
         if self.is_saving() {
             warn!(
                 "the previous checkpoint is still being written: training waits; checkpoint less often, or to a faster disk"
@@ -109,23 +125,24 @@ impl Manager {
         self.wait()?;
         if snapshot.is_copy {
             let save_dir = self.save_dir.clone();
-            self.publish(move || format::stage(&save_dir, snapshot))
+            self.publish(move || format::stage_as(&save_dir, name, snapshot), then)
         } else {
-            let staged = format::stage(&self.save_dir, snapshot)?;
-            self.publish(move || Ok(staged))
+            let staged = format::stage_as(&self.save_dir, name, snapshot)?;
+            self.publish(move || Ok(staged), then)
         }
     }
 
-    /// Starts the thread that publishes what `stage` gives it.
+    /// Starts the thread that publishes what `stage` gives it, and does what comes `then`.
     fn publish(
         &mut self,
         stage: impl FnOnce() -> Result<Staged, CheckpointError> + Send + 'static,
+        then: impl FnOnce(&Path) -> Result<(), CheckpointError> + Send + 'static,
     ) -> Result<(), CheckpointError> {
-        let (save_dir, max_to_keep) = (self.save_dir.clone(), self.max_to_keep);
+        let save_dir = self.save_dir.clone();
         let write = move || {
             let folder = stage()?.publish()?;
             info!(checkpoint = %folder.display(), "saved");
-            retire(&save_dir, max_to_keep)?;
+            then(&save_dir)?;
             Ok(folder)
         };
         let thread = std::thread::Builder::new().name("checkpoint".to_owned());
@@ -181,6 +198,29 @@ impl Drop for Manager {
             warn!(%error, "the last checkpoint was not saved");
         }
     }
+}
+
+/// The newest checkpoint in a folder whose checksums hold; damaged newer ones are reported and passed over. Another run
+/// may own the folder.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn newest_valid(save_dir: &Path) -> Result<Option<Checkpoint>, CheckpointError> {
+    for global_step in global_steps(save_dir)?.into_iter().rev() {
+        let folder = save_dir.join(global_step.to_string());
+        let checked = Checkpoint::open(&folder).and_then(|checkpoint| {
+            checkpoint.verify()?;
+            Ok(checkpoint)
+        });
+        match checked {
+            Ok(checkpoint) if checkpoint.state().is_some() => return Ok(Some(checkpoint)),
+            Ok(_) => warn!(checkpoint = %folder.display(), "passed over: it has no state.json"),
+            Err(error) => {
+                warn!(checkpoint = %folder.display(), %error, "passed over: it is damaged")
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Removes the oldest checkpoints beyond `max_to_keep`.

@@ -26,6 +26,7 @@ pub(super) fn run(config: &RecapConfig, args: &InspectArgs) -> anyhow::Result<()
         threads: None,
         in_order: args.in_order,
         repeat: true,
+        drop_remainder: true,
     };
     let mut loader =
         Loader::open(&config.train_data, options, None).context("cannot open train_data")?;

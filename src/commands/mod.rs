@@ -1,8 +1,12 @@
 //! One file per command; each is short and calls the rooms.
 
 mod check;
+mod chosen;
+mod evaluate;
 mod generate;
 mod inspect;
+mod predict;
+mod report;
 mod train;
 
 use std::path::Path;
@@ -27,6 +31,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
             let (path, loaded) = loaded()?;
             check::run(path, &loaded, args)
         }
+        Some(Command::Evaluate(args)) => evaluate::run(&loaded()?.1.config, args),
+        Some(Command::Predict(args)) => predict::run(&loaded()?.1.config, args),
     }
 }
 

@@ -5,11 +5,11 @@ use super::layers::{BatchNormConfig, LayerNormConfig};
 section! {
     /// How dense features are transformed.
     pub struct FeaturizationConfig {
-        /// sign(x) · log(1 + |x|) of each continuous feature.
+        /// sign(x) · log(1 + |x|) of each continuous feature; what is not finite counts as 0.
         pub log1p_abs_config: Option<Log1pAbsConfig> = None,
-        /// The same after clamping.
+        /// The same after clamping, which infinities survive.
         pub clip_log1p_abs_config: Option<ClipLog1pAbsConfig> = None,
-        /// The z-score of the log, from a file of statistics.
+        /// The z-score of the log, from a file of statistics, then a clamp.
         pub z_score_log_config: Option<ZScoreLogConfig> = None,
         /// Log, BatchNorm, clamp, concatenation, LayerNorm.
         pub double_norm_log_config: Option<DoubleNormLogConfig> = None,

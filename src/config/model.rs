@@ -27,6 +27,8 @@ section! {
         pub backbone: Option<TaskModel> = None,
         /// Groups of rows that evaluation reports on separately (null: none).
         pub stratifiers: Option<Vec<StratifierConfig>> = None,
+        /// Own key: weight of each task's probability in the score that `predict` writes (null: no score).
+        pub score_weights: Option<IndexMap<String, f64>> = None,
     }
     rule super::rules::backbone;
 }
@@ -50,7 +52,8 @@ section! {
         pub mlp_config: Option<MlpConfig> = None,
         /// A Deep & Cross Network V2: explicit products of features.
         pub dcn_config: Option<DcnConfig> = None,
-        /// A DLRM: pairwise dot products of embeddings and dense features.
+        /// A DLRM: pairwise dot products of embeddings and dense features; it reads the features themselves, so it is
+        /// the backbone or, with share_none, a tower.
         pub dlrm_config: Option<DLRMConfig> = None,
         /// A MaskNet: layers scaled by masks computed from the input; what the production backbone is.
         pub mask_net_config: Option<MaskNetConfig> = None,

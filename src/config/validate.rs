@@ -54,6 +54,7 @@ pub(super) fn path(keys: &[&str]) -> Path {
 pub(super) fn check(config: &RecapConfig, at: &mut Decoder) {
     let mut rules = Rules { at };
     training(&config.training, &mut rules);
+    evaluation(config, &mut rules);
     validate_model::check(&config.model, &mut rules);
     validate_data::check("train_data", None, &config.train_data, &mut rules);
     for (name, data) in &config.validation_data {
@@ -78,6 +79,19 @@ fn training(training: &TrainingConfig, rules: &mut Rules<'_>) {
         "an integer of at least 0",
         training.max_skipped_steps,
     );
+}
+
+/// Evaluation while training needs something to evaluate on.
+fn evaluation(config: &RecapConfig, rules: &mut Rules<'_>) {
+    let at = |key: &str| path(&["training", key]);
+    if config.training.evaluate && config.validation_data.is_empty() {
+        let message = "there is nothing to evaluate on, add a partition to validation_data";
+        rules.broken(&at("evaluate"), message);
+    }
+    if config.training.keep_best_metric.is_some() && !config.training.evaluate {
+        let message = "nothing is evaluated while training, set training.evaluate to true";
+        rules.broken(&at("keep_best_metric"), message);
+    }
 }
 
 /// Every model task needs its label in the training data.

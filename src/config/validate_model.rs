@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::path::Path;
-use super::validate::{Rules, path};
+use super::validate::{Rules, names, path};
 use super::{
     FeaturizationConfig, LayerNormConfig, MaskNetConfig, MlpConfig, ModelConfig, TaskModel,
 };
@@ -39,12 +39,40 @@ pub(super) fn check(model: &ModelConfig, rules: &mut Rules<'_>) {
         );
     };
     embeddings(model, &here, rules);
+    score_weights(model, &here.key("score_weights"), rules);
+    stratifiers(model, &here.key("stratifiers"), rules);
     for (path, index) in discrete_columns(model) {
         rules.expect(
             index >= 0,
             &path,
             "a column of the discrete features, from 0",
             index,
+        );
+    }
+}
+
+/// A weight is a number, and of a task.
+fn score_weights(model: &ModelConfig, here: &Path, rules: &mut Rules<'_>) {
+    for (name, weight) in model.score_weights.iter().flatten() {
+        let here = here.key(name);
+        rules.expect(weight.is_finite(), &here, "a finite number", weight);
+        if !model.tasks.contains_key(name) {
+            let hint = rules.at.suggest(name, names(&model.tasks));
+            rules.at_odds(&here, format!("model.tasks has no such task{hint}"));
+        }
+    }
+}
+
+/// A name in reports stands for one column.
+fn stratifiers(model: &ModelConfig, here: &Path, rules: &mut Rules<'_>) {
+    let mut columns = HashMap::new();
+    for (i, stratifier) in model.stratifiers.iter().flatten().enumerate() {
+        let column = *columns.entry(&stratifier.name).or_insert(stratifier.index);
+        rules.expect(
+            column == stratifier.index,
+            &here.index(i).key("index"),
+            &format!("column {column}, as for the other stratifiers of this name"),
+            stratifier.index,
         );
     }
 }

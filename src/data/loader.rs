@@ -41,6 +41,8 @@ pub struct LoaderOptions {
     pub in_order: bool,
     /// Begin the next epoch where one ends. `in_order` wins over it.
     pub repeat: bool,
+    /// Leave out the rows at the end of the stream that fill no whole batch, as training does.
+    pub drop_remainder: bool,
 }
 
 /// Where a row came from.

@@ -20,6 +20,9 @@ pub enum Mode {
     Evaluate,
     /// Features only: no preprocessing, no labels, all weights zero.
     Inference,
+    /// Every row with the features as the model is trained on: no labels, no weights, and of preprocessing only what
+    /// shapes features.
+    Predict,
 }
 
 /// Turns payloads into batches. Shared by all threads; each brings its own [`Scratch`].
@@ -43,9 +46,12 @@ impl Pipeline {
         let mut specs: Vec<Spec> = schema.used(config)?.into_iter().map(Spec::new).collect();
         check_labels(config, &specs)?;
         mask_mantissas(config, &mut specs)?;
-        if mode == Mode::Inference {
+        if matches!(mode, Mode::Inference | Mode::Predict) {
             specs.drain(..config.tasks.len());
-        } else if let Some(section) = &config.preprocess {
+        }
+        if mode != Mode::Inference
+            && let Some(section) = &config.preprocess
+        {
             check_preprocess(section)?;
             if let Some(section) = &section.truncate_and_slice {
                 preprocess::truncate_and_slice(section, &mut specs)?;
@@ -68,8 +74,10 @@ impl Pipeline {
             return Err(DataError::setting("global_batch_size", reason));
         }
         match self.mode {
-            Mode::Inference => Ok(global / world_size),
-            _ => preprocess::rows_to_read(&self.config, global / world_size),
+            Mode::Inference | Mode::Predict => Ok(global / world_size),
+            Mode::Train | Mode::Evaluate => {
+                preprocess::rows_to_read(&self.config, global / world_size)
+            }
         }
     }
 
@@ -101,12 +109,16 @@ impl Pipeline {
         let columns = columns.map(|(column, spec)| column.into_tensor(spec, count));
         let mut rows = Rows::new(count, columns.collect());
         let mut labels = None;
-        if self.mode == Mode::Inference {
-            rows.weights = Some(vec![0.0; count]);
-            rows.weights_width = 1;
-        } else {
-            preprocess::apply(&self.config, &mut rows)?;
-            labels = Some(stack_labels(&self.config, &mut rows)?);
+        match self.mode {
+            Mode::Inference => {
+                rows.weights = Some(vec![0.0; count]);
+                rows.weights_width = 1;
+            }
+            Mode::Predict => preprocess::shape_features(&self.config, &mut rows)?,
+            Mode::Train | Mode::Evaluate => {
+                preprocess::apply(&self.config, &mut rows)?;
+                labels = Some(stack_labels(&self.config, &mut rows)?);
+            }
         }
         let shape = vec![rows.count, rows.weights_width];
         let weights = rows.weights.map(|weights| HostTensor {

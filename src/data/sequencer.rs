@@ -93,16 +93,22 @@ impl Sequencer {
         let rows = self.spec.rows;
         loop {
             let mut payloads = Vec::with_capacity(rows);
-            while payloads.len() < rows {
-                match self.next_payload()? {
-                    Some(payload) => payloads.push(payload),
-                    None => return Ok(()),
-                }
+            while payloads.len() < rows
+                && let Some(payload) = self.next_payload()?
+            {
+                payloads.push(payload);
             }
-            self.records += rows as u64;
+            let is_remainder = payloads.len() < rows;
+            if payloads.is_empty() || is_remainder && self.spec.drop_remainder {
+                return Ok(());
+            }
+            self.records += payloads.len() as u64;
             let position = self.position();
             self.feed.submit(self.batches, payloads, position)?;
             self.batches += 1;
+            if is_remainder {
+                return Ok(());
+            }
         }
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct StreamSpec {
     pub(crate) window: u64,
     pub(crate) skip_damaged: bool,
     pub(crate) repeat: bool,
+    /// Leave out the rows at the end that fill no whole batch.
+    pub(crate) drop_remainder: bool,
     /// Rows read into one batch.
     pub(crate) rows: usize,
     /// The same for two streams only if a position of one is good for the other.
@@ -56,6 +58,7 @@ impl StreamSpec {
             window: if options.in_order { 1 } else { window.max(1) },
             skip_damaged: config.ignore_data_errors,
             repeat: options.repeat && !options.in_order,
+            drop_remainder: options.drop_remainder,
             rows,
             fingerprint: 0,
         };

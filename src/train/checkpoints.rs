@@ -11,7 +11,8 @@ use super::run_record;
 use super::session::Session;
 use super::state::TrainState;
 use super::step::Stepper;
-use crate::checkpoint::{Checkpoint, Manager};
+use super::validation::Score;
+use crate::checkpoint::{Checkpoint, Manager, Snapshot};
 use crate::config::PositiveInt;
 
 /// The checkpoints of one run.
@@ -114,13 +115,9 @@ impl Checkpoints {
         state: &TrainState,
     ) -> anyhow::Result<()> {
         let begin = Instant::now();
-        let state = TrainState {
-            positions: gather_positions(session, state)?,
-            ..state.clone()
-        };
-        let pending = stepper.pending_gradients(&*session.collective)?;
-        if let Some(manager) = &mut self.manager {
-            manager.save(restore::snapshot(stepper, &state, pending)?)?;
+        let snapshot = self.snapshot(session, stepper, state)?;
+        if let (Some(manager), Some(snapshot)) = (&mut self.manager, snapshot) {
+            manager.save(snapshot)?;
             info!(
                 global_step = state.global_step(),
                 stalled_secs = begin.elapsed().as_secs_f64(),
@@ -130,6 +127,43 @@ impl Checkpoints {
         self.newest = Some(state.global_step());
         self.last_save = Instant::now();
         Ok(())
+    }
+
+    /// Saves as the best checkpoint so far, with its score; every rank calls it at the same step.
+    ///
+    /// # Errors
+    /// As for [`Self::save`].
+    pub fn save_best(
+        &mut self,
+        session: &Session,
+        stepper: &Stepper,
+        state: &TrainState,
+        score: &Score,
+    ) -> anyhow::Result<()> {
+        let snapshot = self.snapshot(session, stepper, state)?;
+        if let (Some(manager), Some(mut snapshot)) = (&mut self.manager, snapshot) {
+            score.write(&mut snapshot.state);
+            manager.save_best(snapshot)?;
+        }
+        Ok(())
+    }
+
+    /// What is to be saved, on rank 0; the other ranks give their share.
+    fn snapshot(
+        &self,
+        session: &Session,
+        stepper: &Stepper,
+        state: &TrainState,
+    ) -> anyhow::Result<Option<Snapshot>> {
+        let state = TrainState {
+            positions: gather_positions(session, state)?,
+            ..state.clone()
+        };
+        let pending = stepper.pending_gradients(&*session.collective)?;
+        if self.manager.is_none() {
+            return Ok(None);
+        }
+        restore::snapshot(stepper, &state, pending).map(Some)
     }
 
     /// Reports a background save that has failed; returns at once.

@@ -1,8 +1,10 @@
 //! Training: [`setup`] builds what a run needs, [`step`] is the one step of both loops, [`trainer`] and [`debug`] are
-//! the loops, [`pipeline`] feeds them, [`state`] is what a checkpoint remembers beside tensors.
+//! the loops, [`pipeline`] feeds them, [`state`] is what a checkpoint remembers beside tensors. [`evaluate`] measures a
+//! model on a partition, [`validation`] does so while training.
 
 pub mod checkpoints;
 pub mod debug;
+pub mod evaluate;
 pub mod interrupt;
 pub mod pipeline;
 pub mod progress;
@@ -14,6 +16,7 @@ pub mod state;
 pub mod statistics;
 pub mod step;
 pub mod trainer;
+pub mod validation;
 
 /// Why training ended before its last step.
 #[derive(Debug, thiserror::Error)]

@@ -35,6 +35,11 @@ impl Progress {
         }
     }
 
+    /// Leaves `pause` out of the measures: time that was not spent on training.
+    pub fn exclude(&mut self, pause: Duration) {
+        self.begun += pause;
+    }
+
     /// Logs one line for `step` and starts anew. `waited` is the time spent waiting for data so far in the run,
     /// `walltime` the seconds of training over all resumed runs.
     pub fn log(

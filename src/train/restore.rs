@@ -10,7 +10,7 @@ use super::TrainError;
 use super::state::TrainState;
 use super::step::Stepper;
 use crate::checkpoint::{Checkpoint, Snapshot, TorchSnapshot, format::Tensors};
-use crate::model::{LoadOptions, NamedTensor, NamedTensors};
+use crate::model::{LoadOptions, NamedTensor, NamedTensors, Ranker};
 use crate::torch::named::TensorSource;
 
 /// Everything that must be saved, `pending_gradients` of an accumulation that has begun among it.
@@ -57,7 +57,7 @@ pub fn resume(stepper: &mut Stepper, checkpoint: &Checkpoint) -> anyhow::Result<
     let state: TrainState = serde_json::from_value(state.clone())
         .map_err(|error| mismatch(folder, format!("its state.json cannot be used: {error}")))?;
     // One after the other: together they are as large as the model and its optimizer once more.
-    load_model(stepper, &checkpoint.model()?, folder)?;
+    load_model(&stepper.ranker, &checkpoint.model()?, folder)?;
     let optimizer = checkpoint
         .optimizer()?
         .context("the checkpoint has no optimizer.safetensors")?;
@@ -92,7 +92,7 @@ pub fn warm_start(stepper: &mut Stepper, folder: &Path) -> anyhow::Result<()> {
 fn warm_start_from_checkpoint(stepper: &mut Stepper, folder: &Path) -> anyhow::Result<bool> {
     let checkpoint = Checkpoint::open(folder)?;
     checkpoint.verify()?;
-    load_model(stepper, &checkpoint.model()?, folder)?;
+    load_model(&stepper.ranker, &checkpoint.model()?, folder)?;
     let optimizer = checkpoint.optimizer()?;
     if let Some(optimizer) = &optimizer {
         load_optimizer(stepper, optimizer, folder)?;
@@ -102,7 +102,7 @@ fn warm_start_from_checkpoint(stepper: &mut Stepper, folder: &Path) -> anyhow::R
 
 fn warm_start_from_original(stepper: &mut Stepper, folder: &Path) -> anyhow::Result<bool> {
     let snapshot = TorchSnapshot::open(folder)?;
-    load_model(stepper, &snapshot.model()?, folder)?;
+    load_model(&stepper.ranker, &snapshot.model()?, folder)?;
     let optimizer = snapshot.optimizer()?;
     if !optimizer.is_empty() {
         load_optimizer(stepper, &optimizer, folder)?;
@@ -110,9 +110,27 @@ fn warm_start_from_original(stepper: &mut Stepper, folder: &Path) -> anyhow::Res
     Ok(!optimizer.is_empty())
 }
 
-fn load_model(stepper: &Stepper, source: &impl TensorSource, folder: &Path) -> anyhow::Result<()> {
-    stepper
-        .ranker
+/// Copies the weights of a checkpoint into the model; returns its global step, if the checkpoint knows it.
+///
+/// The folder is a checkpoint of this program, a lone `model.safetensors`, or a snapshot of the original.
+///
+/// # Errors
+/// When the folder cannot be read, is damaged, or does not fit the config.
+pub fn load_weights(ranker: &Ranker, folder: &Path) -> anyhow::Result<Option<u64>> {
+    if TorchSnapshot::is_here(folder) {
+        load_model(ranker, &TorchSnapshot::open(folder)?.model()?, folder)?;
+        return Ok(None);
+    }
+    let checkpoint = Checkpoint::open(folder)?;
+    checkpoint.verify()?;
+    load_model(ranker, &checkpoint.model()?, folder)?;
+    let state = checkpoint.state().cloned().unwrap_or_default();
+    let state = serde_json::from_value::<TrainState>(state);
+    Ok(state.ok().map(|state| state.global_step()))
+}
+
+fn load_model(ranker: &Ranker, source: &impl TensorSource, folder: &Path) -> anyhow::Result<()> {
+    ranker
         .load_state(source, &LoadOptions::default())
         .map_err(|error| mismatch(folder, error))?;
     Ok(())

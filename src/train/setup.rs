@@ -6,9 +6,9 @@ use tch::Device;
 use tracing::{debug, info};
 
 use super::step::{StepOptions, Stepper};
-use crate::config::{RecapConfig, RecapDataConfig, TaskData};
+use crate::config::{ModelConfig, RecapConfig, RecapDataConfig, TaskData};
 use crate::data::{self, Loader, LoaderOptions, Mode, Position};
-use crate::loss::{MultiTaskLoss, Reductions};
+use crate::loss::{LossError, MultiTaskLoss, Reductions};
 use crate::model::Ranker;
 use crate::optim::Optimizer;
 use crate::torch::{device, precision};
@@ -29,6 +29,45 @@ pub fn build_device(place: Place) -> anyhow::Result<Device> {
     Ok(device)
 }
 
+/// Builds the model with its initial weights.
+///
+/// # Errors
+/// When the config asks for a model that cannot be built.
+pub fn build_ranker(config: &RecapConfig, device: Device) -> anyhow::Result<Ranker> {
+    let widths = data::feature_widths(&config.train_data)?;
+    let tasks: Vec<String> = config.model.tasks.keys().cloned().collect();
+    let ratios = sampling_ratios(&tasks, &config.train_data.tasks);
+    let seed = config.training.seed.cast_unsigned();
+    let ranker = Ranker::build(&config.model, &widths, &ratios, seed, device)?;
+    info!(
+        parameters = ranker.state().parameter_count(),
+        tasks = tasks.len(),
+        "model"
+    );
+    Ok(ranker)
+}
+
+/// Builds the loss of the model's tasks on a data set that has a label for each.
+///
+/// # Errors
+/// When a task has no label.
+pub fn build_loss(
+    model: &ModelConfig,
+    data: &RecapDataConfig,
+    device: Device,
+) -> Result<MultiTaskLoss, LossError> {
+    let model_tasks: Vec<String> = model.tasks.keys().cloned().collect();
+    let data_tasks: Vec<String> = data.tasks.keys().cloned().collect();
+    let pos_weights: Vec<f64> = model.tasks.values().map(|task| task.pos_weight).collect();
+    MultiTaskLoss::build(
+        &model_tasks,
+        &data_tasks,
+        &pos_weights,
+        device,
+        Reductions::default(),
+    )
+}
+
 /// Builds model, loss and optimizer in their initial state.
 ///
 /// # Errors
@@ -38,36 +77,9 @@ pub fn build_stepper(
     device: Device,
     place: Place,
 ) -> anyhow::Result<Stepper> {
-    let widths = data::feature_widths(&config.train_data)?;
-    let model_tasks: Vec<String> = config.model.tasks.keys().cloned().collect();
-    let data_tasks: Vec<String> = config.train_data.tasks.keys().cloned().collect();
-    let ratios = sampling_ratios(&model_tasks, &config.train_data.tasks);
-    let ranker = Ranker::build(
-        &config.model,
-        &widths,
-        &ratios,
-        config.training.seed.cast_unsigned(),
-        device,
-    )?;
-    let pos_weights: Vec<f64> = config
-        .model
-        .tasks
-        .values()
-        .map(|task| task.pos_weight)
-        .collect();
-    let loss = MultiTaskLoss::build(
-        &model_tasks,
-        &data_tasks,
-        &pos_weights,
-        device,
-        Reductions::default(),
-    )?;
-    let optimizer = Optimizer::build(&config.optimizer, ranker.state(), &model_tasks)?;
-    info!(
-        parameters = ranker.state().parameter_count(),
-        tasks = model_tasks.len(),
-        "model"
-    );
+    let ranker = build_ranker(config, device)?;
+    let loss = build_loss(&config.model, &config.train_data, device)?;
+    let optimizer = Optimizer::build(&config.optimizer, ranker.state(), ranker.tasks())?;
     Ok(Stepper {
         ranker,
         loss,
@@ -120,6 +132,7 @@ pub fn build_loader(
         threads: None,
         in_order: false,
         repeat: true,
+        drop_remainder: true,
     };
     Loader::open(config, options, resume).context("cannot open train_data")
 }

@@ -13,6 +13,7 @@ use super::setup::{build_loader, build_stepper};
 use super::state::TrainState;
 use super::statistics::Statistics;
 use super::step::{StepOutput, Stepper};
+use super::validation::Validation;
 use crate::config::TrainingConfig;
 
 /// One run of the training loop.
@@ -22,6 +23,8 @@ pub struct Trainer<'a> {
     stepper: Stepper,
     checkpoints: Checkpoints,
     state: TrainState,
+    /// Evaluations between steps, where they are asked for.
+    validation: Option<Validation>,
     /// When the clock of `state.walltime_secs` was last advanced.
     clock: Instant,
 }
@@ -36,6 +39,7 @@ pub fn run(session: &Session) -> anyhow::Result<()> {
         return Ok(session.collective.leave()?);
     }
     let mut stepper = build_stepper(&session.config, session.device, session.place)?;
+    let validation = Validation::build(session)?;
     let state = checkpoints.restore(session, &mut stepper)?;
     session.join(&mut stepper, &state)?;
     let training = &session.config.training;
@@ -52,6 +56,7 @@ pub fn run(session: &Session) -> anyhow::Result<()> {
         stepper,
         checkpoints,
         state,
+        validation,
         clock: Instant::now(),
     };
     trainer.train(pipeline)?;
@@ -76,6 +81,9 @@ impl Trainer<'_> {
                 output.filter(|_| self.is_due(self.training().train_log_every_n.get()))
             {
                 self.log(&mut progress, &pipeline, &output)?;
+            }
+            if self.is_due(self.training().eval_log_every_n.get()) {
+                self.evaluate(&mut progress)?;
             }
             if self.is_due(self.training().checkpoint_every_n.get())
                 || self.is_save_due_by_time()?
@@ -165,6 +173,23 @@ impl Trainer<'_> {
             self.state.walltime_secs,
         );
         log_details(self.training(), self.state.step, &self.stepper, output);
+        Ok(())
+    }
+
+    /// Evaluates where it is asked for, off the clock, and saves the state beside the other checkpoints if it is the
+    /// best so far.
+    fn evaluate(&mut self, progress: &mut Progress) -> anyhow::Result<()> {
+        let Some(validation) = &mut self.validation else {
+            return Ok(());
+        };
+        let (stepper, state) = (&self.stepper, &self.state);
+        let score = validation.run(self.session, &stepper.ranker, state.global_step())?;
+        if let Some(score) = score {
+            self.checkpoints
+                .save_best(self.session, stepper, state, &score)?;
+        }
+        progress.exclude(self.clock.elapsed());
+        self.clock = Instant::now();
         Ok(())
     }
 

@@ -96,6 +96,7 @@ fn loader(args: &Args) -> Box<dyn FnMut(usize) -> Work> {
         threads: args.threads,
         in_order: false,
         repeat: true,
+        drop_remainder: true,
     };
     let mut loader = Loader::open(&config.config.train_data, options, None).unwrap();
     Box::new(move |count| {

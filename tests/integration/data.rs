@@ -23,6 +23,7 @@ pub(crate) fn in_order(mode: Mode) -> LoaderOptions {
         threads: Some(2),
         in_order: true,
         repeat: false,
+        drop_remainder: true,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may import; `*` is every room.
-const RULE: [(&str, &[&str]); 18] = [
+const RULE: [(&str, &[&str]); 20] = [
     ("main", &["*"]),
     ("lib", &["*"]),
     ("build", &[]),
@@ -33,6 +33,8 @@ const RULE: [(&str, &[&str]); 18] = [
     ("loss", &["config", "batch", "torch"]),
     ("optim", &["config", "batch", "torch"]),
     ("metrics", &["config", "batch"]),
+    ("output", &[]),
+    ("plot", &["metrics"]),
     ("checkpoint", &["config", "batch", "torch"]),
     ("distributed", &["config", "batch", "torch"]),
     ("torch", &["config", "batch"]),
@@ -41,7 +43,7 @@ const RULE: [(&str, &[&str]); 18] = [
 ];
 
 /// Rooms that do not know libtorch.
-const WITHOUT_TCH: [&str; 4] = ["config", "data", "cli", "metrics"];
+const WITHOUT_TCH: [&str; 6] = ["config", "data", "cli", "metrics", "output", "plot"];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {

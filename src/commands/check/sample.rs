@@ -150,6 +150,7 @@ impl DataReport {
             mode: Mode::Train,
             threads: None,
             in_order: true,
+            drop_remainder: true,
             repeat: false,
         };
         let mut loader = Loader::open(&data, options, None).context("train_data")?;

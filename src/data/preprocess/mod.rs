@@ -45,3 +45,17 @@ pub(super) fn apply(config: &RecapDataConfig, rows: &mut Rows) -> Result<(), Dat
     }
     Ok(())
 }
+
+/// Applies to `rows`, which have no labels, only the steps that shape features.
+pub(super) fn shape_features(config: &RecapDataConfig, rows: &mut Rows) -> Result<(), DataError> {
+    let Some(preprocess) = &config.preprocess else {
+        return Ok(());
+    };
+    if let Some(section) = &preprocess.downcast {
+        downcast::apply(section, rows)?;
+    }
+    if let Some(section) = &preprocess.extract_features {
+        extract::apply(section, rows)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Measures checkpoints on the partitions of `validation_data`, once or following a run.
+
+use std::collections::HashSet;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tch::Device;
+use tracing::{info, warn};
+
+use super::chosen;
+use super::report::Report;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::manager::global_steps;
+use crate::cli::{EvaluateArgs, UsageError};
+use crate::config::RecapConfig;
+use crate::model::Ranker;
+use crate::output::PartFile;
+use crate::plot;
+use crate::train::evaluate::{EvaluateError, Evaluation, Evaluator};
+use crate::train::restore::load_weights;
+use crate::train::setup::{Place, build_device, build_ranker};
+
+/// Time between two looks for a new checkpoint.
+const POLL: Duration = Duration::from_secs(5);
+
+/// Folder of a checkpoint with a mark for each partition it has been evaluated on.
+const MARKS: &str = "evaled_by";
+
+/// Evaluates as `args` say.
+///
+/// # Errors
+/// When a checkpoint or the data cannot be read, or a result cannot be written.
+pub(super) fn run(config: &RecapConfig, args: &EvaluateArgs) -> anyhow::Result<()> {
+    check_plot(args.plot.as_deref())?;
+    let device = build_device(Place::ALONE)?;
+    let session = Session {
+        config,
+        args,
+        evaluators: evaluators(config, args.partition.as_deref(), device)?,
+        ranker: build_ranker(config, device)?,
+    };
+    if args.watch {
+        return session.watch();
+    }
+    let folder = chosen::checkpoint(config, args.checkpoint.as_deref())?;
+    session.evaluate(&folder, &session.evaluators.iter().collect::<Vec<_>>())?;
+    Ok(())
+}
+
+fn check_plot(path: Option<&Path>) -> Result<(), UsageError> {
+    match path {
+        Some(path) if path.extension().is_none_or(|ending| ending != "svg") => {
+            let path = path.display();
+            Err(UsageError(format!(
+                "--plot {path}: pictures are SVG, name a file that ends in .svg"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One for `partition`, or for every one.
+fn evaluators(
+    config: &RecapConfig,
+    partition: Option<&str>,
+    device: Device,
+) -> anyhow::Result<Vec<Evaluator>> {
+    let partitions: Vec<&str> = match partition {
+        Some(name) => vec![name],
+        None => config.validation_data.keys().map(String::as_str).collect(),
+    };
+    if partitions.is_empty() {
+        return Err(EvaluateError::NoPartition {
+            partition: "*".to_owned(),
+            partitions: Vec::new(),
+        }
+        .into());
+    }
+    let build = |name| Evaluator::build(config, name, device);
+    partitions.into_iter().map(build).collect()
+}
+
+/// What is built once for all checkpoints.
+struct Session<'a> {
+    config: &'a RecapConfig,
+    args: &'a EvaluateArgs,
+    evaluators: Vec<Evaluator>,
+    ranker: Ranker,
+}
+
+impl Session<'_> {
+    /// Evaluates one checkpoint and writes everything that was asked for.
+    fn evaluate(&self, folder: &Path, evaluators: &[&Evaluator]) -> anyhow::Result<Report> {
+        let global_step = load_weights(&self.ranker, folder)
+            .with_context(|| format!("cannot evaluate {}", folder.display()))?;
+        let mut evaluations: Vec<Evaluation> = Vec::new();
+        for evaluator in evaluators {
+            let begin = Instant::now();
+            // Nothing is lost when this command is killed, so that it listens for no signal.
+            if let Some(evaluation) = evaluator.run(&self.ranker, Place::ALONE, None)? {
+                let examples = evaluation.examples;
+                let seconds = begin.elapsed().as_secs_f64();
+                info!(
+                    partition = evaluator.partition(),
+                    examples,
+                    seconds,
+                    examples_per_s = examples as f64 / seconds,
+                    "evaluated"
+                );
+                evaluations.push(evaluation);
+            }
+        }
+        let report = Report::new(folder, global_step, &evaluations);
+        let table = report.table(self.config.which_metrics.is_some());
+        std::io::stdout()
+            .write_all(table.as_bytes())
+            .context("cannot write to stdout")?;
+        if let Some(path) = &self.args.output {
+            PartFile::write(path, &serde_json::to_vec_pretty(&report)?)?;
+        }
+        if let Some(path) = &self.args.plot {
+            let sets = evaluations.iter();
+            let sets: Vec<_> = sets.map(|e| (e.partition.as_str(), &e.metrics)).collect();
+            PartFile::write(path, plot::svg(&sets)?.as_bytes())?;
+        }
+        Ok(report)
+    }
+
+    /// Evaluates every checkpoint not marked yet, oldest first, and waits for more until the run has trained its last
+    /// step or no new one comes in time.
+    fn watch(&self) -> anyhow::Result<()> {
+        let save_dir = Path::new(&self.config.training.save_dir);
+        let timeout = self.config.training.eval_timeout_in_s.get();
+        let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
+        let mut unusable = HashSet::new();
+        let mut waiting_since = Instant::now();
+        loop {
+            if let Some((folder, evaluators)) = self.next_unmarked(save_dir, &unusable)? {
+                if let Err(error) = self.evaluate_and_mark(&folder, &evaluators) {
+                    if folder.exists() && !is_damage(&error) {
+                        return Err(error);
+                    }
+                    warn!(checkpoint = %folder.display(), "passed over: {error:#}");
+                    unusable.insert(folder);
+                }
+                waiting_since = Instant::now();
+            } else if self.is_finished(save_dir)? {
+                info!("the run is finished and evaluated");
+                return Ok(());
+            } else if waiting_since.elapsed() >= timeout {
+                info!(
+                    timeout_secs = timeout.as_secs_f64(),
+                    "no new checkpoint within training.eval_timeout_in_s"
+                );
+                return Ok(());
+            } else {
+                std::thread::sleep(POLL.min(timeout.saturating_sub(waiting_since.elapsed())));
+            }
+        }
+    }
+
+    /// The oldest checkpoint that a partition has not been evaluated on, with those partitions.
+    fn next_unmarked(
+        &self,
+        save_dir: &Path,
+        unusable: &HashSet<PathBuf>,
+    ) -> anyhow::Result<Option<(PathBuf, Vec<&Evaluator>)>> {
+        for global_step in steps(save_dir)? {
+            let folder = save_dir.join(global_step.to_string());
+            let is_open = |e: &&Evaluator| !mark_of(&folder, e.partition()).exists();
+            let open: Vec<&Evaluator> = self.evaluators.iter().filter(is_open).collect();
+            if !open.is_empty() && !unusable.contains(&folder) {
+                return Ok(Some((folder, open)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn evaluate_and_mark(&self, folder: &Path, evaluators: &[&Evaluator]) -> anyhow::Result<()> {
+        let report = self.evaluate(folder, evaluators)?;
+        for evaluator in evaluators {
+            let partition = evaluator.partition();
+            let found = serde_json::to_vec_pretty(&report.partition(partition))?;
+            mark(folder, partition, &found)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the newest checkpoint is that of the last step.
+    fn is_finished(&self, save_dir: &Path) -> anyhow::Result<bool> {
+        let Some(newest) = steps(save_dir)?.pop() else {
+            return Ok(false);
+        };
+        let checkpoint = Checkpoint::open(&save_dir.join(newest.to_string()));
+        let state = checkpoint.ok().and_then(|c| c.state().cloned());
+        let step = state.and_then(|state| state["step"].as_u64());
+        Ok(step.is_some_and(|step| step >= self.config.training.num_train_steps.get()))
+    }
+}
+
+/// The steps of the checkpoints so far, ascending; none before the run has made its folder.
+fn steps(save_dir: &Path) -> anyhow::Result<Vec<u64>> {
+    if save_dir.exists() {
+        Ok(global_steps(save_dir)?)
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+/// Whether `error` is about the checkpoint, not about config or data.
+fn is_damage(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.is::<crate::checkpoint::CheckpointError>())
+}
+
+/// `<checkpoint>/evaled_by/<partition>_DONE`.
+fn mark_of(folder: &Path, partition: &str) -> PathBuf {
+    // A partition's name may hold anything, a file's name may not.
+    let name = partition.replace(['/', '\\', '\0'], "_");
+    folder.join(MARKS).join(format!("{name}_DONE"))
+}
+
+/// Marks the checkpoint in `folder` as evaluated; the mark holds what was found.
+fn mark(folder: &Path, partition: &str, found: &[u8]) -> anyhow::Result<()> {
+    // Never the folders above: a checkpoint that has been retired meanwhile must not come back without a model.
+    match std::fs::create_dir(folder.join(MARKS)) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(error).with_context(|| format!("cannot mark {}", folder.display()));
+        }
+        _ => Ok(PartFile::write(&mark_of(folder, partition), found)?),
+    }
+}

@@ -1,0 +1,477 @@
+//! Evaluates a model on one partition of `validation_data`; the model and the training state stay as they are.
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+use tracing::info;
+
+use super::interrupt::Interrupt;
+use super::session::Session;
+use super::setup::{Place, build_loss};
+use crate::batch::{Batch, HostBatch, HostTensor, HostValues};
+use crate::config::{RecapConfig, RecapDataConfig, StratifierConfig};
+use crate::data::{LoadedBatch, Loader, LoaderOptions, Mode};
+use crate::loss::MultiTaskLoss;
+use crate::metrics::{
+    MetricError, MetricName, MetricSet, Results, Scores, SetBatch, Stratum, TaskMetrics,
+};
+use crate::model::{self, Ranker};
+
+/// The feature whose value groups the rows of a user together, for GAUC.
+const GROUP_FEATURE: &str = "meta__user_id";
+
+/// Metrics of the log lines; results hold all.
+const LOGGED: [&str; 8] = [
+    "count", "ctr", "pctr", "log_loss", "rce", "nrce", "auroc", "pr_auc",
+];
+
+/// Why a partition cannot be evaluated.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    /// The partition has labels for none of the model's tasks.
+    #[error(
+        "validation_data.{partition}: none of its tasks ({}) is a task of the model ({})",
+        data_tasks.join(", "), model_tasks.join(", ")
+    )]
+    NoTask {
+        /// The partition.
+        partition: String,
+        /// Its labels.
+        data_tasks: Vec<String>,
+        /// The model's tasks.
+        model_tasks: Vec<String>,
+    },
+    /// There is no such partition.
+    #[error(
+        "validation_data has no partition `{partition}`: {}",
+        known(partitions)
+    )]
+    NoPartition {
+        /// As asked for.
+        partition: String,
+        /// Those there are.
+        partitions: Vec<String>,
+    },
+    /// A column of a batch cannot be read as numbers per task.
+    #[error("the {column} of validation_data.{partition} are not one number per row and task")]
+    Column {
+        /// The partition.
+        partition: String,
+        /// `labels` or `weights`.
+        column: &'static str,
+    },
+}
+
+fn known(partitions: &[String]) -> String {
+    match partitions {
+        [] => "it is empty, name some data to evaluate on".to_owned(),
+        some => format!("choose from {}", some.join(", ")),
+    }
+}
+
+/// How one partition is evaluated.
+#[derive(Debug)]
+pub struct Evaluator {
+    partition: String,
+    data: RecapDataConfig,
+    seed: u64,
+    /// Batches to look at; `None`: all.
+    num_batches: Option<u64>,
+    device: Device,
+    tasks: Vec<EvaluatedTask>,
+    stratifiers: Vec<StratifierConfig>,
+    /// `None` where the partition lacks the label of a model task.
+    loss: Option<MultiTaskLoss>,
+    /// Without rows yet.
+    metrics: MetricSet,
+}
+
+/// Where a task is among the logits and among the labels.
+#[derive(Debug)]
+struct EvaluatedTask {
+    logit: usize,
+    label: usize,
+}
+
+/// What an evaluation found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The partition.
+    pub partition: String,
+    /// Batches it is over.
+    pub batches: u64,
+    /// Rows it is over.
+    pub examples: u64,
+    /// Training loss of each row, summed; NaN where the partition lacks the label of a model task.
+    #[serde(with = "bits")]
+    loss_sum: f64,
+    /// The metrics with everything they can tell.
+    pub metrics: MetricSet,
+}
+
+impl Evaluator {
+    /// Prepares to evaluate on the partition called `partition`.
+    ///
+    /// # Errors
+    /// When there is no such partition, a metric or task is unknown, or the partition and the model have no task in
+    /// common.
+    pub fn build(config: &RecapConfig, partition: &str, device: Device) -> anyhow::Result<Self> {
+        let data = config.validation_data.get(partition);
+        let data = data.ok_or_else(|| EvaluateError::NoPartition {
+            partition: partition.to_owned(),
+            partitions: config.validation_data.keys().cloned().collect(),
+        })?;
+        let names = common_tasks(config, data, partition)?;
+        let stratifiers = config.model.stratifiers.clone().unwrap_or_default();
+        let strata: Vec<Stratum> = stratifiers.iter().map(stratum).collect();
+        let has_groups = reads(data, GROUP_FEATURE);
+        let which = config.which_metrics.as_deref();
+        let which = which.or(has_groups.then_some("all"));
+        let metrics = MetricSet::build(&names, None, which, &strata)
+            .with_context(|| format!("cannot evaluate on validation_data.{partition}"))?;
+        let needs_groups = |(_, task): (_, &TaskMetrics)| task.names().contains(&MetricName::Gauc);
+        if !has_groups && metrics.tasks().any(needs_groups) {
+            let context = format!("validation_data.{partition} reads no {GROUP_FEATURE}");
+            return Err(anyhow::Error::new(MetricError::MissingGroups).context(context));
+        }
+        let find = |task: &String| {
+            Some(EvaluatedTask {
+                logit: config.model.tasks.get_index_of(task)?,
+                label: data.tasks.get_index_of(task)?,
+            })
+        };
+        Ok(Self {
+            partition: partition.to_owned(),
+            data: data.clone(),
+            seed: config.training.seed.cast_unsigned(),
+            num_batches: u64::try_from(config.training.num_eval_steps).ok(),
+            device,
+            tasks: names.iter().filter_map(find).collect(),
+            stratifiers,
+            loss: build_loss(&config.model, data, device).ok(),
+            metrics,
+        })
+    }
+
+    /// The partition.
+    #[must_use]
+    pub fn partition(&self) -> &str {
+        &self.partition
+    }
+
+    /// What an evaluation without rows finds: the names of all results.
+    #[must_use]
+    pub fn empty(&self) -> Evaluation {
+        Evaluation {
+            partition: self.partition.clone(),
+            batches: 0,
+            examples: 0,
+            loss_sum: 0.0,
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// Evaluates `ranker` on the same batches every time, in f32, or on the share of `place` in them; `None` when
+    /// `interrupt` cut it short.
+    ///
+    /// Nothing of the model changes: no gradients, BatchNorm keeps its statistics, no random number is drawn.
+    ///
+    /// # Errors
+    /// When the data cannot be read or does not fit the model.
+    pub fn run(
+        &self,
+        ranker: &Ranker,
+        place: Place,
+        interrupt: Option<&Interrupt>,
+    ) -> anyhow::Result<Option<Evaluation>> {
+        let options = LoaderOptions {
+            seed: self.seed,
+            rank: place.rank,
+            world_size: place.world_size,
+            mode: Mode::Evaluate,
+            threads: None,
+            in_order: false,
+            repeat: false,
+            drop_remainder: false,
+        };
+        let mut loader = Loader::open(&self.data, options, None)
+            .with_context(|| format!("cannot open validation_data.{}", self.partition))?;
+        let mut evaluation = self.empty();
+        while self.num_batches.is_none_or(|num| evaluation.batches < num) {
+            if interrupt.is_some_and(Interrupt::is_requested) {
+                return Ok(None);
+            }
+            let next = loader.next_batch();
+            let next = next.with_context(|| format!("in validation_data.{}", self.partition))?;
+            let Some(LoadedBatch { batch, .. }) = next else {
+                break;
+            };
+            if batch.rows > 0 {
+                let loss = self.update(ranker, &batch, &mut evaluation.metrics)?;
+                evaluation.loss_sum += loss * batch.rows as f64;
+            }
+            evaluation.batches += 1;
+            evaluation.examples += batch.rows as u64;
+        }
+        Ok(Some(evaluation))
+    }
+
+    /// Takes in one batch; returns its loss, NaN where there is none.
+    fn update(
+        &self,
+        ranker: &Ranker,
+        host: &HostBatch,
+        metrics: &mut MetricSet,
+    ) -> anyhow::Result<f64> {
+        let batch = Batch::from_host(host, self.device)?;
+        let outputs = ranker.forward(&batch, model::Mode::Evaluate)?;
+        let logits = outputs.logits.f_to_kind(Kind::Float)?;
+        let loss = match (&self.loss, &batch.labels) {
+            (Some(loss), Some(labels)) => {
+                let losses = loss.forward(&logits, labels, batch.weights.as_ref())?;
+                losses.total.f_double_value(&[])?
+            }
+            _ => f64::NAN,
+        };
+        let width = ranker.tasks().len();
+        let scores = pick(&floats(&logits)?, width, self.tasks.iter().map(|t| t.logit));
+        let labels = self.columns("labels", host.labels.as_ref())?;
+        let labels = labels.context("the batch has no labels")?;
+        let weights = self.columns("weights", host.weights.as_ref())?;
+        let strata = self.strata(host);
+        let columns: Vec<(&str, &[i64])> = strata
+            .iter()
+            .map(|(name, values)| (*name, values.as_slice()))
+            .collect();
+        metrics.update(&SetBatch {
+            scores: Scores::Logits(&scores),
+            labels: &labels,
+            weights: weights.as_deref(),
+            groups: groups(host),
+            columns: &columns,
+        })?;
+        Ok(loss)
+    }
+
+    /// The columns of the evaluated tasks, row-major.
+    fn columns(
+        &self,
+        column: &'static str,
+        tensor: Option<&HostTensor>,
+    ) -> Result<Option<Vec<f32>>, EvaluateError> {
+        let Some(tensor) = tensor else {
+            return Ok(None);
+        };
+        let wrong = || EvaluateError::Column {
+            partition: self.partition.clone(),
+            column,
+        };
+        let width = tensor.shape.get(1).copied().unwrap_or(1);
+        if self.tasks.iter().any(|task| task.label >= width) {
+            return Err(wrong());
+        }
+        let places = self.tasks.iter().map(|task| task.label);
+        #[allow(clippy::cast_precision_loss, reason = "labels are small whole numbers")]
+        match &tensor.values {
+            HostValues::F32(values) => Ok(Some(pick(values, width, places))),
+            HostValues::I64(values) => {
+                let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+                Ok(Some(pick(&values, width, places)))
+            }
+            _ => Err(wrong()),
+        }
+    }
+
+    /// The columns that strata look at, as far as the batch has them.
+    fn strata(&self, host: &HostBatch) -> Vec<(&str, Vec<i64>)> {
+        let Some(HostTensor { shape, values }) = host.feature("discrete") else {
+            return Vec::new();
+        };
+        let width = shape.get(1).copied().unwrap_or(1);
+        let HostValues::I64(values) = values else {
+            return Vec::new();
+        };
+        let column = |stratifier: &StratifierConfig| {
+            let column = usize::try_from(stratifier.index).ok()?;
+            (column < width).then(|| values.iter().skip(column).step_by(width).copied().collect())
+        };
+        self.stratifiers
+            .iter()
+            .filter_map(|stratifier| Some((stratifier.name.as_str(), column(stratifier)?)))
+            .collect()
+    }
+}
+
+/// A number that may be NaN, which JSON cannot write, as its bits.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        value.to_bits().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<f64, D::Error> {
+        u64::deserialize(deserializer).map(f64::from_bits)
+    }
+}
+
+impl Evaluation {
+    #[cfg(test)]
+    pub(super) fn of(partition: &str, examples: u64, loss_sum: f64, metrics: MetricSet) -> Self {
+        Self {
+            partition: partition.to_owned(),
+            batches: 1,
+            examples,
+            loss_sum,
+            metrics,
+        }
+    }
+
+    /// Mean training loss over the rows; NaN where the partition lacks the label of a model task.
+    #[must_use]
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.examples as f64
+    }
+
+    /// The evaluation of all ranks, from the share of this one.
+    ///
+    /// # Errors
+    /// When a rank is lost, or sends something that cannot be read.
+    pub fn gather(self, session: &Session) -> anyhow::Result<Self> {
+        if !session.is_distributed() {
+            return Ok(self);
+        }
+        let shares = session
+            .collective
+            .all_gather_bytes(&serde_json::to_vec(&self)?)?;
+        let shares = shares.iter();
+        let shares = shares.map(|bytes| serde_json::from_slice::<Self>(bytes));
+        let shares = shares.collect::<Result<Vec<_>, _>>();
+        let mut shares = shares.context("a rank sent no evaluation")?.into_iter();
+        let mut whole = shares.next().context("no rank sent an evaluation")?;
+        for share in shares {
+            // The ranks make their batches together.
+            whole.batches = whole.batches.max(share.batches);
+            whole.examples += share.examples;
+            whole.loss_sum += share.loss_sum;
+            whole.metrics.merge(&share.metrics)?;
+        }
+        Ok(whole)
+    }
+
+    /// Every number: `loss`, then those of the metrics under `task/metric` and `task/column=value/metric`.
+    #[must_use]
+    pub fn results(&self) -> Results {
+        let mut results = Results::new();
+        results.insert("loss".to_owned(), self.loss());
+        results.extend(self.metrics.compute());
+        results
+    }
+
+    /// The mean of one metric over the tasks, over all rows.
+    #[must_use]
+    pub fn mean(&self, metric: &str) -> Option<f64> {
+        let results = self.metrics.compute();
+        let values: Vec<f64> = self
+            .metrics
+            .tasks()
+            .filter_map(|(task, _)| results.get(&format!("{task}/{metric}")).copied())
+            .collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    /// Logs one line for the partition and one for each task.
+    pub fn log(&self, global_step: u64, seconds: f64) {
+        let (partition, loss) = (self.partition.as_str(), self.loss());
+        let (batches, examples) = (self.batches, self.examples);
+        info!(
+            global_step,
+            partition,
+            eval_loss = loss,
+            batches,
+            examples,
+            seconds,
+            "evaluated"
+        );
+        for (task, metrics) in self.metrics.tasks() {
+            log_task(global_step, partition, task, metrics);
+        }
+    }
+}
+
+fn log_task(global_step: u64, partition: &str, task: &str, metrics: &TaskMetrics) {
+    use crate::metrics::Metric;
+    let results = metrics.compute();
+    let [count, ctr, pctr, log_loss, rce, nrce, auroc, pr_auc] =
+        LOGGED.map(|name| results.get(name).copied());
+    info!(
+        global_step,
+        partition, task, count, ctr, pctr, log_loss, rce, nrce, auroc, pr_auc, "evaluation"
+    );
+}
+
+/// The tasks to evaluate: those of `evaluation_tasks`, else all that model and partition have in common.
+fn common_tasks(
+    config: &RecapConfig,
+    data: &RecapDataConfig,
+    partition: &str,
+) -> anyhow::Result<Vec<String>> {
+    let model = &config.model.tasks;
+    let is_common = |task: &&String| data.tasks.contains_key(*task);
+    let common: Vec<String> = model.keys().filter(is_common).cloned().collect();
+    let is_unknown = |task: &&String| !common.contains(task);
+    if let Some(unknown) = data.evaluation_tasks.iter().find(is_unknown) {
+        let name = unknown.clone();
+        let unknown = MetricError::UnknownTask {
+            name,
+            known: common,
+        };
+        let context = format!("validation_data.{partition}.evaluation_tasks");
+        return Err(anyhow::Error::new(unknown).context(context));
+    }
+    match (common.is_empty(), data.evaluation_tasks.is_empty()) {
+        (true, _) => Err(EvaluateError::NoTask {
+            partition: partition.to_owned(),
+            data_tasks: data.tasks.keys().cloned().collect(),
+            model_tasks: model.keys().cloned().collect(),
+        }
+        .into()),
+        (false, true) => Ok(common),
+        (false, false) => Ok(data.evaluation_tasks.clone()),
+    }
+}
+
+fn stratum(stratifier: &StratifierConfig) -> Stratum {
+    Stratum {
+        column: stratifier.name.clone(),
+        value: stratifier.value,
+    }
+}
+
+/// Whether the batches of `data` hold the feature `name`.
+fn reads(data: &RecapDataConfig, name: &str) -> bool {
+    let schema = &data.seg_dense_schema;
+    schema.features.iter().any(|feature| feature == name)
+        || schema.renamed_features.contains_key(name)
+}
+
+/// The group of each row, where the batch has it as one whole number.
+fn groups(host: &HostBatch) -> Option<&[i64]> {
+    match &host.feature(GROUP_FEATURE)?.values {
+        HostValues::I64(values) if values.len() == host.rows => Some(values),
+        _ => None,
+    }
+}
+
+/// `[B, T]` on any device to row-major numbers.
+pub(super) fn floats(tensor: &Tensor) -> anyhow::Result<Vec<f32>> {
+    let host = tensor.f_detach()?.f_to_device(Device::Cpu)?;
+    Ok(Vec::try_from(host.f_contiguous()?.f_view(-1)?)?)
+}
+
+/// The chosen columns of row-major values with `width` columns, row-major.
+fn pick(values: &[f32], width: usize, columns: impl Iterator<Item = usize> + Clone) -> Vec<f32> {
+    let rows = values.chunks_exact(width.max(1));
+    rows.flat_map(|row| columns.clone().map(|column| row[column]))
+        .collect()
+}

@@ -1,0 +1,272 @@
+//! Evaluation while training: every partition each so many steps, and whether a checkpoint is the best so far.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tracing::info;
+
+use super::evaluate::{Evaluation, Evaluator};
+use super::session::Session;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::manager::BEST;
+use crate::model::Ranker;
+
+/// Key in `state.json` of the best checkpoint that says by which metric.
+const SCORE_KEY: &str = "best";
+
+/// Results that are better when they are lower.
+const LOWER_IS_BETTER: [&str; 4] = ["loss", "log_loss", "normalized_entropy", "reliability"];
+
+/// Results that say nothing of a model's quality.
+const NO_QUALITY: [&str; 4] = ["count", "ctr", "pctr", "calibration"];
+
+/// `training.keep_best_metric` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BestMetricError {
+    /// No result has that name.
+    #[error(
+        "training.keep_best_metric: no result is called `{name}`: choose `mean METRIC` or one like {}",
+        known.join(", ")
+    )]
+    Unknown {
+        /// As written.
+        name: String,
+        /// Some of the results.
+        known: Vec<String>,
+    },
+    /// Neither high nor low values are good.
+    #[error(
+        "training.keep_best_metric: `{name}` is not better when higher or lower, choose auroc, say"
+    )]
+    NoQuality {
+        /// As written.
+        name: String,
+    },
+}
+
+/// The evaluations of a training run.
+#[derive(Debug)]
+pub struct Validation {
+    evaluators: Vec<Evaluator>,
+    best: Option<BestMetric>,
+}
+
+/// The metric that decides which checkpoint is the best.
+#[derive(Debug)]
+struct BestMetric {
+    name: String,
+    is_lower_better: bool,
+    /// Of the best checkpoint so far.
+    score: Option<f64>,
+}
+
+/// By what, and how good, the best checkpoint is; in its `state.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// `training.keep_best_metric`.
+    pub metric: String,
+    /// Its value.
+    pub value: f64,
+}
+
+impl Score {
+    /// Adds the score to what `state.json` will hold.
+    pub fn write(&self, state: &mut serde_json::Value) {
+        state[SCORE_KEY] = serde_json::json!({ "metric": self.metric, "value": self.value });
+    }
+
+    /// The score of the best checkpoint in `save_dir`, if there is one that can be read.
+    fn read(save_dir: &Path) -> Option<Self> {
+        let checkpoint = Checkpoint::open(&save_dir.join(BEST)).ok()?;
+        serde_json::from_value(checkpoint.state()?.get(SCORE_KEY)?.clone()).ok()
+    }
+}
+
+impl Validation {
+    /// Prepares what `training.evaluate` asks for; `None` where it is off.
+    ///
+    /// # Errors
+    /// When a partition cannot be evaluated, or `keep_best_metric` names no result.
+    pub fn build(session: &Session) -> anyhow::Result<Option<Self>> {
+        let config = &session.config;
+        if !config.training.evaluate {
+            return Ok(None);
+        }
+        let partitions = config.validation_data.keys();
+        let evaluators = partitions.map(|name| Evaluator::build(config, name, session.device));
+        let evaluators = evaluators.collect::<anyhow::Result<Vec<_>>>()?;
+        let best = match &config.training.keep_best_metric {
+            Some(name) => Some(BestMetric::build(name, &evaluators, session)?),
+            None => None,
+        };
+        Ok(Some(Self { evaluators, best }))
+    }
+
+    /// Evaluates and logs every partition, each rank its share; returns the score if it is the best so far, the same
+    /// on every rank.
+    ///
+    /// # Errors
+    /// When data cannot be read or does not fit the model, or a rank is lost.
+    pub fn run(
+        &mut self,
+        session: &Session,
+        ranker: &Ranker,
+        global_step: u64,
+    ) -> anyhow::Result<Option<Score>> {
+        let mut evaluations = Vec::new();
+        // Ranks that evaluate together end together.
+        let interrupt = Some(&session.interrupt).filter(|_| !session.is_distributed());
+        for evaluator in &self.evaluators {
+            let begin = Instant::now();
+            let Some(evaluation) = evaluator.run(ranker, session.place, interrupt)? else {
+                info!(
+                    global_step,
+                    "the evaluation ends early, a signal asked this run to end"
+                );
+                return Ok(None);
+            };
+            let evaluation = evaluation.gather(session)?;
+            evaluation.log(global_step, begin.elapsed().as_secs_f64());
+            evaluations.push(evaluation);
+        }
+        Ok(self.best.as_mut().and_then(|best| best.look(&evaluations)))
+    }
+}
+
+impl BestMetric {
+    fn build(name: &str, evaluators: &[Evaluator], session: &Session) -> anyhow::Result<Self> {
+        let empty: Vec<Evaluation> = evaluators.iter().map(Evaluator::empty).collect();
+        if value_of(name, &empty).is_none() {
+            let examples = empty.iter().flat_map(|evaluation| {
+                let keys: Vec<String> = evaluation.results().into_keys().collect();
+                let is_example = |key: &String| key == "loss" || key.ends_with("/auroc");
+                keys.into_iter()
+                    .filter(is_example)
+                    .map(|key| format!("{}/{key}", evaluation.partition))
+            });
+            return Err(BestMetricError::Unknown {
+                name: name.to_owned(),
+                known: examples.collect(),
+            }
+            .into());
+        }
+        let metric = name.rsplit(['/', ' ']).next().unwrap_or(name);
+        if NO_QUALITY.contains(&metric) {
+            return Err(BestMetricError::NoQuality {
+                name: name.to_owned(),
+            }
+            .into());
+        }
+        let save_dir = Path::new(&session.config.training.save_dir);
+        // A score by another metric says nothing about this one. Every rank goes by what rank 0 reads.
+        let score = Score::read(save_dir).filter(|score| score.metric == name);
+        let shared = serde_json::to_vec(&score)?;
+        let shared = session.collective.all_gather_bytes(&shared)?;
+        let score: Option<Score> = match shared.first() {
+            Some(first) => serde_json::from_slice(first)?,
+            None => score,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            is_lower_better: LOWER_IS_BETTER.contains(&metric),
+            score: score.map(|score| score.value),
+        })
+    }
+
+    /// Takes in new results; returns the score if it beats all before. NaN beats nothing.
+    fn look(&mut self, evaluations: &[Evaluation]) -> Option<Score> {
+        let value = value_of(&self.name, evaluations).filter(|value| value.is_finite())?;
+        let is_better = match self.score {
+            None => true,
+            Some(best) if self.is_lower_better => value < best,
+            Some(best) => value > best,
+        };
+        info!(metric = self.name, value, best = self.score, is_better);
+        if !is_better {
+            return None;
+        }
+        self.score = Some(value);
+        Some(Score {
+            metric: self.name.clone(),
+            value,
+        })
+    }
+}
+
+/// The result called `name`; `None` where there is none.
+fn value_of(name: &str, evaluations: &[Evaluation]) -> Option<f64> {
+    if let Some(metric) = name.strip_prefix("mean ") {
+        let means: Option<Vec<f64>> = evaluations.iter().map(|e| e.mean(metric)).collect();
+        let means = means.filter(|means| !means.is_empty())?;
+        return Some(means.iter().sum::<f64>() / means.len() as f64);
+    }
+    evaluations.iter().find_map(|evaluation| {
+        let key = name
+            .strip_prefix(&evaluation.partition)?
+            .strip_prefix('/')?;
+        evaluation.results().get(key).copied()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{MetricSet, Scores, SetBatch};
+
+    fn evaluation(partition: &str, labels: &[f32], loss: f64) -> Evaluation {
+        let tasks = ["fav".to_owned(), "reply".to_owned()];
+        let mut metrics = MetricSet::build(&tasks, None, Some("auroc,ctr"), &[]).unwrap();
+        let batch = SetBatch {
+            scores: Scores::Logits(&[0.0, 0.0, 1.0, 1.0, 2.0, 2.0]),
+            labels,
+            weights: None,
+            groups: None,
+            columns: &[],
+        };
+        metrics.update(&batch).unwrap();
+        Evaluation::of(partition, 4, loss * 4.0, metrics)
+    }
+
+    /// AUROC of fav is 1 and of reply 0.5.
+    const GOOD: [f32; 6] = [0.0, 0.0, 0.0, 1.0, 1.0, 0.0];
+    /// AUROC of fav is 0 and of reply 0.5.
+    const BAD: [f32; 6] = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0];
+
+    fn best(name: &str, is_lower_better: bool) -> BestMetric {
+        BestMetric {
+            name: name.to_owned(),
+            is_lower_better,
+            score: None,
+        }
+    }
+
+    #[test]
+    fn results_are_found_by_partition_task_and_metric() {
+        let all = [evaluation("a/b", &GOOD, 0.5), evaluation("c", &BAD, 0.7)];
+        assert_eq!(value_of("a/b/fav/auroc", &all), Some(1.0));
+        assert_eq!(value_of("c/fav/auroc", &all), Some(0.0));
+        assert_eq!(value_of("c/loss", &all), Some(0.7));
+        assert_eq!(value_of("mean auroc", &all), Some(0.5));
+        for unknown in ["fav/auroc", "c/fav/rce", "mean rce", "c/", "d/loss"] {
+            assert_eq!(value_of(unknown, &all), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn only_what_beats_all_before_is_the_best() {
+        let run = |best: &mut BestMetric, labels: &[f32], loss| {
+            best.look(&[evaluation("v", labels, loss)])
+                .map(|score| score.value)
+        };
+        let mut auroc = best("v/fav/auroc", false);
+        assert_eq!(run(&mut auroc, &BAD, 0.0), Some(0.0));
+        assert_eq!(run(&mut auroc, &[0.0; 6], 0.0), None, "NaN beats nothing");
+        assert_eq!(run(&mut auroc, &GOOD, 0.0), Some(1.0));
+        assert_eq!(run(&mut auroc, &GOOD, 0.0), None, "a draw is not better");
+        let mut loss = best("v/loss", true);
+        assert_eq!(run(&mut loss, &BAD, 0.5), Some(0.5));
+        assert_eq!(run(&mut loss, &BAD, 0.6), None);
+        assert_eq!(run(&mut loss, &BAD, 0.4), Some(0.4));
+    }
+}
