@@ -1,6 +1,7 @@
 //! What the sample of the data makes one wonder about.
 
-use super::sample::{DataReport, Feature, Label};
+use super::sample::DataReport;
+use super::statistics::{Feature, Label};
 use crate::config::RecapConfig;
 
 /// Warnings, each with what may be behind it.

@@ -3,6 +3,7 @@
 mod dry_run;
 mod findings;
 mod sample;
+mod statistics;
 mod table;
 mod wiring;
 
