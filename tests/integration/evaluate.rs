@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::{Run, fixtures, stderr};
 
 /// The tiny config with ids in its records, one stratum, and its training data as a partition to evaluate on; data.
-pub fn run_with_validation() -> Run {
+pub(crate) fn run_with_validation() -> Run {
     let run = Run::new();
     let schema = fixtures().join("tiny/segdense.json");
     let schema = std::fs::read_to_string(schema).unwrap();
