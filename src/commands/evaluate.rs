@@ -18,7 +18,8 @@ use crate::config::RecapConfig;
 use crate::model::Ranker;
 use crate::output::PartFile;
 use crate::plot;
-use crate::train::evaluate::{EvaluateError, Evaluation, Evaluator};
+use crate::train::evaluate::{EvaluateError, Evaluator};
+use crate::train::evaluation::Evaluation;
 use crate::train::restore::load_weights;
 use crate::train::setup::{Place, build_device, build_ranker};
 
@@ -228,7 +229,7 @@ fn mark(folder: &Path, partition: &str, found: &[u8]) -> anyhow::Result<()> {
     // Never the folders above: a checkpoint that has been retired meanwhile must not come back without a model.
     match std::fs::create_dir(folder.join(MARKS)) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            return Err(error).with_context(|| format!("cannot mark {}", folder.display()));
+            Err(error).with_context(|| format!("cannot mark {}", folder.display()))
         }
         _ => Ok(PartFile::write(&mark_of(folder, partition), found)?),
     }

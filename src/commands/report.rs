@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::metrics::{MetricName, ReliabilityTable, Results};
-use crate::train::evaluate::Evaluation;
+use crate::train::evaluation::Evaluation;
 
 /// Columns of the table unless `which_metrics` says otherwise; the JSON has every number.
 const COLUMNS: [MetricName; 9] = [

@@ -1,29 +1,20 @@
 //! Evaluates a model on one partition of `validation_data`; the model and the training state stay as they are.
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
-use tracing::info;
 
+use super::evaluation::Evaluation;
 use super::interrupt::Interrupt;
-use super::session::Session;
 use super::setup::{Place, build_loss};
 use crate::batch::{Batch, HostBatch, HostTensor, HostValues};
 use crate::config::{RecapConfig, RecapDataConfig, StratifierConfig};
 use crate::data::{LoadedBatch, Loader, LoaderOptions, Mode};
 use crate::loss::MultiTaskLoss;
-use crate::metrics::{
-    MetricError, MetricName, MetricSet, Results, Scores, SetBatch, Stratum, TaskMetrics,
-};
+use crate::metrics::{MetricError, MetricName, MetricSet, Scores, SetBatch, Stratum, TaskMetrics};
 use crate::model::{self, Ranker};
 
 /// The feature whose value groups the rows of a user together, for GAUC.
 const GROUP_FEATURE: &str = "meta__user_id";
-
-/// Metrics of the log lines; results hold all.
-const LOGGED: [&str; 8] = [
-    "count", "ctr", "pctr", "log_loss", "rce", "nrce", "auroc", "pr_auc",
-];
 
 /// Why a partition cannot be evaluated.
 #[derive(Debug, thiserror::Error)]
@@ -91,22 +82,6 @@ pub struct Evaluator {
 struct EvaluatedTask {
     logit: usize,
     label: usize,
-}
-
-/// What an evaluation found.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// The partition.
-    pub partition: String,
-    /// Batches it is over.
-    pub batches: u64,
-    /// Rows it is over.
-    pub examples: u64,
-    /// Training loss of each row, summed; NaN where the partition lacks the label of a model task.
-    #[serde(with = "bits")]
-    loss_sum: f64,
-    /// The metrics with everything they can tell.
-    pub metrics: MetricSet,
 }
 
 impl Evaluator {
@@ -234,7 +209,8 @@ impl Evaluator {
             _ => f64::NAN,
         };
         let width = ranker.tasks().len();
-        let scores = pick(&floats(&logits)?, width, self.tasks.iter().map(|t| t.logit));
+        let places: Vec<usize> = self.tasks.iter().map(|task| task.logit).collect();
+        let scores = pick(&floats(&logits)?, width, &places);
         let labels = self.columns("labels", host.labels.as_ref())?;
         let labels = labels.context("the batch has no labels")?;
         let weights = self.columns("weights", host.weights.as_ref())?;
@@ -270,13 +246,13 @@ impl Evaluator {
         if self.tasks.iter().any(|task| task.label >= width) {
             return Err(wrong());
         }
-        let places = self.tasks.iter().map(|task| task.label);
+        let places: Vec<usize> = self.tasks.iter().map(|task| task.label).collect();
         #[allow(clippy::cast_precision_loss, reason = "labels are small whole numbers")]
         match &tensor.values {
-            HostValues::F32(values) => Ok(Some(pick(values, width, places))),
+            HostValues::F32(values) => Ok(Some(pick(values, width, &places))),
             HostValues::I64(values) => {
                 let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-                Ok(Some(pick(&values, width, places)))
+                Ok(Some(pick(&values, width, &places)))
             }
             _ => Err(wrong()),
         }
@@ -300,114 +276,6 @@ impl Evaluator {
             .filter_map(|stratifier| Some((stratifier.name.as_str(), column(stratifier)?)))
             .collect()
     }
-}
-
-/// A number that may be NaN, which JSON cannot write, as its bits.
-mod bits {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        value.to_bits().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<f64, D::Error> {
-        u64::deserialize(deserializer).map(f64::from_bits)
-    }
-}
-
-impl Evaluation {
-    #[cfg(test)]
-    pub(super) fn of(partition: &str, examples: u64, loss_sum: f64, metrics: MetricSet) -> Self {
-        Self {
-            partition: partition.to_owned(),
-            batches: 1,
-            examples,
-            loss_sum,
-            metrics,
-        }
-    }
-
-    /// Mean training loss over the rows; NaN where the partition lacks the label of a model task.
-    #[must_use]
-    pub fn loss(&self) -> f64 {
-        self.loss_sum / self.examples as f64
-    }
-
-    /// The evaluation of all ranks, from the share of this one.
-    ///
-    /// # Errors
-    /// When a rank is lost, or sends something that cannot be read.
-    pub fn gather(self, session: &Session) -> anyhow::Result<Self> {
-        if !session.is_distributed() {
-            return Ok(self);
-        }
-        let shares = session
-            .collective
-            .all_gather_bytes(&serde_json::to_vec(&self)?)?;
-        let shares = shares.iter();
-        let shares = shares.map(|bytes| serde_json::from_slice::<Self>(bytes));
-        let shares = shares.collect::<Result<Vec<_>, _>>();
-        let mut shares = shares.context("a rank sent no evaluation")?.into_iter();
-        let mut whole = shares.next().context("no rank sent an evaluation")?;
-        for share in shares {
-            // The ranks make their batches together.
-            whole.batches = whole.batches.max(share.batches);
-            whole.examples += share.examples;
-            whole.loss_sum += share.loss_sum;
-            whole.metrics.merge(&share.metrics)?;
-        }
-        Ok(whole)
-    }
-
-    /// Every number: `loss`, then those of the metrics under `task/metric` and `task/column=value/metric`.
-    #[must_use]
-    pub fn results(&self) -> Results {
-        let mut results = Results::new();
-        results.insert("loss".to_owned(), self.loss());
-        results.extend(self.metrics.compute());
-        results
-    }
-
-    /// The mean of one metric over the tasks, over all rows.
-    #[must_use]
-    pub fn mean(&self, metric: &str) -> Option<f64> {
-        let results = self.metrics.compute();
-        let values: Vec<f64> = self
-            .metrics
-            .tasks()
-            .filter_map(|(task, _)| results.get(&format!("{task}/{metric}")).copied())
-            .collect();
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-    }
-
-    /// Logs one line for the partition and one for each task.
-    pub fn log(&self, global_step: u64, seconds: f64) {
-        let (partition, loss) = (self.partition.as_str(), self.loss());
-        let (batches, examples) = (self.batches, self.examples);
-        info!(
-            global_step,
-            partition,
-            eval_loss = loss,
-            batches,
-            examples,
-            seconds,
-            "evaluated"
-        );
-        for (task, metrics) in self.metrics.tasks() {
-            log_task(global_step, partition, task, metrics);
-        }
-    }
-}
-
-fn log_task(global_step: u64, partition: &str, task: &str, metrics: &TaskMetrics) {
-    use crate::metrics::Metric;
-    let results = metrics.compute();
-    let [count, ctr, pctr, log_loss, rce, nrce, auroc, pr_auc] =
-        LOGGED.map(|name| results.get(name).copied());
-    info!(
-        global_step,
-        partition, task, count, ctr, pctr, log_loss, rce, nrce, auroc, pr_auc, "evaluation"
-    );
 }
 
 /// The tasks to evaluate: those of `evaluation_tasks`, else all that model and partition have in common.
@@ -470,8 +338,8 @@ pub(super) fn floats(tensor: &Tensor) -> anyhow::Result<Vec<f32>> {
 }
 
 /// The chosen columns of row-major values with `width` columns, row-major.
-fn pick(values: &[f32], width: usize, columns: impl Iterator<Item = usize> + Clone) -> Vec<f32> {
+fn pick(values: &[f32], width: usize, columns: &[usize]) -> Vec<f32> {
     let rows = values.chunks_exact(width.max(1));
-    rows.flat_map(|row| columns.clone().map(|column| row[column]))
+    rows.flat_map(|row| columns.iter().map(|&column| row[column]))
         .collect()
 }

@@ -5,6 +5,7 @@
 pub mod checkpoints;
 pub mod debug;
 pub mod evaluate;
+pub mod evaluation;
 pub mod interrupt;
 pub mod pipeline;
 pub mod progress;

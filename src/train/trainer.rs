@@ -183,7 +183,7 @@ impl Trainer<'_> {
             return Ok(());
         };
         let (stepper, state) = (&self.stepper, &self.state);
-        let score = validation.run(self.session, &stepper.ranker, state.global_step())?;
+        let score = validation.run(self.session, stepper, state.global_step())?;
         if let Some(score) = score {
             self.checkpoints
                 .save_best(self.session, stepper, state, &score)?;

@@ -4,10 +4,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use tch::Tensor;
 use tracing::info;
 
-use super::evaluate::{Evaluation, Evaluator};
+use super::evaluate::Evaluator;
+use super::evaluation::Evaluation;
 use super::session::Session;
+use super::statistics::Statistics;
+use super::step::Stepper;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::manager::BEST;
 use crate::model::Ranker;
@@ -111,6 +115,20 @@ impl Validation {
     pub fn run(
         &mut self,
         session: &Session,
+        stepper: &Stepper,
+        global_step: u64,
+    ) -> anyhow::Result<Option<Score>> {
+        let own = borrow_statistics(session, stepper)?;
+        let score = self.evaluate(session, &stepper.ranker, global_step);
+        if let Some(own) = own {
+            own.put_back(stepper)?;
+        }
+        score
+    }
+
+    fn evaluate(
+        &mut self,
+        session: &Session,
         ranker: &Ranker,
         global_step: u64,
     ) -> anyhow::Result<Option<Score>> {
@@ -132,6 +150,19 @@ impl Validation {
         }
         Ok(self.best.as_mut().and_then(|best| best.look(&evaluations)))
     }
+}
+
+/// Running statistics differ by rank; a checkpoint has those of rank 0. Gives them to every rank and returns its own.
+fn borrow_statistics(session: &Session, stepper: &Stepper) -> anyhow::Result<Option<Statistics>> {
+    if !session.is_distributed() {
+        return Ok(None);
+    }
+    let own = Statistics::of(stepper)?;
+    let buffers = stepper.ranker.state().iter();
+    let buffers = buffers.filter(|(_, entry)| !entry.trainable);
+    let buffers: Vec<&Tensor> = buffers.map(|(_, entry)| &entry.tensor).collect();
+    session.collective.broadcast(&buffers)?;
+    Ok(Some(own))
 }
 
 impl BestMetric {

@@ -206,6 +206,13 @@ fn every_format_holds_the_same() {
             matches!(&rows[row]["meta__name"], Field::Bytes(bytes) if bytes.data() == name.as_bytes())
         );
     }
+}
+
+#[test]
+fn the_score_is_the_weighted_sum_of_probabilities() {
+    let run = run_with_validation();
+    run.ok(&["--set", "training.num_train_steps=2"]);
+    let table = csv(&predict(&run, "out.csv", &[]));
     let parts = ["label.fav/probability", "label.reply/probability", "score"];
     let [fav, reply, score] = parts.map(|name| numbers(&table, name));
     for row in 0..200 {

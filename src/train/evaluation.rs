@@ -1,0 +1,136 @@
+//! What an evaluation found: numbers by name, log lines, and one whole from the shares of all ranks.
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use tracing::info;
+
+use super::session::Session;
+use crate::metrics::{Metric, MetricSet, Results, TaskMetrics};
+
+/// Metrics of the log lines; results hold all.
+const LOGGED: [&str; 8] = [
+    "count", "ctr", "pctr", "log_loss", "rce", "nrce", "auroc", "pr_auc",
+];
+
+/// What an evaluation found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The partition.
+    pub partition: String,
+    /// Batches it is over.
+    pub batches: u64,
+    /// Rows it is over.
+    pub examples: u64,
+    /// Training loss of each row, summed; NaN where the partition lacks the label of a model task.
+    #[serde(with = "bits")]
+    pub(super) loss_sum: f64,
+    /// The metrics with everything they can tell.
+    pub metrics: MetricSet,
+}
+
+/// A number that may be NaN, which JSON cannot write, as its bits.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        value.to_bits().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<f64, D::Error> {
+        u64::deserialize(deserializer).map(f64::from_bits)
+    }
+}
+
+impl Evaluation {
+    #[cfg(test)]
+    pub(super) fn of(partition: &str, examples: u64, loss_sum: f64, metrics: MetricSet) -> Self {
+        Self {
+            partition: partition.to_owned(),
+            batches: 1,
+            examples,
+            loss_sum,
+            metrics,
+        }
+    }
+
+    /// Mean training loss over the rows; NaN where the partition lacks the label of a model task.
+    #[must_use]
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.examples as f64
+    }
+
+    /// The evaluation of all ranks, from the share of this one.
+    ///
+    /// # Errors
+    /// When a rank is lost, or sends something that cannot be read.
+    pub fn gather(self, session: &Session) -> anyhow::Result<Self> {
+        if !session.is_distributed() {
+            return Ok(self);
+        }
+        let shares = session
+            .collective
+            .all_gather_bytes(&serde_json::to_vec(&self)?)?;
+        let shares = shares.iter();
+        let shares = shares.map(|bytes| serde_json::from_slice::<Self>(bytes));
+        let shares = shares.collect::<Result<Vec<_>, _>>();
+        let mut shares = shares.context("a rank sent no evaluation")?.into_iter();
+        let mut whole = shares.next().context("no rank sent an evaluation")?;
+        for share in shares {
+            // The ranks make their batches together.
+            whole.batches = whole.batches.max(share.batches);
+            whole.examples += share.examples;
+            whole.loss_sum += share.loss_sum;
+            whole.metrics.merge(&share.metrics)?;
+        }
+        Ok(whole)
+    }
+
+    /// Every number: `loss`, then those of the metrics under `task/metric` and `task/column=value/metric`.
+    #[must_use]
+    pub fn results(&self) -> Results {
+        let mut results = Results::new();
+        results.insert("loss".to_owned(), self.loss());
+        results.extend(self.metrics.compute());
+        results
+    }
+
+    /// The mean of one metric over the tasks, over all rows.
+    #[must_use]
+    pub fn mean(&self, metric: &str) -> Option<f64> {
+        let results = self.metrics.compute();
+        let values: Vec<f64> = self
+            .metrics
+            .tasks()
+            .filter_map(|(task, _)| results.get(&format!("{task}/{metric}")).copied())
+            .collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    /// Logs one line for the partition and one for each task.
+    pub fn log(&self, global_step: u64, seconds: f64) {
+        let (partition, loss) = (self.partition.as_str(), self.loss());
+        let (batches, examples) = (self.batches, self.examples);
+        info!(
+            global_step,
+            partition,
+            eval_loss = loss,
+            batches,
+            examples,
+            seconds,
+            "evaluated"
+        );
+        for (task, metrics) in self.metrics.tasks() {
+            log_task(global_step, partition, task, metrics);
+        }
+    }
+}
+
+fn log_task(global_step: u64, partition: &str, task: &str, metrics: &TaskMetrics) {
+    let results = metrics.compute();
+    let [count, ctr, pctr, log_loss, rce, nrce, auroc, pr_auc] =
+        LOGGED.map(|name| results.get(name).copied());
+    info!(
+        global_step,
+        partition, task, count, ctr, pctr, log_loss, rce, nrce, auroc, pr_auc, "evaluation"
+    );
+}
