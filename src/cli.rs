@@ -66,8 +66,8 @@ pub struct CommonArgs {
     #[arg(long = "config_path", value_name = "FILE", global = true)]
     pub config_path: Option<PathBuf>,
 
-    /// Override one value of the config: a.b[0].c=value; keys with dots in double quotes; repeatable
-    #[arg(long = "set", value_name = "PATH=VALUE", global = true, action = clap::ArgAction::Append)]
+    /// Override one value of the config; keys with dots in double quotes; repeatable
+    #[arg(long = "set", value_name = "A.B[0].C=VALUE", global = true, action = clap::ArgAction::Append)]
     pub overrides: Vec<String>,
 
     /// How log lines look
