@@ -1,9 +1,10 @@
 //! From files of records to batches on the host: deterministic, resumable, as fast as the machine inflates.
 //!
 //! `files` lists, `epoch` deals files to ranks, `tfrecord` reads, `interleave` and `shuffle` order, `example` parses
-//! straight into `columns`, `preprocess` finishes a batch. `sequencer` decides, `feed` and `workers` carry it out on
+//! straight into `columns`, `cache` keeps what was parsed, `preprocess` finishes a batch. `sequencer` decides, `feed` and `workers` carry it out on
 //! threads, `loader` is the door. No torch.
 
+mod cache;
 mod columns;
 mod counters;
 mod draw;
@@ -16,6 +17,7 @@ mod interleave;
 mod lists;
 mod loader;
 mod mask;
+mod payload;
 mod pipeline;
 mod position;
 mod preprocess;

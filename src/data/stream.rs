@@ -13,6 +13,7 @@ use crate::config::RecapDataConfig;
 
 /// Files open at once, unless the config says otherwise. Not taken from the cores: the order depends on it.
 const DEFAULT_INTERLEAVE: usize = 16;
+
 /// What defines a stream of batches.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamSpec {
@@ -24,6 +25,8 @@ pub(crate) struct StreamSpec {
     pub(crate) window: u64,
     pub(crate) skip_damaged: bool,
     pub(crate) repeat: bool,
+    /// Decoded rows are kept for the next epoch, if there is one.
+    pub(crate) caches: bool,
     /// Rows read into one batch.
     pub(crate) rows: usize,
     /// The same for two streams only if a position of one is good for the other.
@@ -56,6 +59,7 @@ impl StreamSpec {
             window: if options.in_order { 1 } else { window.max(1) },
             skip_damaged: config.ignore_data_errors,
             repeat: options.repeat && !options.in_order,
+            caches: config.cache && options.repeat && !options.in_order,
             rows,
             fingerprint: 0,
         };
