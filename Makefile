@@ -1,14 +1,16 @@
 # make train: build, make random data if there is none, train the production shape for ten steps
 # make test:  every test
 # make bench: speed, side by side with a Python peer
+# make fuzz:  TIME seconds (600) of hostile bytes at each reader of bytes from outside
 # Everything that is missing (libtorch) is fetched once into the user's cache; export LIBTORCH to use your own.
 
 CONFIG ?= configs/local_prod.yaml
 DATA   ?= runs/random_data
 ARGS   ?=
+TIME   ?= 600
 BIN    := target/release/recap-train
 
-.PHONY: train test build libtorch check help
+.PHONY: train test build libtorch check fuzz help
 .DEFAULT_GOAL := help
 
 help:
@@ -31,3 +33,13 @@ check: libtorch
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+
+# Without a sanitizer, which stable Rust lacks: there is no unsafe code to watch. What crashes is kept in artifacts.
+fuzz:
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	@set -e; export RUSTC_BOOTSTRAP=1; cd tests/fuzz; \
+	for target in $$(cargo fuzz list --fuzz-dir .); do \
+		mkdir -p corpus/$$target seeds/$$target; \
+		cargo fuzz run --fuzz-dir . --sanitizer none $$target corpus/$$target seeds/$$target -- \
+			-max_total_time=$(TIME) -timeout=10 -rss_limit_mb=1024 -max_len=65536 -print_final_stats=1; \
+	done

@@ -151,7 +151,11 @@ impl HostTensor {
             HostValues::Bytes(_) => return Err(BatchError::Strings { name }),
             HostValues::Ragged { .. } => return Err(BatchError::Ragged { name }),
         };
-        let shape: Vec<i64> = self.shape.iter().map(|&size| size as i64).collect();
+        let shape: Vec<i64> = self
+            .shape
+            .iter()
+            .map(|&size| i64::try_from(size).unwrap_or(i64::MAX))
+            .collect();
         let tensor = host.and_then(|host| host.f_view(shape.as_slice()));
         tensor
             .and_then(|tensor| tensor.f_to_device(device)?.f_to_kind(kind))

@@ -1,18 +1,29 @@
 //! Compiles `torch/shim` against libtorch and tells the linker where libtorch lives.
+//!
+//! Where CUDA's headers are, `torch/shim/cuda.cc` becomes a shared object of its own, loaded at run time.
 
 use std::path::{Path, PathBuf};
 
 /// One object each, so that an edit recompiles little.
-const SHIM: [&str; 2] = ["context.cc", "fused.cc"];
+const SHIM: [&str; 3] = ["context.cc", "fused.cc", "process_group.cc"];
+
+/// The Rust halves of the bridges.
+const BRIDGES: [&str; 2] = ["src/torch/sys.rs", "src/torch/sys_process_group.rs"];
+
+/// What the headers of c10d want to know.
+const C10D: [&str; 3] = ["USE_DISTRIBUTED", "USE_RPC", "USE_C10D_GLOO"];
 
 fn main() {
     println!("cargo:rerun-if-changed=src/build.rs");
-    println!("cargo:rerun-if-changed=src/torch/sys.rs");
+    for bridge in BRIDGES {
+        println!("cargo:rerun-if-changed={bridge}");
+    }
     println!("cargo:rerun-if-changed=src/torch/shim");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     let libtorch = libtorch();
     link(&libtorch);
     compile_shim(&libtorch);
+    compile_cuda(&libtorch);
     println!("cargo:rustc-env=RECAP_LIBTORCH={}", version(&libtorch));
 }
 
@@ -44,7 +55,7 @@ fn link(libtorch: &Path) {
 
 fn compile_shim(libtorch: &Path) {
     let include = libtorch.join("include");
-    let mut build = cxx_build::bridge("src/torch/sys.rs");
+    let mut build = cxx_build::bridges(BRIDGES);
     build
         .std("c++20")
         .opt_level(2)
@@ -53,10 +64,81 @@ fn compile_shim(libtorch: &Path) {
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", "1");
+    // Pip's libtorch comes without gloo's headers.
+    if !include.join("gloo").exists() {
+        build.include("src/torch/shim/gloo_stub");
+    }
+    for name in C10D {
+        build.define(name, None);
+    }
     for file in SHIM {
         build.file(Path::new("src/torch/shim").join(file));
     }
     build.compile("recap_shim");
+}
+
+/// Compiles the CUDA part where its headers are; says where it is, or nothing, in `RECAP_CUDA_SHIM`.
+fn compile_cuda(libtorch: &Path) {
+    let folder = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let object = folder.join("librecap_cuda.so");
+    let built = match cuda_headers(libtorch) {
+        Some(headers) => {
+            let built = compile_shared(libtorch, &headers, &object);
+            if !built {
+                println!("cargo:warning=cuda.cc does not compile here: no NCCL in this build");
+            }
+            built
+        }
+        None => false,
+    };
+    let path = if built { object } else { PathBuf::new() };
+    println!("cargo:rustc-env=RECAP_CUDA_SHIM={}", path.display());
+}
+
+/// Folders with the headers of CUDA and NCCL; all beside a pip-installed torch, or in the CUDA toolkit.
+fn cuda_headers(libtorch: &Path) -> Option<Vec<PathBuf>> {
+    if !libtorch.join("lib/libtorch_cuda.so").exists() {
+        return None;
+    }
+    let site = libtorch.parent()?;
+    let folders = [
+        "nvidia/cu13/include",
+        "nvidia/nccl/include",
+        "nvidia/cu13/include/cccl",
+        "triton/backends/nvidia/include",
+    ];
+    let mut headers: Vec<_> = folders.iter().map(|folder| site.join(folder)).collect();
+    headers.push(PathBuf::from("/usr/local/cuda/include"));
+    let has = |name: &str| headers.iter().any(|folder| folder.join(name).exists());
+    (has("cuda_runtime_api.h") && has("nccl.h")).then_some(headers)
+}
+
+fn compile_shared(libtorch: &Path, headers: &[PathBuf], object: &Path) -> bool {
+    let include = libtorch.join("include");
+    let lib = libtorch.join("lib");
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++20")
+        .opt_level(2)
+        .pic(true)
+        .warnings(false)
+        .include("src/torch/shim")
+        .include(&include)
+        .include(include.join("torch/csrc/api/include"))
+        .define("USE_DISTRIBUTED", None)
+        .define("USE_C10D_NCCL", None)
+        .define("_GLIBCXX_USE_CXX11_ABI", "1");
+    let mut command = build.get_compiler().to_command();
+    for folder in headers {
+        command.arg("-idirafter").arg(folder);
+    }
+    command.args(["-shared", "src/torch/shim/cuda.cc", "-o"]);
+    command.arg(object).arg("-L").arg(&lib);
+    command.arg(format!("-Wl,-rpath,{}", lib.display()));
+    command.args(["-Wl,--no-as-needed", "-Wl,--allow-shlib-undefined"]);
+    command.args(["-ltorch_cuda", "-lc10_cuda", "-ltorch_cpu", "-lc10"]);
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// `2.11.0+cpu` and the like, from `version.py`.

@@ -1,6 +1,7 @@
 //! What can be typed: clap types, and the spellings of the original's flag library.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -48,6 +49,10 @@ pub struct Cli {
     #[arg(hide_possible_values = true)]
     pub debug_loop: bool,
 
+    /// Start N processes on this machine that train together, one GPU each where there are GPUs
+    #[arg(long = "nproc_per_node", value_name = "N")]
+    pub nproc_per_node: Option<NonZeroUsize>,
+
     /// What to do; nothing: train.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -90,6 +95,24 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Decode batches exactly as training would see them, and say what is in them
     Inspect(InspectArgs),
+    /// Look at a run before it starts: config, schema, layers, memory, data
+    Check(CheckArgs),
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// Print the config as it will be used first, with the origin of each value
+    #[arg(long = "print")]
+    pub print: bool,
+
+    /// Train one step as well, and take a checkpoint through a temporary folder
+    #[arg(long = "dry_run")]
+    pub dry_run: bool,
+
+    /// Write the findings as JSON, beside the tables on stdout
+    #[arg(long = "output", value_name = "FILE.json")]
+    pub output: Option<PathBuf>,
 }
 
 /// Options of `generate`.
@@ -157,7 +180,7 @@ pub struct UsageError(pub String);
 const BOOLEAN_FLAGS: [&str; 1] = ["debug_loop"];
 
 /// Flags that take a value: these may be written with one dash or two, with underscores or hyphens.
-const VALUE_FLAGS: [&str; 3] = ["config_path", "set", "log_format"];
+const VALUE_FLAGS: [&str; 4] = ["config_path", "set", "log_format", "nproc_per_node"];
 
 /// Rewrites the spellings that the original's flag library accepts into the one that clap knows.
 ///
@@ -196,6 +219,21 @@ fn normalize_flag(arg: &str) -> Option<String> {
         Some(value) => format!("--{name}={value}"),
         None => format!("--{name}"),
     })
+}
+
+/// `args` without the flag `name` and its value, in whatever spelling.
+pub fn without_flag(args: impl IntoIterator<Item = OsString>, name: &str) -> Vec<OsString> {
+    let mut kept = Vec::new();
+    let mut args = normalize(args).into_iter();
+    while let Some(arg) = args.next() {
+        let flag = arg.to_str().and_then(|arg| arg.strip_prefix("--"));
+        match flag.and_then(|flag| flag.strip_prefix(name)) {
+            Some("") => drop(args.next()),
+            Some(value) if value.starts_with('=') => {}
+            _ => kept.push(arg),
+        }
+    }
+    kept
 }
 
 /// Booleans as the original's flag library reads them.
@@ -283,6 +321,19 @@ mod tests {
             cli.common.config_path.as_deref(),
             Some("my-run/the-config.yaml".as_ref())
         );
+    }
+
+    #[test]
+    fn a_flag_is_taken_out_in_every_spelling() {
+        for line in [
+            "--nproc_per_node=2",
+            "--nproc-per-node 2",
+            "-nproc_per_node=2",
+        ] {
+            let args = format!("--config_path=a {line} --debug_loop");
+            let kept = without_flag(args.split(' ').map(OsString::from), "nproc_per_node");
+            assert_eq!(kept, ["--config_path=a", "--debug_loop"], "{line}");
+        }
     }
 
     #[test]

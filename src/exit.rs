@@ -1,10 +1,9 @@
 //! The one table of exit codes, and which error maps to which.
 
-use std::process::ExitCode;
-
 use crate::cli::UsageError;
 use crate::config::ConfigError;
 use crate::data::{DataError, Fault};
+use crate::distributed::env::LaunchError;
 use crate::train::TrainError;
 
 /// How the program ended. A panic ends with 101, which Rust gives by itself.
@@ -26,14 +25,19 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The code for `error`: the first error in its chain that the table knows decides.
+    /// The code for `error`: the first error in its chain that the table knows decides. Where a rank that this process
+    /// started has failed, its code counts.
     #[must_use]
-    pub fn of(error: &anyhow::Error) -> Self {
-        error.chain().find_map(Self::of_one).unwrap_or(Self::Failed)
+    pub fn code_of(error: &anyhow::Error) -> u8 {
+        if let Some(TrainError::RankFailed { code }) = error.downcast_ref() {
+            return *code;
+        }
+        let exit = error.chain().find_map(Self::of_one);
+        exit.unwrap_or(Self::Failed) as u8
     }
 
     fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
-        if error.is::<UsageError>() || error.is::<ConfigError>() {
+        if error.is::<UsageError>() || error.is::<ConfigError>() || error.is::<LaunchError>() {
             return Some(Self::Usage);
         }
         if let Some(error) = error.downcast_ref::<DataError>() {
@@ -49,11 +53,5 @@ impl Exit {
             TrainError::Mismatch { .. } => Some(Self::Usage),
             _ => None,
         }
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
     }
 }

@@ -42,6 +42,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod data;
+pub mod distributed;
 pub mod exit;
 pub mod logging;
 pub mod loss;

@@ -11,6 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::cli::LogFormat;
+use crate::distributed::env::Launch;
 
 /// Where records wait until `events.jsonl` is there. Bounded: a run opens its folder within a few records.
 static EVENTS: OnceLock<Mutex<Events>> = OnceLock::new();
@@ -71,7 +72,18 @@ pub fn open_events(folder: &Path) -> io::Result<()> {
 
 /// Logs `error` with everything that led to it.
 pub fn report(error: &anyhow::Error) {
-    tracing::error!("{error:#}");
+    match other_rank() {
+        Some(rank) => tracing::error!(rank, "{error:#}"),
+        None => tracing::error!("{error:#}"),
+    }
+}
+
+/// This process's rank where another one, rank 0, writes the log for people.
+fn other_rank() -> Option<usize> {
+    let launch = Launch::from_env(|name| std::env::var(name).ok())
+        .ok()
+        .flatten()?;
+    Some(launch.place.rank).filter(|&rank| rank > 0)
 }
 
 fn events() -> &'static Mutex<Events> {

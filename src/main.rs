@@ -13,20 +13,20 @@ fn main() -> ExitCode {
         Err(message) => {
             // A closed stdout or stderr changes nothing about the outcome.
             let _ = message.print();
-            return if message.use_stderr() {
+            let exit = if message.use_stderr() {
                 Exit::Usage
             } else {
                 Exit::Done
-            }
-            .into();
+            };
+            return ExitCode::from(exit as u8);
         }
     };
     logging::start(cli.common.log_format);
     match commands::run(&cli) {
-        Ok(()) => Exit::Done.into(),
+        Ok(()) => ExitCode::from(Exit::Done as u8),
         Err(error) => {
             logging::report(&error);
-            Exit::of(&error).into()
+            ExitCode::from(Exit::code_of(&error))
         }
     }
 }

@@ -25,7 +25,7 @@ const FORMAT: u32 = 1;
 /// Tensors by name, in a stable order.
 pub type Tensors = Vec<(String, Tensor)>;
 
-/// What one checkpoint holds, on the CPU and shared with nobody.
+/// What one checkpoint holds, on the CPU.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Names the folder.
@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub optimizer: Tensors,
     /// Step, wall time, data position and the like.
     pub state: serde_json::Value,
+    /// Whether the tensors are copies that nobody changes; else they are the ones that train.
+    pub is_copy: bool,
 }
 
 /// `state.json`.
@@ -52,60 +54,88 @@ struct FileDigest {
     xxh3: String,
 }
 
-/// Writes `snapshot` and publishes it as `save_dir/<global_step>`, replacing a folder of that name.
-///
-/// # Errors
-/// When the disk is full, a permission is missing, or a tensor cannot be read; nothing becomes visible then.
-pub fn publish(save_dir: &Path, snapshot: Snapshot) -> Result<PathBuf, CheckpointError> {
-    let global_step = snapshot.global_step.to_string();
-    let part = save_dir.join(format!(".writing-{global_step}"));
-    let written = write_into(&part, snapshot);
-    if written.is_err() {
-        // The error that matters is the one of writing.
-        let _ = fs::remove_dir_all(&part);
-    }
-    written?;
-    let folder = save_dir.join(global_step);
-    if folder.exists() {
-        discard(save_dir, &folder)?;
-    }
-    fs::rename(&part, &folder).map_err(CheckpointError::io("publish", &folder))?;
-    sync_folder(save_dir)?;
-    Ok(folder)
+/// A checkpoint whose tensors are in files that nobody sees yet; gone when dropped before it is published.
+#[derive(Debug)]
+pub struct Staged {
+    save_dir: PathBuf,
+    part: PathBuf,
+    global_step: u64,
+    state: serde_json::Value,
 }
 
-fn write_into(part: &Path, snapshot: Snapshot) -> Result<(), CheckpointError> {
+/// Writes the tensors of `snapshot` to the system's file cache: what trains may change when this returns.
+///
+/// # Errors
+/// When the disk is full, a permission is missing, or a tensor cannot be read; nothing is left then.
+pub fn stage(save_dir: &Path, snapshot: Snapshot) -> Result<Staged, CheckpointError> {
+    let part = save_dir.join(format!(".writing-{}", snapshot.global_step));
     if part.exists() {
-        fs::remove_dir_all(part).map_err(CheckpointError::io("remove", part))?;
+        fs::remove_dir_all(&part).map_err(CheckpointError::io("remove", &part))?;
     }
-    fs::create_dir(part).map_err(CheckpointError::io("create", part))?;
-    let mut files = BTreeMap::new();
-    let tensors = [
+    fs::create_dir(&part).map_err(CheckpointError::io("create", &part))?;
+    let staged = Staged {
+        save_dir: save_dir.to_owned(),
+        part,
+        global_step: snapshot.global_step,
+        state: snapshot.state,
+    };
+    for (name, tensors) in [
         (MODEL_FILE, snapshot.model),
         (OPTIMIZER_FILE, snapshot.optimizer),
-    ];
-    for (name, tensors) in tensors {
-        let path = part.join(name);
-        tensor_file::write(&path, &tensors)?;
-        // Training goes on meanwhile and needs the memory.
-        drop(tensors);
-        tensor_file::flush(&path)?;
-        // What is digested is what the disk gives back, not what was meant.
-        files.insert(name.to_owned(), digest(&path)?);
+    ] {
+        // Each list is dropped once written: where it is a copy, training needs the memory.
+        tensor_file::write(&staged.part.join(name), &tensors)?;
     }
-    let state = StateFile {
-        format: FORMAT,
-        state: snapshot.state,
-        files,
-    };
-    let path = part.join(STATE_FILE);
-    let write = || -> std::io::Result<()> {
-        let file = File::create(&path)?;
-        serde_json::to_writer_pretty(&file, &state)?;
-        file.sync_all()
-    };
-    write().map_err(CheckpointError::io("write", &path))?;
-    sync_folder(part)
+    Ok(staged)
+}
+
+impl Staged {
+    /// Waits until everything is on the disk, then makes it visible as `save_dir/<global_step>`, replacing a folder of
+    /// that name.
+    ///
+    /// # Errors
+    /// When the disk fails; nothing becomes visible then.
+    pub fn publish(self) -> Result<PathBuf, CheckpointError> {
+        self.seal()?;
+        let folder = self.save_dir.join(self.global_step.to_string());
+        if folder.exists() {
+            discard(&self.save_dir, &folder)?;
+        }
+        fs::rename(&self.part, &folder).map_err(CheckpointError::io("publish", &folder))?;
+        sync_folder(&self.save_dir)?;
+        Ok(folder)
+    }
+
+    /// Flushes the tensors and adds `state.json` with their checksums.
+    fn seal(&self) -> Result<(), CheckpointError> {
+        let mut files = BTreeMap::new();
+        for name in [MODEL_FILE, OPTIMIZER_FILE] {
+            let path = self.part.join(name);
+            tensor_file::flush(&path)?;
+            // What is digested is what the system gives back, not what was meant.
+            files.insert(name.to_owned(), digest(&path)?);
+        }
+        let state = StateFile {
+            format: FORMAT,
+            state: self.state.clone(),
+            files,
+        };
+        let path = self.part.join(STATE_FILE);
+        let write = || -> std::io::Result<()> {
+            let file = File::create(&path)?;
+            serde_json::to_writer_pretty(&file, &state)?;
+            file.sync_all()
+        };
+        write().map_err(CheckpointError::io("write", &path))?;
+        sync_folder(&self.part)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Published: there is nothing under this name any more. Failed: the error that matters is on its way.
+        let _ = fs::remove_dir_all(&self.part);
+    }
 }
 
 /// Moves `folder` out of sight in one step, then removes it: a crash never leaves half a checkpoint under its name.
@@ -265,7 +295,12 @@ mod tests {
                 ("model.weight/step".to_owned(), steps),
             ],
             state: serde_json::json!({ "step": global_step }),
+            is_copy: true,
         }
+    }
+
+    fn publish(save_dir: &Path, snapshot: Snapshot) -> Result<PathBuf, CheckpointError> {
+        stage(save_dir, snapshot)?.publish()
     }
 
     #[test]

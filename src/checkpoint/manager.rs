@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use tracing::{info, warn};
 
 use super::CheckpointError;
-use super::format::{self, Checkpoint, Snapshot};
+use super::format::{self, Checkpoint, Snapshot, Staged};
 
 const LOCK_FILE: &str = ".lock";
 
@@ -92,34 +92,58 @@ impl Manager {
         Ok(None)
     }
 
-    /// Writes `snapshot` in the background. If the save before is still under way, says so and waits for it.
+    /// Saves `snapshot`, in the background as far as it can be. If the save before is still under way, says so and
+    /// waits for it.
+    ///
+    /// Tensors that train are written to the system's file cache first, which takes as long as a copy would and needs
+    /// no memory of this process; copies are written by the background thread. Both are then flushed there.
     ///
     /// # Errors
-    /// When the save before failed, or no thread can be started.
+    /// When this save or the one before fails, or no thread can be started.
     pub fn save(&mut self, snapshot: Snapshot) -> Result<(), CheckpointError> {
-        if self
-            .writer
-            .as_ref()
-            .is_some_and(|writer| !writer.is_finished())
-        {
+        if self.is_saving() {
             warn!(
                 "the previous checkpoint is still being written: training waits; checkpoint less often, or to a faster disk"
             );
         }
         self.wait()?;
+        if snapshot.is_copy {
+            let save_dir = self.save_dir.clone();
+            self.publish(move || format::stage(&save_dir, snapshot))
+        } else {
+            let staged = format::stage(&self.save_dir, snapshot)?;
+            self.publish(move || Ok(staged))
+        }
+    }
+
+    /// Starts the thread that publishes what `stage` gives it.
+    fn publish(
+        &mut self,
+        stage: impl FnOnce() -> Result<Staged, CheckpointError> + Send + 'static,
+    ) -> Result<(), CheckpointError> {
         let (save_dir, max_to_keep) = (self.save_dir.clone(), self.max_to_keep);
         let write = move || {
-            let folder = format::publish(&save_dir, snapshot)?;
+            let folder = stage()?.publish()?;
             info!(checkpoint = %folder.display(), "saved");
             retire(&save_dir, max_to_keep)?;
             Ok(folder)
         };
-        let thread = std::thread::Builder::new()
-            .name("checkpoint".to_owned())
-            .spawn(write);
+        let thread = std::thread::Builder::new().name("checkpoint".to_owned());
+        let thread = thread.spawn(write);
         self.writer =
             Some(thread.map_err(CheckpointError::io("start the writer for", &self.save_dir))?);
         Ok(())
+    }
+
+    /// Reports a background save that has failed; returns at once.
+    ///
+    /// # Errors
+    /// The failure.
+    pub fn check(&mut self) -> Result<(), CheckpointError> {
+        if self.is_saving() {
+            return Ok(());
+        }
+        self.wait().map(|_| ())
     }
 
     /// Waits until the last save is on the disk.
@@ -209,6 +233,7 @@ mod tests {
             model: vec![("model.w".to_owned(), tensor)],
             optimizer: Vec::new(),
             state: serde_json::json!({ "step": global_step }),
+            is_copy: true,
         }
     }
 

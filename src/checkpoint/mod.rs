@@ -11,7 +11,7 @@ pub mod torchsnapshot;
 
 use std::path::PathBuf;
 
-pub use format::{Checkpoint, Snapshot};
+pub use format::{Checkpoint, Snapshot, Staged};
 pub use manager::Manager;
 pub use tensor_file::TensorFile;
 pub use torchsnapshot::TorchSnapshot;

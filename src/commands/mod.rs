@@ -1,26 +1,33 @@
 //! One file per command; each is short and calls the rooms.
 
+mod check;
 mod generate;
 mod inspect;
 mod train;
 
+use std::path::Path;
+
 use crate::cli::{Cli, Command, CommonArgs, UsageError};
-use crate::config::RecapConfig;
+use crate::config::Loaded;
 
 /// Does what was typed.
 ///
 /// # Errors
-/// Whatever ended the command early; [`crate::exit::Exit::of`] knows its exit code.
+/// Whatever ended the command early; [`crate::exit::Exit::code_of`] knows its exit code.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
-    let config = load_config(&cli.common)?;
+    let loaded = || load_config(&cli.common);
     match &cli.command {
-        None => train::run(&config, cli.debug_loop),
-        Some(Command::Generate(args)) => generate::run(&config, args),
-        Some(Command::Inspect(args)) => inspect::run(&config, args),
+        None => train::run(cli),
+        Some(Command::Generate(args)) => generate::run(&loaded()?.1.config, args),
+        Some(Command::Inspect(args)) => inspect::run(&loaded()?.1.config, args),
+        Some(Command::Check(args)) => {
+            let (path, loaded) = loaded()?;
+            check::run(path, &loaded, args)
+        }
     }
 }
 
-fn load_config(args: &CommonArgs) -> anyhow::Result<RecapConfig> {
+fn load_config(args: &CommonArgs) -> anyhow::Result<(&Path, Loaded)> {
     let Some(path) = &args.config_path else {
         let usage =
             "no config: say --config_path=FILE (configs/local_prod.yaml is one); --help tells more";
@@ -30,5 +37,5 @@ fn load_config(args: &CommonArgs) -> anyhow::Result<RecapConfig> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(loaded.config)
+    Ok((path, loaded))
 }

@@ -1,32 +1,57 @@
-//! Trains: the banner, the config, the device, the chosen loop.
+//! Trains: the banner, the config, the device, the chosen loop; or starts the ranks that do.
 
+use std::ffi::OsString;
 use std::io::Write;
 
 use anyhow::Context;
 use tracing::info;
 
-use crate::config::RecapConfig;
+use crate::cli::{Cli, UsageError, without_flag};
+use crate::distributed::env::Launch;
+use crate::distributed::launcher::Launcher;
 use crate::torch::memory;
-use crate::train::interrupt::Interrupt;
-use crate::train::setup::{Place, build_device};
-use crate::train::{debug, trainer};
+use crate::train::session::Session;
+use crate::train::{TrainError, debug, trainer};
 
-/// Trains as `config` says.
+/// Trains as the config says.
 ///
 /// # Errors
 /// Whatever ends training early.
-pub(super) fn run(config: &RecapConfig, debug_loop: bool) -> anyhow::Result<()> {
-    let interrupt = Interrupt::listen().context("cannot listen for signals")?;
-    print_line(&"#".repeat(100));
-    info!("config:\n{}", config.to_yaml());
-    let place = Place::ALONE;
+pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
+    if let Some(num_processes) = cli.nproc_per_node {
+        return launch(num_processes.get());
+    }
     memory::keep_freed();
-    let device = build_device(place)?;
-    print_line(&chrono::Local::now().format("%Y_%m_%d_%H_%M").to_string());
-    if debug_loop {
-        debug::run(config, device, place, &interrupt)
+    let config = super::load_config(&cli.common)?.1.config;
+    let launch = Launch::from_env(|name| std::env::var(name).ok())?;
+    let is_main_rank = launch.as_ref().is_none_or(|launch| launch.place.rank == 0);
+    if is_main_rank {
+        print_line(&"#".repeat(100));
+    }
+    info!("config:\n{}", config.to_yaml());
+    let session = Session::start(config, launch.as_ref())?;
+    if is_main_rank {
+        print_line(&chrono::Local::now().format("%Y_%m_%d_%H_%M").to_string());
+    }
+    let result = if cli.debug_loop {
+        debug::run(&session)
     } else {
-        trainer::run(config, device, place, interrupt)
+        trainer::run(&session)
+    };
+    if let Err(error) = &result {
+        session.collective.fail(&format!("{error:#}"));
+    }
+    result
+}
+
+/// Starts `num_processes` ranks of this command line and waits for them.
+fn launch(num_processes: usize) -> anyhow::Result<()> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let args: Vec<OsString> = without_flag(std::env::args_os().skip(1), "nproc_per_node");
+    match Launcher::new(program, args, num_processes).run() {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(TrainError::RankFailed { code }.into()),
+        Err(error) => Err(UsageError(error.to_string()).into()),
     }
 }
 

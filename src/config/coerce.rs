@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use indexmap::IndexMap;
 
 use super::decode::{Decode, Decoder};
+use super::hints;
 use super::node::{Node, Value};
 use super::path::Step;
 use super::scalar::{float_text, python_float, python_int};
@@ -183,7 +184,7 @@ impl<T: Decode> Decode for Vec<T> {
     fn decode(node: &Node, at: &mut Decoder) -> Self {
         at.leaf(node);
         let Value::List(items) = &node.value else {
-            at.unexpected(node, "a list", "");
+            at.unexpected(node, "a list", &hints::list(node));
             return Self::new();
         };
         let items = items.iter().enumerate();
@@ -203,7 +204,8 @@ impl<T: Decode> Decode for IndexMap<String, T> {
     fn decode(node: &Node, at: &mut Decoder) -> Self {
         at.leaf(node);
         let mut map = Self::new();
-        for (key, value) in at.mapping(node).unwrap_or_default() {
+        let hint = || hints::map(node, &T::shape());
+        for (key, value) in at.mapping(node, hint).unwrap_or_default() {
             match key_text(key) {
                 Some(name) => {
                     let value = at.below(Step::Key(name.clone()), value);

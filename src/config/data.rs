@@ -7,41 +7,46 @@ use super::value::{PositiveInt, positive};
 section! {
     /// One data set.
     pub struct RecapDataConfig {
-        /// A glob of TFRecord files.
+        /// A glob of TFRecord files, gzip or plain; `*` does not cross a `/`, `**` does.
         pub inputs: Option<String> = None,
-        /// Hourly folders.
+        /// The `.gz` files of hourly folders.
         pub explicit_datetime_inputs: Option<ExplicitDatetimeInputs> = None,
-        /// Daily folders.
+        /// The `.gz` files of daily folders.
         pub explicit_date_inputs: Option<ExplicitDateInputs> = None,
-        /// Rows per step over all ranks.
+        /// Rows per step over all processes; a multiple of their number. Activations grow with it; learning rates
+        /// usually have to as well.
         pub global_batch_size: PositiveInt,
-        /// Use only the first files in sorted order.
+        /// Use only the first so many files in sorted order (null: all). For debugging.
         pub num_files_to_keep: Option<PositiveInt> = None,
-        /// Deprecated, no effect: training always repeats.
+        /// Deprecated, no effect: training always starts the next epoch where one ends.
         pub repeat_files: bool = true,
         /// Files per unit of work of the original's data service; no effect here.
         pub file_batch_size: PositiveInt = positive(16),
-        /// Keep decoded rows in memory from the first epoch on.
+        /// Asks the original to keep decoded rows in memory; no effect here, the order and content of batches are the
+        /// same.
         pub cache: bool = false,
-        /// Address of the original's data service; not supported.
+        /// Address of the original's data service; no effect here, records are read by this process.
         pub data_service_dispatcher: Option<String> = None,
-        /// Skip bad records, counting and logging them.
+        /// Skip damaged records, counting and logging them; else the first one ends the run with exit code 3.
         pub ignore_data_errors: bool = false,
         /// Compression of the original's data service; no effect here.
         pub dataset_service_compression: Option<Compression> = None,
-        /// Records in the shuffle buffer.
+        /// Records in the shuffle buffer of each process. 0 or 1: not shuffled within files; large: better mixed,
+        /// more memory, a slower start. Part of the order: a resumed run needs the same. Range: 0 and up.
         pub examples_shuffle_buffer_size: i64 = 1024,
-        /// Threads that decode (null: chosen from the cores).
+        /// Threads that inflate and decode (null: one per core, at most 32). Batches do not depend on it.
         pub map_num_parallel_calls: Option<PositiveInt> = None,
-        /// Files read at once (null: chosen from the cores).
+        /// Files open at once (null: 16), four records of each in turn. Part of the order, not a number of threads or
+        /// cores: another value gives other batches, and a resumed run needs the same. 1 reads file after file.
         pub interleave_num_parallel_calls: Option<PositiveInt> = None,
         /// Which features a record holds and which are used.
         pub seg_dense_schema: SegDenseSchema,
-        /// Labels in the record, by task name; the order decides the order of label columns.
+        /// The labels to read: each name is a feature of the record. Labels meet the tasks of the model by name; more
+        /// may be listed than the model has.
         pub tasks: IndexMap<String, TaskData>,
-        /// Tasks to report on (empty: all); each must be in `tasks`.
+        /// Tasks to report on, each one of `tasks` (empty: all).
         pub evaluation_tasks: Vec<String> = Vec::new(),
-        /// What happens to a batch before training.
+        /// What happens to a batch before the model sees it (null: nothing).
         pub preprocess: Option<Preprocess> = None,
         /// Deprecated, accepted and not used.
         pub sampler: Option<Sampler> = None,
@@ -61,13 +66,13 @@ choice! {
 section! {
     /// Folders `data_root/%Y/%m/%d/%H`.
     pub struct ExplicitDatetimeInputs {
-        /// Root of the folders.
+        /// The folder that holds the years.
         pub data_root: String,
-        /// `%Y/%m/%d/%H`, exclusive.
+        /// The first hour that is not read any more. Range: written `%Y/%m/%d/%H`.
         pub end_datetime: String,
-        /// Number of hours.
+        /// How many hours before `end_datetime` to read. Range: 1 and up.
         pub hours: i64,
-        /// Missing hours tolerated.
+        /// How many of these hours may be missing or hold no `.gz` file. Range: 0 and up.
         pub num_missing_hours_tol: i64 = 0,
     }
 }
@@ -75,13 +80,13 @@ section! {
 section! {
     /// Folders `data_root/%Y/%m/%d`.
     pub struct ExplicitDateInputs {
-        /// Root of the folders.
+        /// The folder that holds the years.
         pub data_root: String,
-        /// `%Y/%m/%d`, inclusive.
+        /// The last day that is read. Range: written `%Y/%m/%d`.
         pub end_date: String,
-        /// Number of days.
+        /// How many days to read, `end_date` being the last. Range: 1 and up.
         pub days: i64,
-        /// Missing days tolerated.
+        /// How many of these days may be missing or hold no `.gz` file. Range: 0 and up.
         pub num_missing_days_tol: i64 = 0,
     }
 }
@@ -89,9 +94,11 @@ section! {
 section! {
     /// How a task's rows were sampled.
     pub struct TaskData {
-        /// Share of positives that were kept, in (0, 1].
+        /// Share of the positive rows that were kept when the data was made. With the negative rate it corrects
+        /// calibrated probabilities; it does not change the loss. Range: above 0, at most 1.
         pub pos_downsampling_rate: f64 = 1.0,
-        /// Share of negatives that were kept, in (0, 1].
+        /// Share of the negative rows that were kept when the data was made. 0.1 makes calibrated probabilities about
+        /// ten times smaller. Range: above 0, at most 1.
         pub neg_downsampling_rate: f64 = 1.0,
     }
 }
@@ -99,13 +106,15 @@ section! {
 section! {
     /// Which features a record holds and which are used.
     pub struct SegDenseSchema {
-        /// The segdense JSON file.
+        /// The segdense JSON file: name, type and length of every feature.
         pub schema_path: String,
-        /// Features used under their own name.
+        /// Features used under the name they have in the record.
         pub features: Vec<String> = Vec::new(),
-        /// Features used under a new name: new name → name in the record.
+        /// Features used under a new name: new name, then name in the record. The model reads `continuous`, `binary`,
+        /// `discrete`, `user_embedding`, `user_eng_embedding` and `author_embedding`.
         pub renamed_features: IndexMap<String, String> = IndexMap::new(),
-        /// Low mantissa bits to clear, by feature.
+        /// How many of the low 23 mantissa bits of each float to clear, by (new) feature name: makes old and new data
+        /// alike when one was stored with less precision. Range: 0 to 23.
         pub mask_mantissa_features: IndexMap<String, i64> = IndexMap::new(),
     }
 }
@@ -115,13 +124,13 @@ section! {
     pub struct Preprocess {
         /// Keep the first columns, then those of a mask.
         pub truncate_and_slice: Option<TruncateAndSlice> = None,
-        /// Cast features.
+        /// Round features to a narrower type.
         pub downcast: Option<Downcast> = None,
-        /// Drop labels that came too late.
+        /// Set labels to 0 whose engagement came too late.
         pub rectify_labels: Option<RectifyLabels> = None,
-        /// Columns as features of their own.
+        /// Copy single columns out as features of their own.
         pub extract_features: Option<ExtractFeatures> = None,
-        /// Keep a part of the negatives.
+        /// Read more rows than are trained on and drop negatives.
         pub downsample_negatives: Option<DownsampleNegatives> = None,
     }
 }
@@ -129,13 +138,13 @@ section! {
 section! {
     /// Keep the first columns, then those of a mask.
     pub struct TruncateAndSlice {
-        /// Continuous columns to keep.
+        /// Keep the first so many continuous columns (null: all).
         pub continuous_feature_truncation: Option<PositiveInt> = None,
-        /// Binary columns to keep.
+        /// Keep the first so many binary columns (null: all).
         pub binary_feature_truncation: Option<PositiveInt> = None,
-        /// `.npy` mask over the truncated continuous columns.
+        /// A NumPy `.npy` file of booleans, one for each truncated continuous column: true keeps it.
         pub continuous_feature_mask_path: Option<String> = None,
-        /// `.npy` mask over the truncated binary columns.
+        /// A NumPy `.npy` file of booleans, one for each truncated binary column: true keeps it.
         pub binary_feature_mask_path: Option<String> = None,
     }
 }
@@ -143,7 +152,7 @@ section! {
 section! {
     /// Cast features.
     pub struct Downcast {
-        /// Type by feature.
+        /// The type of each feature, by (new) name.
         pub features: Option<IndexMap<String, DowncastType>> = None,
     }
 }
@@ -167,13 +176,15 @@ choice! {
 section! {
     /// Drop labels whose engagement came too late.
     pub struct RectifyLabels {
-        /// Length of the window.
+        /// Hours after serving within which a post must have been seen and engaged with for the label to stay. Small:
+        /// fewer positives; large: labels that later data would not have had yet.
         pub label_rectification_window_in_hours: f64 = 3.0,
-        /// Feature with the time a post was served, in ms.
+        /// Feature with the time a post was served, in milliseconds.
         pub served_timestamp_field: String,
-        /// Feature with the time a post was seen, in ms.
+        /// Feature with the time a post was seen, in milliseconds.
         pub impressed_timestamp_field: String,
-        /// Feature with the time of the engagement, in ms, by label.
+        /// By label: the feature with the time of its engagement, in milliseconds. Labels that are not named stay as
+        /// they are.
         pub label_to_engaged_timestamp_field: IndexMap<String, String>,
     }
 }
@@ -181,7 +192,7 @@ section! {
 section! {
     /// Columns as features of their own.
     pub struct ExtractFeatures {
-        /// What to extract.
+        /// The columns to copy out, in order.
         pub extract_feature_table: Vec<ExtractFeature> = Vec::new(),
     }
 }
@@ -189,11 +200,11 @@ section! {
 section! {
     /// One column as a feature of its own.
     pub struct ExtractFeature {
-        /// The new feature.
+        /// Name of the new feature.
         pub name: String,
-        /// The feature it comes from.
+        /// The (renamed) feature it is a column of.
         pub source_tensor: String,
-        /// The column.
+        /// The column. Range: 0 up to the width of the feature.
         pub index: i64,
     }
 }
@@ -201,11 +212,13 @@ section! {
 section! {
     /// Keep a part of the negatives.
     pub struct DownsampleNegatives {
-        /// How many times more rows are read than kept.
+        /// How many times more rows are read than trained on (null: 1). Reading costs grow with it; when positives
+        /// alone fill the batch some are dropped, which is warned of. Range: 1 and up.
         pub batch_multiplier: Option<i64> = None,
         /// Labels that make a row positive.
         pub engagements_list: Vec<String> = Vec::new(),
-        /// Width of the weights this makes.
+        /// How many weights each row gets, one per data task: the negatives that stay weigh more, in place of those
+        /// that were dropped. Range: 1 and up.
         pub num_engagements: i64,
     }
 }

@@ -4,10 +4,11 @@ use std::path::Path as FilePath;
 
 use indexmap::IndexMap;
 
-use super::error::{ConfigError, MAX_PROBLEMS, Problem, ProblemKind, Report, suggestion};
+use super::error::{ConfigError, MAX_PROBLEMS, Problem, ProblemKind, Report};
+use super::hints;
 use super::node::{Mark, Node, Source, Value};
 use super::path::{Path, Step};
-use super::schema::Shape;
+use super::schema::{SectionShape, Shape};
 
 /// A type that can be read from the configuration.
 ///
@@ -81,10 +82,15 @@ impl Decoder {
         }
     }
 
-    /// [`suggestion`], or nothing once problems are only counted.
+    /// [`hints::suggestion`], or nothing once problems are only counted.
     pub(crate) fn suggest<'a>(&self, wanted: &str, known: impl Iterator<Item = &'a str>) -> String {
+        self.hint(|| hints::suggestion(wanted, known))
+    }
+
+    /// What `make` says, or nothing once problems are only counted.
+    fn hint(&self, make: impl FnOnce() -> String) -> String {
         if self.problems.len() < MAX_PROBLEMS {
-            suggestion(wanted, known)
+            make()
         } else {
             String::new()
         }
@@ -145,13 +151,19 @@ impl Decoder {
     }
 
     /// Opens a section; reports a value that is no mapping and every key that is not known.
-    pub(crate) fn section<'n>(&mut self, node: &'n Node, known: &[&str]) -> Option<Keys<'n>> {
-        let entries = self.mapping(node)?;
+    pub(crate) fn section<'n>(
+        &mut self,
+        node: &'n Node,
+        known: &[&str],
+        shape: fn() -> SectionShape,
+    ) -> Option<Keys<'n>> {
+        let is_root = self.path.0.is_empty();
+        let entries = self.mapping(node, || hints::section(node, &shape(), is_root))?;
         for (key, _) in &entries {
             let name = super::coerce::key_text(key);
             if name.as_deref().is_none_or(|name| !known.contains(&name)) {
                 let name = name.unwrap_or_else(|| key.describe());
-                let hint = self.suggest(&name, known.iter().copied());
+                let hint = self.hint(|| hints::unknown_key(&name, &shape()));
                 self.report(
                     self.path.key(&name),
                     &key.mark,
@@ -165,7 +177,11 @@ impl Decoder {
     }
 
     /// The entries of a mapping, or of a list of pairs, which Python takes for one.
-    pub(crate) fn mapping<'n>(&mut self, node: &'n Node) -> Option<Vec<(&'n Node, &'n Node)>> {
+    pub(crate) fn mapping<'n>(
+        &mut self,
+        node: &'n Node,
+        hint: impl FnOnce() -> String,
+    ) -> Option<Vec<(&'n Node, &'n Node)>> {
         let pair = |item: &'n Node| match &item.value {
             Value::List(pair) => match &pair[..] {
                 [key, value] => Some((key, value)),
@@ -180,7 +196,8 @@ impl Decoder {
             _ => None,
         };
         if entries.is_none() {
-            self.unexpected(node, "a mapping", "");
+            let hint = self.hint(hint);
+            self.unexpected(node, "a mapping", &hint);
         }
         entries
     }
@@ -232,7 +249,7 @@ impl<'n> Keys<'n> {
         if let Some(node) = self.find(key) {
             return at.below(Step::Key(key.to_owned()), node);
         }
-        let expected = T::shape().expected();
+        let expected = at.hint(|| hints::missing(&T::shape()));
         at.report(
             at.path.key(key),
             self.mark(),
@@ -247,20 +264,21 @@ impl<'n> Keys<'n> {
         if let ([member], []) = (members, &given[..]) {
             let path = at.path.key(member);
             let mark = self.find(member).map_or(self.mark(), |node| &node.mark);
-            at.report(
-                path,
-                mark,
-                ProblemKind::Missing {
-                    expected: "a mapping",
-                },
-            );
+            let expected = "a mapping".to_owned();
+            at.report(path, mark, ProblemKind::Missing { expected });
         } else if given.len() != 1 {
             let (members, found) = (members.join(", "), list_or_none(&given));
-            at.report(
-                at.path.clone(),
-                self.mark(),
-                ProblemKind::ExactlyOne { members, found },
-            );
+            let remedy = if given.is_empty() {
+                "add one"
+            } else {
+                "keep one"
+            };
+            let kind = ProblemKind::ExactlyOne {
+                members,
+                found,
+                remedy,
+            };
+            at.report(at.path.clone(), self.mark(), kind);
         }
     }
 

@@ -140,20 +140,24 @@ impl Problem {
 /// What is wrong with a value.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum ProblemKind {
-    /// A key that the section does not have; `hint` opens with the nearest one where one is near.
+    /// A key that the section does not have; `hint` says what to write instead.
     #[error("unknown key{hint}")]
     UnknownKey { hint: String },
-    #[error("a required key is missing, expected {expected}")]
-    Missing { expected: &'static str },
+    #[error("this required key is missing, add it with {expected}")]
+    Missing { expected: String },
     #[error("expected {expected}, found {found}{hint}")]
     Unexpected {
         expected: String,
         found: String,
         hint: String,
     },
-    #[error("exactly one of {members} is required, found {found}")]
-    ExactlyOne { members: String, found: String },
-    #[error("at most one of {members} may be given, found {found}")]
+    #[error("exactly one of {members} is required, found {found}, {remedy}")]
+    ExactlyOne {
+        members: String,
+        found: String,
+        remedy: &'static str,
+    },
+    #[error("at most one of {members} may be given, found {found}, remove one")]
     AtMostOne { members: String, found: String },
     /// A rule that takes more than one key.
     #[error("{0}")]
@@ -166,82 +170,5 @@ impl From<(&str, PathError)> for ConfigError {
             text: text.to_owned(),
             message: error.to_string(),
         }
-    }
-}
-
-/// ` (did you mean …?)`, or the known names where none is near; `wanted` is not among `known`.
-pub(crate) fn suggestion<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let mut names: Vec<&str> = known.take(1000).collect();
-    if let Some(name) = nearest(wanted, &names) {
-        return format!(", did you mean {name}?");
-    }
-    if names.is_empty() {
-        return String::new();
-    }
-    let more = names.len() > 20;
-    names.truncate(20);
-    format!(
-        ", known here: {}{}",
-        names.join(", "),
-        if more { ", …" } else { "" }
-    )
-}
-
-/// The name most like `wanted`, if one is like it at all.
-fn nearest<'a>(wanted: &str, known: &[&'a str]) -> Option<&'a str> {
-    if wanted.len() > 200 {
-        return None;
-    }
-    let wanted = wanted.to_lowercase();
-    // Task names share their first parts, which say nothing.
-    let prefix = wanted.rfind('.').map_or(0, |dot| dot + 1);
-    let likeness = |name: &str| {
-        let (wanted, name) = match name.strip_prefix(&wanted[..prefix]) {
-            Some(name) => (&wanted[prefix..], name),
-            None => (wanted.as_str(), name),
-        };
-        let edits = strsim::damerau_levenshtein(wanted, name);
-        let close = edits * 3 <= wanted.chars().count();
-        let likeness = strsim::jaro_winkler(wanted, name);
-        (close || likeness > 0.88).then_some(likeness)
-    };
-    known
-        .iter()
-        .filter(|name| name.len() <= 200)
-        .filter_map(|name| Some((likeness(&name.to_lowercase())?, *name)))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_misspelt_name_finds_its_neighbour() {
-        let known = [
-            "layer_sizes",
-            "batch_norm",
-            "dropout",
-            "final_layer_activation",
-        ];
-        assert_eq!(nearest("layer_size", &known), Some("layer_sizes"));
-        assert_eq!(nearest("layers", &known), Some("layer_sizes"));
-        assert_eq!(nearest("batchnorm", &known), Some("batch_norm"));
-        assert_eq!(nearest("DROPOUT", &known), Some("dropout"));
-        assert_eq!(nearest("optimizer", &known), None);
-        let tasks = [
-            "recap.engagement.is_favorited",
-            "recap.engagement.is_replied",
-        ];
-        assert_eq!(
-            nearest("recap.engagement.is_favourited", &tasks),
-            Some(tasks[0])
-        );
-        assert_eq!(nearest("recap.engagement.nope", &tasks), None);
-        assert_eq!(
-            suggestion("x", known.into_iter()).matches("layer").count(),
-            2
-        );
     }
 }

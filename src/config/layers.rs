@@ -5,13 +5,13 @@ use super::value::{PositiveFloat, PositiveInt, positive_float};
 section! {
     /// A stack of Linear layers with ReLU between them.
     pub struct MlpConfig {
-        /// Output width of each Linear.
+        /// Output width of each Linear, at least one; the last of a task is 1, its logit.
         pub layer_sizes: Vec<PositiveInt>,
-        /// BatchNorm after every Linear but the last.
+        /// BatchNorm after every Linear but the last (null: none).
         pub batch_norm: Option<BatchNormConfig> = None,
-        /// Dropout after every ReLU but the last.
+        /// Dropout after every ReLU but a final one (null: none).
         pub dropout: Option<DropoutConfig> = None,
-        /// ReLU after the last Linear.
+        /// ReLU after the last Linear. True for a network that others read, false where it makes a logit.
         pub final_layer_activation: bool = false,
     }
 }
@@ -19,9 +19,10 @@ section! {
 section! {
     /// BatchNorm1d with eps 1e-5.
     pub struct BatchNormConfig {
-        /// Learned scale and shift.
+        /// Learn a scale and a shift per column.
         pub affine: bool = true,
-        /// Share of the new batch in the running statistics.
+        /// Share of each new batch in the running statistics that evaluation uses: PyTorch's convention, 1 minus
+        /// Keras's. Small: steady but slow to follow; 1: only the last batch counts.
         pub momentum: PositiveFloat = positive_float(0.1),
     }
 }
@@ -29,7 +30,8 @@ section! {
 section! {
     /// Dropout.
     pub struct DropoutConfig {
-        /// Probability that a value is dropped, below 1.
+        /// Probability that a value is set to 0 in training; what stays is scaled by 1 / (1 - rate). Range: above 0,
+        /// below 1.
         pub rate: PositiveFloat = positive_float(0.1),
     }
 }
@@ -37,13 +39,14 @@ section! {
 section! {
     /// LayerNorm over the last dimension.
     pub struct LayerNormConfig {
-        /// Added to the variance.
+        /// Added to the variance before its root. 0 divides by zero on a row whose values are all equal. Range: 0 and
+        /// up.
         pub epsilon: f64 = 1e-3,
-        /// Must be -1.
+        /// The dimension that is normalised. Range: -1 only.
         pub axis: i64 = -1,
-        /// Learned shift; must equal `scale`.
+        /// Learn a shift per column. Range: the same value as `scale`.
         pub center: bool = true,
-        /// Learned scale; must equal `center`.
+        /// Learn a scale per column. Range: the same value as `center`.
         pub scale: bool = true,
     }
 }
@@ -51,15 +54,15 @@ section! {
 section! {
     /// Deep & Cross Network V2.
     pub struct DcnConfig {
-        /// Number of cross layers.
+        /// Number of cross layers: products of up to so many features and one more.
         pub poly_degree: PositiveInt,
-        /// Rank of the cross weights (null: full).
+        /// Rank of the cross weights (null: full). Small: fewer parameters, coarser products.
         pub projection_dim: Option<PositiveInt> = None,
-        /// An MLP beside the cross layers (`use_parallel`) or after them.
+        /// An MLP beside the cross layers (`use_parallel`) or after them (null: none).
         pub parallel_mlp: Option<MlpConfig> = None,
-        /// Puts `parallel_mlp` beside the cross layers and concatenates.
+        /// Put `parallel_mlp` beside the cross layers and concatenate both; else it reads their output.
         pub use_parallel: bool = true,
-        /// An MLP on top.
+        /// An MLP on top (null: none); the last width of a task is 1.
         pub output_mlp: Option<MlpConfig> = None,
     }
 }
@@ -67,9 +70,9 @@ section! {
 section! {
     /// One block of a MaskNet.
     pub struct MaskBlockConfig {
-        /// Width of the block's output.
+        /// Width of the block's output. Range: 1 and up.
         pub output_size: i64,
-        /// Hidden width of the mask as a multiple of the mask input's width.
+        /// Hidden width of the mask as a multiple of the width of the mask's input, cut to a whole number.
         pub reduction_factor: Option<PositiveFloat> = None,
         /// Hidden width of the mask.
         pub aggregation_size: Option<PositiveInt> = None,
@@ -82,11 +85,12 @@ section! {
 section! {
     /// MaskNet (arXiv 2102.07619).
     pub struct MaskNetConfig {
-        /// The blocks.
+        /// The blocks, at least one.
         pub mask_blocks: Vec<MaskBlockConfig>,
-        /// An MLP on top.
+        /// An MLP on top (null: none).
         pub mlp: Option<MlpConfig> = None,
-        /// Every block reads the network's input and the outputs are concatenated; else one after another.
+        /// Every block reads the network's input and their outputs are concatenated; else each block reads the one
+        /// before it.
         pub use_parallel: bool = false,
     }
 }
@@ -94,9 +98,9 @@ section! {
 section! {
     /// DLRM (arXiv 1906.00091).
     pub struct DLRMConfig {
-        /// Maps the dense features to the width of the embeddings.
+        /// Maps the dense features to the width of the embeddings, which must all be equally wide.
         pub bottom_mlp: MlpConfig,
-        /// Reads the pairwise dot products and the bottom output.
+        /// Reads the pairwise dot products and the output of `bottom_mlp`.
         pub top_mlp: MlpConfig,
     }
 }
@@ -104,9 +108,9 @@ section! {
 section! {
     /// A scale and a shift learned on top of a logit.
     pub struct AffineMap {
-        /// Initial scale.
+        /// Initial factor of the logit.
         pub scale: f64 = 1.0,
-        /// Initial shift.
+        /// Initial summand of the logit.
         pub bias: f64 = 0.0,
     }
 }

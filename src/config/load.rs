@@ -290,7 +290,7 @@ impl Document {
                     // An alias repeats a value, not the mistake.
                     warnings.entry((line, column)).or_insert_with(|| {
                         format!(
-                            "line {line}: {path}: the environment variable {name} is not set, {:?} stays as it is",
+                            "line {line}: {path}: the environment variable {name} is not set, {:?} stays as it is: set it or write the value here",
                             shorten(text)
                         )
                     });

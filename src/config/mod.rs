@@ -9,6 +9,7 @@ mod data;
 mod decode;
 mod error;
 mod featurization;
+mod hints;
 mod layers;
 mod load;
 mod model;
@@ -21,6 +22,7 @@ mod rules;
 mod scalar;
 mod schema;
 mod substitute;
+mod syntax;
 mod training;
 mod validate;
 mod validate_data;
@@ -51,15 +53,15 @@ section! {
     pub struct RecapConfig {
         /// How long to train, where to save, when to log.
         pub training: TrainingConfig = TrainingConfig::default(),
-        /// The ranking model.
+        /// The ranking model: what it reads, how it is wired, which tasks it predicts.
         pub model: ModelConfig,
-        /// The training data.
+        /// The training data: files, schema, labels, batch size, preprocessing.
         pub train_data: RecapDataConfig,
-        /// Named partitions to evaluate on.
+        /// Named partitions to evaluate on, each like `train_data`; `{}` for none.
         pub validation_data: IndexMap<String, RecapDataConfig>,
         /// Adam and the learning rates.
         pub optimizer: RecapOptimizerConfig,
-        /// Which metrics to compute in evaluation (null: the default set).
+        /// Names of the metrics to compute in evaluation, separated by commas (null: the default set).
         pub which_metrics: Option<String> = None,
     }
 }

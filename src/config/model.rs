@@ -10,21 +10,22 @@ use super::value::{PositiveInt, positive};
 section! {
     /// The ranking model.
     pub struct ModelConfig {
-        /// One tower per task; the order decides the order of logits.
+        /// One tower per task, by name, at least one; their order is the order of logits.
         pub tasks: IndexMap<String, TaskModel>,
-        /// Embedding tables sharded over ranks.
+        /// Embedding tables sharded over processes; not supported, must be null.
         pub large_embeddings: Option<LargeEmbeddingsConfig> = None,
-        /// Embedding tables over the discrete features.
+        /// Embedding tables over columns of the discrete features (null: none).
         pub small_embeddings: Option<SmallEmbeddingsConfig> = None,
-        /// An embedding of the position a post was shown at.
+        /// An embedding of the position a post was shown at (null: none).
         pub position_debias_config: Option<PositionDebiasConfig> = None,
-        /// How dense features are transformed (the ranking model needs it).
+        /// How dense features are transformed; the ranking model needs one.
         pub featurization_config: Option<FeaturizationConfig> = None,
-        /// What the towers read.
+        /// What the towers read: the features (`share_none`), the output of `backbone` (`share_all`) or both side by
+        /// side (`share_partial`).
         pub multi_task_type: MultiTaskType = MultiTaskType::ShareNone,
-        /// The shared network below the towers.
+        /// The network below the towers; needed by `share_all` and `share_partial`, forbidden with `share_none`.
         pub backbone: Option<TaskModel> = None,
-        /// Rows to report on separately.
+        /// Groups of rows that evaluation reports on separately (null: none).
         pub stratifiers: Option<Vec<StratifierConfig>> = None,
     }
     rule super::rules::backbone;
@@ -45,17 +46,18 @@ choice! {
 section! {
     /// One network: a tower or the backbone.
     pub struct TaskModel {
-        /// An MLP.
+        /// A plain MLP: what most towers are.
         pub mlp_config: Option<MlpConfig> = None,
-        /// A DCN-V2.
+        /// A Deep & Cross Network V2: explicit products of features.
         pub dcn_config: Option<DcnConfig> = None,
-        /// A DLRM.
+        /// A DLRM; not supported.
         pub dlrm_config: Option<DLRMConfig> = None,
-        /// A MaskNet.
+        /// A MaskNet: layers scaled by masks computed from the input; what the production backbone is.
         pub mask_net_config: Option<MaskNetConfig> = None,
-        /// A scale and shift on the logit.
+        /// A learned scale and shift on the logit (null: none); not for a backbone.
         pub affine_map: Option<AffineMap> = None,
-        /// Weight of positive labels in the loss.
+        /// Factor of the loss of positive rows. Above 1: higher recall and probabilities that are too high; 0 ignores
+        /// positives. Range: 0 and up.
         pub pos_weight: f64 = 1.0,
     }
     exactly_one "architecture": mlp_config, dcn_config, dlrm_config, mask_net_config;
@@ -64,13 +66,15 @@ section! {
 section! {
     /// An embedding of the position a post was shown at.
     pub struct PositionDebiasConfig {
-        /// Later positions share the last bucket.
+        /// Number of buckets; later positions share the last. Range: 1 and up.
         pub max_position: i64 = 256,
         /// Width of the embedding.
         pub num_dims: PositiveInt = positive(64),
-        /// How often the position is hidden in training.
+        /// How often the position of a row is hidden in training, so that the model can do without. 0: it leans on
+        /// the position; 1: it never sees one. Range: 0 to 1.
         pub drop_probability: f64 = 0.5,
-        /// Column of the discrete features that holds the position.
+        /// Column of the discrete features that holds the position. Range: 0 up to the width of the discrete
+        /// features.
         pub position_feature_index: i64,
     }
 }
@@ -78,11 +82,11 @@ section! {
 section! {
     /// Rows whose discrete feature equals a value, reported on separately.
     pub struct StratifierConfig {
-        /// Name in reports.
+        /// Name of the group in reports.
         pub name: String,
-        /// Column of the discrete features.
+        /// Column of the discrete features. Range: 0 up to the width of the discrete features.
         pub index: i64,
-        /// The value that selects a row.
+        /// Rows with this value in the column are the group.
         pub value: i64,
     }
 }
@@ -100,11 +104,11 @@ section! {
     pub struct SmallEmbeddingTable {
         /// Name of the table.
         pub name: String,
-        /// Number of rows.
+        /// Number of rows; ids beyond share the last one, ids below 0 the first. Range: 1 and up.
         pub num_embeddings: i64,
-        /// Width of a row.
+        /// Width of a row. Range: 1 and up.
         pub embedding_dim: i64,
-        /// Column of the discrete features.
+        /// Column of the discrete features that holds the id. Range: 0 up to the width of the discrete features.
         pub index: i64,
     }
 }
@@ -130,7 +134,7 @@ section! {
         pub num_embeddings: i64,
         /// Width of a row.
         pub embedding_dim: i64,
-        /// Where its first values come from.
+        /// Where its first values come from (null: random).
         pub pretrained: Option<PretrainedEmbedding> = None,
         /// File with its vocabulary.
         pub vocab: Option<String> = None,

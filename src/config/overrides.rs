@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::decode::Decoder;
-use super::error::{ConfigError, ProblemKind, suggestion};
+use super::error::{ConfigError, ProblemKind};
+use super::hints::{suggestion, unknown_key};
 use super::node::{Mark, Node, Source, Value};
 use super::path::{Path, Step};
 use super::schema::Shape;
@@ -25,7 +26,9 @@ pub(crate) fn apply(
     };
     let (path, rest) = Path::read(text).map_err(|error| fail(error.to_string()))?;
     let Some(value) = rest.strip_prefix('=') else {
-        return Err(fail("expected `=` and a value after the path".to_owned()));
+        return Err(fail(
+            "write it as path=value, such as training.num_train_steps=100".to_owned(),
+        ));
     };
     let source = Source::Override(Arc::from(text));
     let mark = Mark {
@@ -105,12 +108,11 @@ impl Change<'_> {
         let unknown = |hint| (depth + 1, ProblemKind::UnknownKey { hint });
         match shape {
             Shape::Section(section) => {
-                let fields = section().fields;
-                let names = fields.iter().map(|f| f.name);
-                let field = fields.iter().find(|f| f.name == key);
+                let section = section();
+                let field = section.fields.iter().find(|f| f.name == key);
                 field
                     .map(|f| f.shape.clone())
-                    .ok_or_else(|| unknown(suggestion(key, names)))
+                    .ok_or_else(|| unknown(unknown_key(key, &section)))
             }
             Shape::Map(value) => {
                 let is_last = depth + 1 == self.path.0.len();
@@ -122,7 +124,11 @@ impl Change<'_> {
                     .unwrap_or_default()
                     .iter()
                     .filter_map(|(k, _)| k.as_str());
-                Err(unknown(suggestion(key, names)))
+                let hint = match self.unquoted(node, depth) {
+                    Some(name) => format!(", put the name with dots in double quotes: \"{name}\""),
+                    None => suggestion(key, names),
+                };
+                Err(unknown(hint))
             }
             Shape::Any => Ok(Shape::Any),
             Shape::List(_) => Err(stuck(
@@ -132,6 +138,26 @@ impl Change<'_> {
             )),
             Shape::Scalar(words) => Err(stuck(depth, words, format!("the key {key} below it"))),
         }
+    }
+
+    /// The key of `node` that was written without quotes, so that its dots parted it.
+    fn unquoted<'n>(&self, node: &'n Node, depth: usize) -> Option<&'n str> {
+        let mut joined = String::new();
+        for step in &self.path.0[depth..] {
+            let Step::Key(part) = step else { return None };
+            if !joined.is_empty() {
+                joined.push('.');
+            }
+            joined.push_str(part);
+            let found = node
+                .entries()?
+                .iter()
+                .find(|(name, _)| name.as_str() == Some(&joined));
+            if let Some((name, _)) = found {
+                return name.as_str();
+            }
+        }
+        None
     }
 
     /// The value of `key`, made null first where there is none.

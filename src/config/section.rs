@@ -23,7 +23,7 @@ macro_rules! section {
         impl $crate::config::decode::Decode for $name {
             fn decode(node: &$crate::config::node::Node, at: &mut $crate::config::decode::Decoder) -> Self {
                 #[allow(unused_variables, reason = "a section may have neither keys nor rules")]
-                let Some(keys) = at.section(node, &[$(stringify!($field)),*]) else {
+                let Some(keys) = at.section(node, &[$(stringify!($field)),*], Self::section_shape) else {
                     return Self::placeholder();
                 };
                 $( keys.exactly_one(at, &[$(stringify!($one_member)),+]); )*
@@ -39,7 +39,13 @@ macro_rules! section {
             }
 
             fn shape() -> $crate::config::schema::Shape {
-                $crate::config::schema::Shape::Section(|| $crate::config::schema::SectionShape {
+                $crate::config::schema::Shape::Section(Self::section_shape)
+            }
+        }
+
+        impl $name {
+            fn section_shape() -> $crate::config::schema::SectionShape {
+                $crate::config::schema::SectionShape {
                     name: stringify!($name),
                     doc: concat!($($sdoc),+),
                     fields: vec![$( $crate::config::schema::Field {
@@ -52,7 +58,7 @@ macro_rules! section {
                         $( format!("exactly one of {} (group `{}`)", [$(stringify!($one_member)),+].join(", "), $one), )*
                         $( format!("at most one of {} (group `{}`)", [$(stringify!($most_member)),+].join(", "), $most), )*
                     ],
-                })
+                }
             }
         }
     };

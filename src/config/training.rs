@@ -5,39 +5,51 @@ use super::value::{PositiveFloat, PositiveInt, positive, positive_float};
 section! {
     /// How long to train, where to save, when to log.
     pub struct TrainingConfig {
-        /// Folder of the run: checkpoints, `run.json`, events.
+        /// Folder of the run: checkpoints, `run.json`, events. A run that finds a checkpoint here goes on from it;
+        /// one folder per experiment.
         pub save_dir: String = "/tmp/model".to_owned(),
-        /// Batches to train on in all, resumed steps included.
+        /// Batches to train on in all, those before a resume included. A run whose checkpoint is there already ends
+        /// at once.
         pub num_train_steps: PositiveInt = positive(1_000_000),
-        /// A checkpoint folder whose weights (and optimizer state, if there) start a run that has no checkpoint yet.
+        /// A checkpoint folder (ours or the original's) whose weights, and optimizer state if there is any, start a
+        /// run that has no checkpoint of its own; the step starts at 0.
         pub initial_checkpoint_dir: Option<String> = None,
-        /// Steps between checkpoints.
+        /// Batches between checkpoints. Few: less work lost in a crash, more time spent writing.
         pub checkpoint_every_n: PositiveInt = positive(1000),
-        /// How many checkpoints to keep, newest first (null: all).
+        /// How many checkpoints to keep, the newest first (null: all, which fills a disk in a long run).
         pub checkpoint_max_to_keep: Option<PositiveInt> = None,
-        /// Steps between log lines.
+        /// Batches between log lines. Each line waits for the device once; 1 slows a fast device down.
         pub train_log_every_n: PositiveInt = positive(1000),
-        /// Batches per evaluation of one partition (negative: the whole data set).
+        /// Batches per evaluation of one partition; negative: the whole data set.
         pub num_eval_steps: i64 = 16384,
-        /// Steps between evaluations.
+        /// Batches between progress lines of an evaluation.
         pub eval_log_every_n: PositiveInt = positive(5000),
-        /// Seconds to wait for a new checkpoint when following a run.
+        /// Seconds to wait for a new checkpoint when an evaluation follows a run.
         pub eval_timeout_in_s: PositiveFloat = positive_float(3600.0),
-        /// Batches whose gradients are averaged before one optimizer step (null: 1).
+        /// Batches whose gradients are averaged before one optimizer step (null: 1): as if the batch were so many
+        /// times larger, in the memory of one. Steps still count batches. Range: 1 and up.
         pub gradient_accumulation: Option<i64> = None,
-        /// Own key: seeds initialisation, dropout, shuffling and generated data.
+        /// Own key: seeds initial parameters, dropout and the order of the data. The same seed, data and number of
+        /// processes give the same run.
         pub seed: i64 = 0,
-        /// Own key: forward and loss in bfloat16 where it is safe; parameters stay f32.
+        /// Own key: forward pass in bfloat16 where it is safe; loss, parameters and optimizer stay f32. Faster on a
+        /// GPU that has bfloat16; losses differ a little.
         pub mixed_precision: bool = false,
-        /// Own key: gradients are scaled down to this global L2 norm (null: never).
+        /// Own key: gradients are scaled down to this global L2 norm before the update (null: never). Near the usual
+        /// norm it slows learning, far above it only stops spikes.
         pub max_grad_norm: Option<PositiveFloat> = None,
-        /// Own key: seconds between checkpoints, beside `checkpoint_every_n` (null: steps only).
+        /// Own key: seconds after which a checkpoint is due, whichever of this and `checkpoint_every_n` comes first
+        /// (null: steps only).
         pub checkpoint_every_secs: Option<PositiveFloat> = None,
-        /// Own key: how many steps with a non-finite loss or gradient may be skipped before the run stops.
+        /// Own key: seconds after which a process that died or stopped answering ends the others. Short: a slow
+        /// disk or network passes for a death; long: the others wait in vain.
+        pub distributed_timeout_in_s: PositiveFloat = positive_float(600.0),
+        /// Own key: how many batches with a loss or gradient that is not finite may be skipped before the run stops
+        /// with exit code 4. Range: 0 and up.
         pub max_skipped_steps: i64 = 0,
         /// Own key: adds the loss of every task to the log lines.
         pub log_task_losses: bool = false,
-        /// Own key: adds the learning rate of every group to the log lines.
+        /// Own key: adds the learning rate of every parameter group to the log lines.
         pub log_learning_rates: bool = false,
     }
     at_most_one "initialization": initial_checkpoint_dir;

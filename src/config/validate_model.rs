@@ -126,6 +126,12 @@ fn output_width(task: &TaskModel) -> Option<(&'static [&'static str], i64)> {
             last(dcn.output_mlp.as_ref()?)?,
         ));
     }
+    if let Some(dlrm) = &task.dlrm_config {
+        return Some((
+            &["dlrm_config", "top_mlp", "layer_sizes"],
+            last(&dlrm.top_mlp)?,
+        ));
+    }
     let net = task.mask_net_config.as_ref()?;
     if let Some(mlp) = &net.mlp {
         return Some((&["mask_net_config", "mlp", "layer_sizes"], last(mlp)?));
@@ -158,12 +164,11 @@ fn network(task: &TaskModel, here: &Path, rules: &mut Rules<'_>) {
             }
         }
     }
-    if task.dlrm_config.is_some() {
-        rules.broken(
-            &here.key("dlrm_config"),
-            "DLRM is not supported, use mlp_config, dcn_config or mask_net_config",
-        );
-    };
+    if let Some(config) = &task.dlrm_config {
+        let here = here.key("dlrm_config");
+        mlp(&config.bottom_mlp, &here.key("bottom_mlp"), rules);
+        mlp(&config.top_mlp, &here.key("top_mlp"), rules);
+    }
 }
 
 fn mlp(mlp: &MlpConfig, here: &Path, rules: &mut Rules<'_>) {

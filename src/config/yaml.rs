@@ -54,7 +54,9 @@ pub(crate) fn parse(text: &str, marker: Marker<'_>) -> Result<Node> {
         expanded: 0,
         depth: 0,
     };
-    composer.document()
+    composer
+        .document()
+        .map_err(|error| super::syntax::explain(text, error))
 }
 
 fn is_printable(c: char) -> bool {

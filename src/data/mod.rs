@@ -30,9 +30,21 @@ mod tfrecord;
 mod wire;
 mod workers;
 
+pub(crate) use files::list as list_files;
+
 pub use counters::Counters;
 pub use error::{DataError, Fault, RecordError};
 pub use loader::{LoadedBatch, Loader, LoaderOptions, RecordId};
 pub use pipeline::{Mode, feature_widths};
 pub use position::Position;
 pub use tfrecord::uncompressed;
+
+/// The files that `config` finds now, sorted and cut to `num_files_to_keep`.
+///
+/// # Errors
+/// When there are none, or they cannot be listed.
+pub fn file_names(
+    config: &crate::config::RecapDataConfig,
+) -> Result<Vec<std::sync::Arc<std::path::Path>>, DataError> {
+    files::list(config)
+}

@@ -1,6 +1,6 @@
 //! What can be wrong with a model.
 
-use super::LoadReport;
+use super::{LoadReport, StatisticsError};
 use crate::torch::TorchError;
 use crate::torch::named::SourceError;
 
@@ -14,6 +14,14 @@ pub enum ModelError {
         key: String,
         /// What is wrong, and what would be right.
         problem: String,
+    },
+    /// The statistics file of the feature transform does not fit.
+    #[error("{key}: the statistics file cannot be used")]
+    Statistics {
+        /// The dotted path in the configuration.
+        key: String,
+        /// Why.
+        source: StatisticsError,
     },
     /// Two tasks would share parameter names.
     #[error(

@@ -1,78 +1,143 @@
 //! The feature transform: raw dense features to numbers a network can learn from.
 
+use std::path::Path;
+
 use tch::{Kind, Tensor};
 
+use super::input::columns;
+use super::log_statistics::LogStatistics;
 use super::norm::{BatchNorm, LayerNorm};
 use super::scope::{Builder, Scope};
 use super::{Mode, ModelError};
-use crate::config::{DoubleNormLogConfig, FeaturizationConfig, LayerNormConfig};
+use crate::batch::FeatureWidths;
+use crate::config::{DoubleNormLogConfig, FeaturizationConfig, LayerNormConfig, ZScoreLogConfig};
 use crate::torch::TorchError;
 
-/// `double_norm_log`: the log of each continuous feature, BatchNorm, clamp, the binary features beside it, LayerNorm.
+/// Some steps over the continuous features, the binary features beside them, then perhaps a LayerNorm over both.
+///
+/// | transform | steps |
+/// |---|---|
+/// | `log1p_abs` | log |
+/// | `clip_log1p_abs` | clamp, log |
+/// | `z_score_log` | log, z-score by the statistics file, BatchNorm (`use_batch_norm`), clamp |
+/// | `double_norm_log` | log, BatchNorm (if configured), clamp; LayerNorm over both (if configured) |
 #[derive(Debug)]
 pub(super) struct FeatureTransform {
-    batch_norm: Option<BatchNorm>,
-    clamp: Clamp,
+    steps: Vec<Step>,
     layer_norm: Option<LayerNorm>,
 }
 
+/// One step over the continuous features; `[B, Fc]` → `[B, Fc]`.
+#[derive(Debug)]
+enum Step {
+    Log,
+    Clamp(Clamp),
+    ZScore(ZScore),
+    BatchNorm(BatchNorm),
+}
+
 impl FeatureTransform {
-    /// `continuous` and `binary` are the columns of both.
     pub(super) fn build(
         builder: &mut Builder,
-        scope: &Scope,
-        continuous: i64,
-        binary: i64,
+        widths: &FeatureWidths,
         config: Option<&FeaturizationConfig>,
     ) -> Result<Self, ModelError> {
+        let scope = Scope::new("model._preprocessor", "model.featurization_config");
         let Some(config) = config else {
             return Err(scope.error("", "required: the ranking model reads transformed features"));
         };
         if config.feature_names_to_concat != ["binary"] {
-            let problem = format!(
-                "expected [binary], found [{}]",
-                config.feature_names_to_concat.join(", ")
-            );
+            let names = config.feature_names_to_concat.join(", ");
+            let problem = format!("expected [binary], found [{names}]");
             return Err(scope.error("feature_names_to_concat", problem));
         }
-        match &config.double_norm_log_config {
-            Some(config) => {
-                let scope = scope.child("", "double_norm_log_config");
-                Self::double_norm_log(builder, &scope, continuous, binary, config)
-            }
-            None => Err(scope.error("", "only double_norm_log_config is supported so far")),
+        let child = |key| scope.child("", key);
+        if let Some(config) = &config.double_norm_log_config {
+            let scope = child("double_norm_log_config");
+            return Self::double_norm_log(builder, &scope, widths, config);
         }
+        if let Some(config) = &config.z_score_log_config {
+            let scope = child("z_score_log_config");
+            return Self::z_score_log(builder, &scope, widths, config);
+        }
+        let mut steps = Steps::new(builder, &scope, widths);
+        if let Some(config) = &config.clip_log1p_abs_config {
+            steps.clamp(config.clip_magnitude)?;
+        }
+        steps.log();
+        Ok(Self {
+            steps: steps.done,
+            layer_norm: None,
+        })
     }
 
     fn double_norm_log(
         builder: &mut Builder,
         scope: &Scope,
-        continuous: i64,
-        binary: i64,
+        widths: &FeatureWidths,
         config: &DoubleNormLogConfig,
     ) -> Result<Self, ModelError> {
-        let mut index = 2;
-        let batch_norm = match &config.batch_norm_config {
-            Some(config) => {
-                let scope = scope.child("_before_concat_layers.2.layer", "batch_norm_config");
-                index += 1;
-                Some(BatchNorm::build(builder, &scope, continuous, config)?)
-            }
-            None => None,
-        };
-        let clamp = scope.child(&format!("_before_concat_layers.{index}"), "clip_magnitude");
-        let clamp = Clamp::build(builder, &clamp, config.clip_magnitude)?;
-        let layer_norm = match &config.layer_norm_config {
-            Some(config) => {
-                let scope = scope.child("layer_norm.layer", "layer_norm_config");
-                Some(layer_norm(builder, &scope, continuous + binary, config)?)
-            }
-            None => None,
-        };
+        let mut steps = Steps::new(builder, scope, widths);
+        steps.log();
+        if let Some(config) = &config.batch_norm_config {
+            steps.batch_norm(config.affine, config.momentum.get())?;
+        }
+        steps.clamp(config.clip_magnitude)?;
+        let steps = steps.done;
+        let width = columns(widths.continuous) + columns(widths.binary);
+        let norm = scope.child("layer_norm.layer", "layer_norm_config");
+        let layer_norm = config.layer_norm_config.as_ref();
+        let layer_norm = layer_norm.map(|config| layer_norm_of(builder, &norm, width, config));
         Ok(Self {
-            batch_norm,
-            clamp,
-            layer_norm,
+            steps,
+            layer_norm: layer_norm.transpose()?,
+        })
+    }
+
+    fn z_score_log(
+        builder: &mut Builder,
+        scope: &Scope,
+        widths: &FeatureWidths,
+        config: &ZScoreLogConfig,
+    ) -> Result<Self, ModelError> {
+        for (key, given, problem) in [
+            (
+                "schema_path",
+                config.schema_path.is_some(),
+                "not supported: the statistics file lists columns in order, remove it",
+            ),
+            (
+                "use_renorm",
+                config.use_renorm,
+                "batch renormalisation is not supported, expected false",
+            ),
+            (
+                "use_bq_stats",
+                config.use_bq_stats,
+                "statistics exported from BigQuery are not supported, expected false",
+            ),
+        ] {
+            if given {
+                return Err(scope.error(key, problem));
+            }
+        }
+        let path = Path::new(&config.analysis_path);
+        let statistics = LogStatistics::read(path, widths.continuous).map_err(|source| {
+            ModelError::Statistics {
+                key: format!("{}.analysis_path", scope.key),
+                source,
+            }
+        })?;
+        let mut steps = Steps::new(builder, scope, widths);
+        steps.log();
+        steps.z_score(&statistics)?;
+        if config.use_batch_norm {
+            steps.batch_norm(true, 0.1)?;
+        }
+        steps.clamp(config.clip_magnitude)?;
+        Ok(Self {
+            steps: steps.done,
+            layer_norm: None,
         })
     }
 
@@ -83,12 +148,17 @@ impl FeatureTransform {
         binary: &Tensor,
         mode: Mode,
     ) -> Result<Tensor, TorchError> {
-        let x = signed_log(continuous)?;
-        let x = match &self.batch_norm {
-            Some(norm) => norm.forward(&x, mode)?,
-            None => x,
-        };
-        let x = Tensor::f_cat(&[self.clamp.forward(&x)?, binary.f_to_kind(x.kind())?], 1)?;
+        let mut x = continuous.shallow_clone();
+        for step in &self.steps {
+            x = match step {
+                Step::Log => signed_log(&x)?,
+                Step::Clamp(clamp) => clamp.forward(&x)?,
+                Step::ZScore(score) => score.forward(&x)?,
+                Step::BatchNorm(norm) => norm.forward(&x, mode)?,
+            };
+        }
+        let binary = binary.f_to_kind(x.kind())?;
+        let x = Tensor::f_cat(&[x, binary], 1)?;
         match &self.layer_norm {
             Some(norm) => norm.forward(&x),
             None => Ok(x),
@@ -96,14 +166,72 @@ impl FeatureTransform {
     }
 }
 
+/// The steps so far; the position of a step's module is part of its name.
+struct Steps<'a> {
+    builder: &'a mut Builder,
+    scope: &'a Scope,
+    width: i64,
+    modules: usize,
+    done: Vec<Step>,
+}
+
+impl<'a> Steps<'a> {
+    fn new(builder: &'a mut Builder, scope: &'a Scope, widths: &FeatureWidths) -> Self {
+        Self {
+            builder,
+            scope,
+            width: columns(widths.continuous),
+            modules: 0,
+            done: Vec::new(),
+        }
+    }
+
+    /// Two modules of the original: one for what is not finite, one for the log.
+    fn log(&mut self) {
+        self.modules += 2;
+        self.done.push(Step::Log);
+    }
+
+    fn clamp(&mut self, magnitude: f64) -> Result<(), ModelError> {
+        let scope = self.next("", "clip_magnitude");
+        if magnitude.is_nan() || magnitude < 0.0 {
+            return Err(scope.error("", format!("expected at least 0, found {magnitude}")));
+        }
+        let clamp = Clamp::build(self.builder, &scope, magnitude)?;
+        self.done.push(Step::Clamp(clamp));
+        Ok(())
+    }
+
+    fn z_score(&mut self, statistics: &LogStatistics) -> Result<(), ModelError> {
+        let scope = self.next("", "analysis_path");
+        let score = ZScore::build(self.builder, &scope, statistics)?;
+        self.done.push(Step::ZScore(score));
+        Ok(())
+    }
+
+    fn batch_norm(&mut self, affine: bool, momentum: f64) -> Result<(), ModelError> {
+        let scope = self.next(".layer", "batch_norm_config");
+        let norm = BatchNorm::build(self.builder, &scope, self.width, affine, momentum)?;
+        self.done.push(Step::BatchNorm(norm));
+        Ok(())
+    }
+
+    /// The scope of the next module, configured by `key`.
+    fn next(&mut self, suffix: &str, key: &str) -> Scope {
+        let name = format!("_before_concat_layers.{}{suffix}", self.modules);
+        self.modules += 1;
+        self.scope.child(&name, key)
+    }
+}
+
 /// sign(x)·log(1 + |x|); what is not finite counts as 0.
-fn signed_log(x: &Tensor) -> Result<Tensor, TorchError> {
+pub(super) fn signed_log(x: &Tensor) -> Result<Tensor, TorchError> {
     let mut x = x.f_nan_to_num(0.0, 0.0, 0.0)?;
     let sign = x.f_sign()?;
     Ok(x.f_abs_()?.f_log1p_()?.f_mul_(&sign)?)
 }
 
-fn layer_norm(
+fn layer_norm_of(
     builder: &mut Builder,
     scope: &Scope,
     width: i64,
@@ -141,5 +269,186 @@ impl Clamp {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor, TorchError> {
         Ok(x.f_clamp_tensor(Some(&self.min), Some(&self.max))?)
+    }
+}
+
+/// `(x − mean) / std` with statistics that are part of the state.
+#[derive(Debug)]
+struct ZScore {
+    mean: Tensor,
+    std: Tensor,
+}
+
+impl ZScore {
+    /// A deviation of 0, that of a constant column, counts as 1.
+    fn build(
+        builder: &mut Builder,
+        scope: &Scope,
+        statistics: &LogStatistics,
+    ) -> Result<Self, ModelError> {
+        let divisor = |&std: &f64| if std > 0.0 { std } else { 1.0 };
+        let std: Vec<f64> = statistics.std.iter().map(divisor).collect();
+        Ok(Self {
+            mean: builder.buffer_of(scope.tensor("mean"), &statistics.mean)?,
+            std: builder.buffer_of(scope.tensor("std"), &std)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor, TorchError> {
+        Ok(x.f_sub(&self.mean)?.f_div(&self.std)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::{builder, check_gradients, double, values, wave};
+    use super::*;
+
+    fn widths(continuous: usize) -> FeatureWidths {
+        FeatureWidths {
+            continuous,
+            binary: 1,
+            discrete: 0,
+            user_embedding: None,
+            user_eng_embedding: None,
+            author_embedding: None,
+        }
+    }
+
+    fn build(
+        builder: &mut Builder,
+        columns: usize,
+        config: &str,
+    ) -> Result<FeatureTransform, ModelError> {
+        let config = crate::config::parse(config).unwrap();
+        FeatureTransform::build(builder, &widths(columns), Some(&config))
+    }
+
+    const NUMBERS: [f32; 5] = [1.0, -7.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+
+    /// The transformed `NUMBERS`, with a binary feature of 1 beside them.
+    fn transform(config: &str) -> Vec<f32> {
+        let transform = build(&mut builder(), 5, config).unwrap();
+        let x = Tensor::from_slice(&NUMBERS).view([1, 5]);
+        let binary = Tensor::from_slice(&[1_i64]).view([1, 1]);
+        values(&transform.forward(&x, &binary, Mode::Evaluate).unwrap())
+    }
+
+    #[track_caller]
+    fn assert_near(found: &[f32], expected: &[f64]) {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(
+                (f64::from(*found) - expected).abs() < 1e-5,
+                "{found} {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_plain_log_counts_what_is_not_finite_as_zero() {
+        let expected = [2f64.ln(), -8f64.ln(), 0.0, 0.0, 0.0, 1.0];
+        assert_near(&transform("{log1p_abs_config: {}}"), &expected);
+    }
+
+    #[test]
+    fn the_clipped_log_clamps_the_raw_value_and_so_infinities() {
+        let (two, four) = (2f64.ln(), 4f64.ln());
+        let found = transform("{clip_log1p_abs_config: {clip_magnitude: 3}}");
+        assert_near(&found, &[two, -four, 0.0, four, -four, 1.0]);
+        let found = transform("{clip_log1p_abs_config: {}}");
+        let most = 3e38f64.ln_1p();
+        assert_near(&found, &[two, -8f64.ln(), 0.0, most, -most, 1.0]);
+    }
+
+    fn z_score(statistics: &str, options: &str) -> (tempfile::TempDir, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("statistics.json");
+        std::fs::write(&path, statistics).unwrap();
+        let config = format!(
+            "{{z_score_log_config: {{analysis_path: '{}'{options}}}}}",
+            path.display()
+        );
+        (folder, config)
+    }
+
+    const STATISTICS: &str = r#"{"mean": [0, 1, 1, 0, 0], "std": [0.5, 2, 0, 1, 1]}"#;
+
+    #[test]
+    fn the_z_score_shifts_scales_and_clamps_the_log() {
+        let (_folder, config) = z_score(STATISTICS, ", clip_magnitude: 1.2");
+        let expected = [1.2, -1.2, -1.0, 0.0, 0.0, 1.0];
+        assert_near(&transform(&config), &expected);
+        let (_folder, config) = z_score(STATISTICS, "");
+        let expected = [
+            2f64.ln() / 0.5,
+            (-8f64.ln() - 1.0) / 2.0,
+            -1.0,
+            0.0,
+            0.0,
+            1.0,
+        ];
+        assert_near(&transform(&config), &expected);
+    }
+
+    #[test]
+    fn the_z_score_keeps_its_statistics_in_the_state() {
+        let (_folder, config) = z_score(STATISTICS, ", use_batch_norm: true");
+        let mut builder = builder();
+        build(&mut builder, 5, &config).unwrap();
+        let names: Vec<&str> = builder.state.iter().map(|(name, _)| name).collect();
+        let expected = [
+            "2.mean",
+            "2.std",
+            "3.layer.weight",
+            "3.layer.bias",
+            "3.layer.running_mean",
+            "3.layer.running_var",
+            "3.layer.num_batches_tracked",
+            "4.min_value",
+            "4.max_value",
+        ]
+        .map(|name| format!("model._preprocessor._before_concat_layers.{name}"));
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn what_the_z_score_cannot_do_is_refused_by_its_key() {
+        for (option, key) in [
+            (", use_renorm: true", "use_renorm"),
+            (", use_bq_stats: true", "use_bq_stats"),
+            (", schema_path: a", "schema_path"),
+            (", clip_magnitude: -1", "clip_magnitude"),
+        ] {
+            let (_folder, config) = z_score(STATISTICS, option);
+            let message = build(&mut builder(), 5, &config).unwrap_err().to_string();
+            let expected = format!("model.featurization_config.z_score_log_config.{key}: ");
+            assert!(message.starts_with(&expected), "{message}");
+        }
+        let (folder, config) = z_score(STATISTICS, "");
+        folder.close().unwrap();
+        let message = build(&mut builder(), 5, &config).unwrap_err().to_string();
+        let expected = "model.featurization_config.z_score_log_config.analysis_path: ";
+        assert!(message.starts_with(expected), "{message}");
+    }
+
+    #[test]
+    fn gradients_are_those_of_finite_differences() {
+        let statistics = r#"{"mean": [0, 1, 1], "std": [0.5, 2, 0]}"#;
+        let (_folder, score) = z_score(statistics, ", use_batch_norm: true");
+        let norm = "{double_norm_log_config: {batch_norm_config: {}, layer_norm_config: {}}}";
+        for config in ["{log1p_abs_config: {}}", &score, norm] {
+            let mut builder = builder();
+            let transform = build(&mut builder, 3, config).unwrap();
+            let mut inputs = double(&builder);
+            let x = (wave(&[4, 3]) * 3.0).set_requires_grad(true);
+            inputs.push(x.shallow_clone());
+            let binary = Tensor::ones([4, 1], (Kind::Double, tch::Device::Cpu));
+            let weights = wave(&[4, 4]);
+            check_gradients(&inputs, || {
+                let output = transform.forward(&x, &binary, Mode::Train).unwrap();
+                (output * &weights).sum(Kind::Double)
+            });
+        }
     }
 }

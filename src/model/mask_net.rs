@@ -6,7 +6,7 @@ use super::linear::Linear;
 use super::mlp::Mlp;
 use super::norm::{EPSILON, LayerNorm};
 use super::scope::{Builder, Scope};
-use super::{Mode, ModelError};
+use super::{Mode, ModelError, input};
 use crate::config::{MaskBlockConfig, MaskNetConfig};
 use crate::torch::TorchError;
 
@@ -72,7 +72,7 @@ impl MaskBlock {
 /// whole number (0 is allowed: the mask is then its bias).
 fn aggregation_size(config: &MaskBlockConfig, mask_input: i64) -> i64 {
     if let Some(size) = config.aggregation_size {
-        return i64::try_from(size.get()).unwrap_or(i64::MAX);
+        return input::size(size);
     }
     let factor = config.reduction_factor.map_or(1.0, |factor| factor.get());
     #[allow(

@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::input::size;
 use super::linear::Linear;
 use super::norm::{BatchNorm, Dropout};
 use super::scope::{Builder, Scope};
@@ -32,11 +33,7 @@ impl Mlp {
         input: i64,
         config: &MlpConfig,
     ) -> Result<Self, ModelError> {
-        let sizes: Vec<i64> = config
-            .layer_sizes
-            .iter()
-            .map(|size| i64::try_from(size.get()).unwrap_or(i64::MAX))
-            .collect();
+        let sizes: Vec<i64> = config.layer_sizes.iter().map(|&s| size(s)).collect();
         let Some(&out_features) = sizes.last() else {
             return Err(scope.error("layer_sizes", "expected at least one size, found none"));
         };
@@ -96,7 +93,13 @@ impl<'a> Stack<'a> {
         self.linear(input, output)?;
         if let Some(norm) = &config.batch_norm {
             let scope = self.next("batch_norm");
-            let norm = BatchNorm::build(self.builder, &scope, output, norm)?;
+            let norm = BatchNorm::build(
+                self.builder,
+                &scope,
+                output,
+                norm.affine,
+                norm.momentum.get(),
+            )?;
             self.layers.push(Module::BatchNorm(norm));
         }
         self.layers.push(Module::Relu);

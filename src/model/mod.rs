@@ -4,31 +4,51 @@
 //! Legend: `B` rows, `Fc`/`Fb` continuous/binary columns, `I` width of what backbone or towers read, `T` model tasks.
 
 mod calibration;
+mod checks;
+mod dcn;
+mod dlrm;
+mod embedding_table;
 mod error;
 mod feature_transform;
+mod features;
+mod given_embedding;
 mod init;
+mod input;
 mod linear;
 mod load_state;
+mod log_statistics;
 mod mask_net;
 mod mlp;
 mod network;
 mod norm;
+mod outputs;
+mod position_debias;
 mod ranker;
 mod scope;
+mod small_embedding;
+mod stratifier;
+#[cfg(test)]
+mod test_support;
+mod tower;
 
 pub use error::ModelError;
 pub use load_state::{LoadOptions, LoadReport, ShapeMismatch};
-pub use ranker::{Outputs, Ranker};
+pub use log_statistics::{LogMoments, LogStatistics, StatisticsError};
+pub use outputs::Outputs;
+pub use ranker::Ranker;
 pub use scope::Layer;
+pub use stratifier::Stratum;
 
 pub use crate::torch::named::{NamedTensor, NamedTensors};
 
 /// What a forward pass is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// BatchNorm uses and updates with the batch's statistics, dropout drops, gradients can be had.
+    /// BatchNorm uses and updates with the batch's statistics, dropout drops, the position is known unless it is
+    /// dropped, gradients can be had.
     Train,
-    /// BatchNorm uses its running statistics, nothing is dropped, no gradients.
+    /// BatchNorm uses its running statistics, nothing is dropped but the position, which is never known; no
+    /// gradients.
     Evaluate,
 }
 

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::scope::{Builder, Layer, Scope};
 use super::{Mode, ModelError};
-use crate::config::{BatchNormConfig, DropoutConfig};
+use crate::config::DropoutConfig;
 use crate::torch::TorchError;
 
 /// Epsilon where the configuration has no say.
@@ -65,20 +65,19 @@ impl BatchNorm {
         builder: &mut Builder,
         scope: &Scope,
         width: i64,
-        config: &BatchNormConfig,
+        affine: bool,
+        momentum: f64,
     ) -> Result<Self, ModelError> {
-        let affine = config
-            .affine
-            .then(|| weight_and_bias(builder, scope, width))
-            .transpose()?;
         builder.record(Layer {
             name: scope.name.clone(),
             kind: "BatchNorm",
             input: width,
             output: width,
-            parameters: if config.affine { 2 * width } else { 0 },
+            parameters: if affine { 2 * width } else { 0 },
             flops_per_row: 8 * width,
         });
+        let affine = affine.then(|| weight_and_bias(builder, scope, width));
+        let affine = affine.transpose()?;
         let mut statistic =
             |name, value| builder.buffer(scope.tensor(name), &[width], value, Kind::Float);
         let running_mean = statistic("running_mean", 0.0)?;
@@ -89,7 +88,7 @@ impl BatchNorm {
             affine,
             running_mean,
             running_var,
-            momentum: config.momentum.get(),
+            momentum,
         })
     }
 

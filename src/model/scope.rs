@@ -95,6 +95,17 @@ impl Builder {
         self.register(name, &tensor, false)
     }
 
+    /// A buffer `[values.len()]` that starts as `values`.
+    pub(super) fn buffer_of(&mut self, name: String, values: &[f64]) -> Result<Tensor, ModelError> {
+        let tensor = Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?;
+        self.register(name, &tensor.f_to_device(self.device)?, false)
+    }
+
+    /// Positions `[values.len()]` i64 on the device; no part of the state.
+    pub(super) fn indices(&self, values: &[i64]) -> Result<Tensor, ModelError> {
+        Ok(Tensor::f_from_slice(values)?.f_to_device(self.device)?)
+    }
+
     /// Notes a layer for the table.
     pub(super) fn record(&mut self, layer: Layer) {
         self.layers.push(layer);

@@ -85,6 +85,21 @@ impl Optimizer {
         Ok(self.params.gradients().global_norm()?)
     }
 
+    /// L2 norm of the gradients of every group, by group name; a group without gradients is left out.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn group_norms(&self) -> Result<Vec<(String, Tensor)>, OptimError> {
+        let mut norms = Vec::new();
+        for group in &self.groups {
+            let gradients = group.lists.params.gradients();
+            if !gradients.is_empty() {
+                norms.push((group.name.clone(), gradients.global_norm()?));
+            }
+        }
+        Ok(norms)
+    }
+
     /// Scales all gradients so that their L2 norm, which `norm` holds ([`Optimizer::gradient_norm`]), is at most
     /// `max_norm`. Waits for nothing.
     ///

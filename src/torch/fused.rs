@@ -16,6 +16,12 @@ impl TensorList {
         Self(sys::list(tensors))
     }
 
+    /// Whether the list holds no tensor.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The gradients of those tensors that have one.
     #[must_use]
     pub fn gradients(&self) -> Self {

@@ -5,7 +5,9 @@ pub mod fused;
 pub mod memory;
 pub mod named;
 pub mod precision;
+pub mod process_group;
 mod sys;
+mod sys_process_group;
 
 /// libtorch said no.
 #[derive(Debug, thiserror::Error)]

@@ -25,6 +25,7 @@ pub(super) mod ffi {
         type TensorList;
         fn tensor_list() -> UniquePtr<TensorList>;
         fn push(self: Pin<&mut TensorList>, tensor: &Tensor);
+        fn is_empty(self: &TensorList) -> bool;
 
         fn set_tf32(on: bool) -> Result<()>;
         fn set_deterministic(on: bool) -> Result<()>;

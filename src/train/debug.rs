@@ -1,64 +1,105 @@
 //! The debug loop: one batch after the other, without overlap and without checkpoints, and more to see of each step.
 
 use anyhow::Context;
-use tch::Device;
 use tracing::{info, warn};
 
-use super::interrupt::Interrupt;
 use super::pipeline::next_on_device;
-use super::setup::{Place, build_loader, build_stepper};
+use super::session::Session;
+use super::setup::{build_loader, build_stepper};
+use super::state::TrainState;
 use super::step::{StepOutput, Stepper};
 use super::{TrainError, restore};
-use crate::config::RecapConfig;
+use crate::batch::Batch;
 
 /// Runs `num_train_steps` steps from the start (or the warm start), numbered from 0 as the schedules count them.
 ///
 /// # Errors
 /// When anything fails.
-pub fn run(
-    config: &RecapConfig,
-    device: Device,
-    place: Place,
-    interrupt: &Interrupt,
-) -> anyhow::Result<()> {
+pub fn run(session: &Session) -> anyhow::Result<()> {
     warn!("the debug loop is slow and saves nothing: use it to look for trouble");
-    let training = &config.training;
-    let mut stepper = build_stepper(config, device, place)?;
+    let (config, training) = (&session.config, &session.config.training);
+    let mut stepper = build_stepper(config, session.device, session.place)?;
+    stepper.options.watch_groups = true;
     if let Some(folder) = &training.initial_checkpoint_dir {
         restore::warm_start(&mut stepper, folder.as_ref())?;
     }
-    let mut loader = build_loader(&config.train_data, training.seed, place, None)?;
+    session.join(&mut stepper, &TrainState::first(training, session.place))?;
+    let mut loader = build_loader(&config.train_data, training.seed, session.place, None)?;
     let num_train_steps = training.num_train_steps.get();
     for step in 0..num_train_steps {
-        if interrupt.is_requested() {
+        if session.is_interrupted()? {
             warn!(
                 "a signal asked this run to end after {step} steps; the debug loop saves nothing"
             );
             break;
         }
-        let next = next_on_device(&mut loader, device)?;
+        let next = next_on_device(&mut loader, session.device)?;
         let next = next.ok_or(TrainError::DataEnded {
             step,
             num_train_steps,
         })?;
+        report_batch(step, &next.batch, &next.source());
         let output = stepper
             .run(step, &next.batch)
             .with_context(|| format!("batch from {}", next.source()))?;
-        report(step, &stepper, &output);
+        report_step(step, &stepper, &output);
+        info!(
+            "Step {step} completed. Loss = {}",
+            session.mean(&output.loss)?
+        );
     }
-    Ok(())
+    Ok(session.collective.leave()?)
 }
 
-fn report(step: u64, stepper: &Stepper, output: &StepOutput) {
+/// What went in: where from, how large, how many labels of each task.
+fn report_batch(step: u64, batch: &Batch, source: &str) {
+    info!(step, rows = batch.rows(), source, "batch");
+    let tensors = [
+        ("continuous", Some(&batch.continuous)),
+        ("binary", Some(&batch.binary)),
+        ("user_embedding", batch.user_embedding.as_ref()),
+        ("user_eng_embedding", batch.user_eng_embedding.as_ref()),
+        ("author_embedding", batch.author_embedding.as_ref()),
+        ("labels", batch.labels.as_ref()),
+        ("weights", batch.weights.as_ref()),
+    ];
+    for (name, tensor) in tensors {
+        let Some(tensor) = tensor.filter(|tensor| tensor.numel() > 0) else {
+            continue;
+        };
+        let non_finite = tensor
+            .isfinite()
+            .logical_not()
+            .sum(tch::Kind::Int64)
+            .int64_value(&[]);
+        let finite = tensor.nan_to_num(0.0, 0.0, 0.0);
+        info!(
+            step,
+            name,
+            shape = ?tensor.size(),
+            min = finite.min().double_value(&[]),
+            mean = finite.mean(tch::Kind::Double).double_value(&[]),
+            max = finite.max().double_value(&[]),
+            non_finite,
+            "input"
+        );
+    }
+}
+
+/// What came out: the loss of every task, how far each group moved its gradients.
+fn report_step(step: u64, stepper: &Stepper, output: &StepOutput) {
     let losses: Vec<f64> = Vec::try_from(&output.task_losses).unwrap_or_default();
     for (task, loss) in stepper.ranker.tasks().iter().zip(losses) {
         info!(step, task, loss, "task loss");
     }
-    if let Some(norm) = &output.grad_norm {
-        info!(step, grad_norm = norm.double_value(&[]), "gradients");
+    for (group, norm) in &output.group_norms {
+        info!(step, group, grad_norm = norm.double_value(&[]), "gradients");
     }
-    info!(
-        "Step {step} completed. Loss = {}",
-        output.loss.double_value(&[])
-    );
+    if let Some(norm) = &output.grad_norm {
+        info!(
+            step,
+            grad_norm = norm.double_value(&[]),
+            "gradients of all groups"
+        );
+    }
 }

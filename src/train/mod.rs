@@ -1,13 +1,17 @@
 //! Training: [`setup`] builds what a run needs, [`step`] is the one step of both loops, [`trainer`] and [`debug`] are
 //! the loops, [`pipeline`] feeds them, [`state`] is what a checkpoint remembers beside tensors.
 
+pub mod checkpoints;
 pub mod debug;
 pub mod interrupt;
 pub mod pipeline;
 pub mod progress;
 pub mod restore;
+pub mod run_record;
+pub mod session;
 pub mod setup;
 pub mod state;
+pub mod statistics;
 pub mod step;
 pub mod trainer;
 
@@ -53,10 +57,27 @@ pub enum TrainError {
         /// `training.num_train_steps`.
         num_train_steps: u64,
     },
+    /// A rank that this process started has failed; its own log says why.
+    #[error("a rank failed with exit code {code}")]
+    RankFailed {
+        /// The exit code of the first rank that failed.
+        code: u8,
+    },
     /// A thread of the pipeline ended without a word.
     #[error("the {thread} thread panicked")]
     Panicked {
         /// Its name.
         thread: &'static str,
     },
+}
+
+impl TrainError {
+    /// A divergence at `step`; whoever knows the batch adds its records.
+    fn diverged(step: u64, what: String) -> Self {
+        Self::Diverged {
+            step,
+            what,
+            records: String::new(),
+        }
+    }
 }

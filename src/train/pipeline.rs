@@ -86,25 +86,30 @@ impl Pipeline {
         })
     }
 
-    /// The next batch; `None` when the data has ended or a signal has come while waiting.
+    /// The next batch; `None` when the data has ended, or `interrupt` was requested while
+    /// there was none yet.
     ///
     /// # Errors
     /// What went wrong in the loader or in the copy.
-    pub fn next(&mut self, interrupt: &Interrupt) -> anyhow::Result<Option<DeviceBatch>> {
+    pub fn next(&mut self, interrupt: Option<&Interrupt>) -> anyhow::Result<Option<DeviceBatch>> {
         let begin = Instant::now();
         let next = self.wait(interrupt);
         self.waited += begin.elapsed();
         next
     }
 
-    fn wait(&mut self, interrupt: &Interrupt) -> anyhow::Result<Option<DeviceBatch>> {
+    fn wait(&mut self, interrupt: Option<&Interrupt>) -> anyhow::Result<Option<DeviceBatch>> {
         let Some(batches) = &self.batches else {
             return Ok(None);
         };
         loop {
             match batches.recv_timeout(LOOK) {
                 Ok(batch) => return batch.map(Some),
-                Err(RecvTimeoutError::Timeout) if interrupt.is_requested() => return Ok(None),
+                Err(RecvTimeoutError::Timeout)
+                    if interrupt.is_some_and(Interrupt::is_requested) =>
+                {
+                    return Ok(None);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.join().map(|()| None),
             }

@@ -3,43 +3,46 @@
 use std::path::Path;
 
 use anyhow::Context;
-use tch::{Device, Tensor};
+use tch::Device;
 use tracing::info;
 
 use super::TrainError;
 use super::state::TrainState;
 use super::step::Stepper;
 use crate::checkpoint::{Checkpoint, Snapshot, TorchSnapshot, format::Tensors};
-use crate::model::{LoadOptions, NamedTensors};
+use crate::model::{LoadOptions, NamedTensor, NamedTensors};
 use crate::torch::named::TensorSource;
 
-/// Everything that must be saved, copied to the CPU so that training can go on at once.
+/// Everything that must be saved, `pending_gradients` of an accumulation that has begun among it.
+///
+/// On a GPU the tensors are copied to the host, so that training can go on while they are written. On the CPU they are
+/// the ones that train: a copy would need as much memory as model and optimizer once more.
 ///
 /// # Errors
 /// When a tensor cannot be copied.
-pub fn snapshot(stepper: &Stepper, state: &TrainState) -> anyhow::Result<Snapshot> {
+pub fn snapshot(
+    stepper: &Stepper,
+    state: &TrainState,
+    pending_gradients: Tensors,
+) -> anyhow::Result<Snapshot> {
+    let mut optimizer = on_host(stepper.optimizer.state())?;
+    optimizer.extend(pending_gradients);
     Ok(Snapshot {
         global_step: state.global_step(),
-        model: copy_all(stepper.ranker.state())?,
-        optimizer: copy_all(stepper.optimizer.state())?,
+        model: on_host(stepper.ranker.state())?,
+        optimizer,
         state: serde_json::to_value(state)?,
+        is_copy: stepper.device().is_cuda(),
     })
 }
 
-fn copy_all(tensors: &NamedTensors) -> anyhow::Result<Tensors> {
-    let copy = |tensor: &Tensor| {
-        tensor
-            .detach()
-            .f_to_device_(Device::Cpu, tensor.kind(), false, true)
+fn on_host(tensors: &NamedTensors) -> anyhow::Result<Tensors> {
+    let on_host = |(name, entry): (&str, &NamedTensor)| {
+        let tensor = entry.tensor.detach().f_to_device(Device::Cpu);
+        let tensor = tensor.with_context(|| format!("cannot copy {name} for a checkpoint"))?;
+        Ok((name.to_owned(), tensor))
     };
-    tensors
-        .iter()
-        .map(|(name, entry)| {
-            let copied = copy(&entry.tensor)
-                .with_context(|| format!("cannot copy {name} for a checkpoint"))?;
-            Ok((name.to_owned(), copied))
-        })
-        .collect()
+    tensors.iter().map(on_host).collect()
 }
 
 /// Restores weights, optimizer and everything else from a checkpoint of the same config.
@@ -59,6 +62,7 @@ pub fn resume(stepper: &mut Stepper, checkpoint: &Checkpoint) -> anyhow::Result<
         .optimizer()?
         .context("the checkpoint has no optimizer.safetensors")?;
     load_optimizer(stepper, &optimizer, folder)?;
+    stepper.restore_gradients(&optimizer)?;
     Ok(state)
 }
 

@@ -13,25 +13,7 @@ use crate::model::Ranker;
 use crate::optim::Optimizer;
 use crate::torch::{device, precision};
 
-/// This process among those that train together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// This process, from 0.
-    pub rank: usize,
-    /// How many there are.
-    pub world_size: usize,
-    /// This process on this machine: the number of its GPU.
-    pub local_rank: usize,
-}
-
-impl Place {
-    /// One process, alone.
-    pub const ALONE: Self = Self {
-        rank: 0,
-        world_size: 1,
-        local_rank: 0,
-    };
-}
+pub use crate::distributed::env::Place;
 
 /// Picks the device and switches TF32 on.
 ///
@@ -90,6 +72,7 @@ pub fn build_stepper(
         ranker,
         loss,
         optimizer,
+        parallel: None,
         options: step_options(config, place),
     })
 }
@@ -106,6 +89,7 @@ fn step_options(config: &RecapConfig, place: Place) -> StepOptions {
             .map(crate::config::PositiveFloat::get),
         seed: training.seed,
         rank: place.rank as u64,
+        watch_groups: false,
     }
 }
 

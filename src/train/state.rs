@@ -4,7 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::TrainingConfig;
 use crate::data::Position;
+use crate::distributed::env::Place;
 
 /// `state` in `state.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,11 +21,41 @@ pub struct TrainState {
     pub world_size: u64,
     /// Position in the data after the last trained batch, by rank.
     pub positions: Vec<Position>,
+    /// Steps skipped because their loss or gradient was not finite.
+    #[serde(default)]
+    pub skipped_steps: u64,
     /// Version of the program that wrote the checkpoint.
     pub version: String,
 }
 
 impl TrainState {
+    /// Before the first step.
+    #[must_use]
+    pub fn first(training: &TrainingConfig, place: Place) -> Self {
+        Self {
+            step: 0,
+            walltime_secs: 0.0,
+            seed: training.seed,
+            world_size: place.world_size as u64,
+            positions: Vec::new(),
+            skipped_steps: 0,
+            version: crate::cli::VERSION.to_owned(),
+        }
+    }
+
+    /// Where this rank goes on in the data.
+    ///
+    /// With another number of ranks than before every rank gets the same position; the loader then sees that the
+    /// shares are other ones and begins the epoch anew, so that nothing is lost and nothing is seen more than twice.
+    #[must_use]
+    pub fn position(&self, place: Place) -> Option<&Position> {
+        if self.positions.len() == place.world_size {
+            self.positions.get(place.rank)
+        } else {
+            self.positions.first()
+        }
+    }
+
     /// The step a checkpoint folder is named after: batches over all processes.
     #[must_use]
     pub fn global_step(&self) -> u64 {

@@ -1,14 +1,18 @@
 //! One training step: forward, loss, backward, update. Both loops call this and nothing else.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Context;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use super::TrainError;
 use super::state::step_seed;
 use crate::batch::Batch;
-use crate::loss::MultiTaskLoss;
+use crate::distributed::{Collective, DataParallel};
+use crate::loss::{Losses, MultiTaskLoss};
 use crate::model::{Mode, Ranker};
 use crate::optim::Optimizer;
+use crate::torch::named::TensorSource;
 use crate::torch::precision::autocast_bf16;
 
 /// What a step needs beside the batch.
@@ -20,6 +24,8 @@ pub struct Stepper {
     pub loss: MultiTaskLoss,
     /// What minimises it.
     pub optimizer: Optimizer,
+    /// Averages gradients over ranks; `None` in a process that trains alone.
+    pub parallel: Option<DataParallel>,
     /// How.
     pub options: StepOptions,
 }
@@ -37,6 +43,8 @@ pub struct StepOptions {
     pub seed: i64,
     /// This process among those that train together.
     pub rank: u64,
+    /// Whether to measure the gradient norm of every optimizer group.
+    pub watch_groups: bool,
 }
 
 /// What one step computed; the tensors are on the device and detached.
@@ -50,110 +58,220 @@ pub struct StepOutput {
     pub logits: Tensor,
     /// Global norm of the gradients before clipping, at a step with an update.
     pub grad_norm: Option<Tensor>,
+    /// The same by optimizer group, where [`StepOptions::watch_groups`] asks for it.
+    pub group_norms: Vec<(String, Tensor)>,
+    /// Where the time went.
+    pub times: StepTimes,
+}
+
+/// How long the parts of a step took; on a GPU, how long it took to ask for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepTimes {
+    /// Forward and loss.
+    pub forward: Duration,
+    /// Backward, with the averaging over ranks.
+    pub backward: Duration,
+    /// Norm, clipping and update.
+    pub update: Duration,
 }
 
 impl Stepper {
+    /// Where the parameters are.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        let first = self.ranker.state().parameters().next();
+        first.map_or(Device::Cpu, |(_, parameter)| parameter.device())
+    }
+
     /// Trains on one batch; `step` counts batches from 0. The parameters move at the last batch of an accumulation.
     ///
     /// # Errors
-    /// When the loss or a gradient is not finite (before the parameters change), or libtorch fails.
+    /// When the loss or a gradient is not finite (before the parameters change), a rank is lost, or libtorch fails.
     pub fn run(&mut self, step: u64, batch: &Batch) -> anyhow::Result<StepOutput> {
         tch::manual_seed(step_seed(self.options.seed, step, self.options.rank));
-        let output = self.backward(step, batch)?;
-        if (step + 1).is_multiple_of(self.options.accumulation) {
-            return self.update(step, output);
-        }
-        Ok(output)
-    }
-
-    /// Forward and backward: adds this batch's share to the gradients.
-    fn backward(&mut self, step: u64, batch: &Batch) -> anyhow::Result<StepOutput> {
-        let labels = batch.labels.as_ref().context("the batch has no labels")?;
-        let device = batch.continuous.device();
-        let (logits, losses) = autocast_bf16(self.options.mixed_precision, device, || {
-            let outputs = self.ranker.forward(batch, Mode::Train)?;
-            // The loss stays in f32: its logarithms need the mantissa.
-            let logits = outputs.logits.to_kind(tch::Kind::Float);
-            let losses = self.loss.forward(&logits, labels, batch.weights.as_ref())?;
-            anyhow::Ok((logits, losses))
-        })?
-        .with_context(|| format!("the forward pass of step {step} failed"))?;
+        let is_last = (step + 1).is_multiple_of(self.options.accumulation);
+        let begin = Instant::now();
+        let (logits, losses) = self
+            .forward(batch)
+            .with_context(|| format!("the forward pass of step {step} failed"))?;
         if !losses.total.double_value(&[]).is_finite() {
-            let what = format!(
-                "the loss ({})",
-                self.first_non_finite_task(&losses.per_task)
-            );
-            return Err(TrainError::Diverged {
-                step,
-                what,
-                records: String::new(),
-            }
-            .into());
+            return Err(self.diverged(step, batch, &logits, &losses));
         }
-        let share = if self.options.accumulation == 1 {
-            losses.total.shallow_clone()
-        } else {
-            &losses.total / self.options.accumulation.cast_signed()
-        };
-        share
-            .f_backward()
+        let forward = begin.elapsed();
+        self.backward(&losses.total, is_last)
             .with_context(|| format!("the backward pass of step {step} failed"))?;
+        let backward = begin.elapsed() - forward;
+        let watch = is_last && self.options.watch_groups;
+        let group_norms = if watch {
+            self.optimizer.group_norms()?
+        } else {
+            Vec::new()
+        };
+        let grad_norm = if is_last {
+            Some(self.update(step)?)
+        } else {
+            None
+        };
         Ok(StepOutput {
             loss: losses.total.detach(),
             task_losses: losses.per_task.detach(),
             logits: logits.detach(),
-            grad_norm: None,
+            grad_norm,
+            group_norms,
+            times: StepTimes {
+                forward,
+                backward,
+                update: begin.elapsed() - forward - backward,
+            },
         })
     }
 
-    /// Moves the parameters and clears the gradients.
-    fn update(&mut self, step: u64, output: StepOutput) -> anyhow::Result<StepOutput> {
+    fn forward(&self, batch: &Batch) -> anyhow::Result<(Tensor, Losses)> {
+        let labels = batch.labels.as_ref().context("the batch has no labels")?;
+        autocast_bf16(self.options.mixed_precision, self.device(), || {
+            let outputs = self.ranker.forward(batch, Mode::Train)?;
+            // The loss stays in f32: its logarithms need the mantissa.
+            let logits = outputs.logits.f_to_kind(Kind::Float)?;
+            let losses = self.loss.forward(&logits, labels, batch.weights.as_ref())?;
+            Ok((logits, losses))
+        })?
+    }
+
+    /// Adds this batch's share to the gradients; at the last batch of an accumulation they are averaged over ranks.
+    fn backward(&self, loss: &Tensor, is_last: bool) -> anyhow::Result<()> {
+        let share = match self.options.accumulation {
+            1 => loss.shallow_clone(),
+            batches => loss.f_div_scalar(batches.cast_signed())?,
+        };
+        let Some(parallel) = &self.parallel else {
+            return Ok(share.f_backward()?);
+        };
+        if is_last {
+            parallel.prepare_for_backward()?;
+            return Ok(parallel.backward(&share)?);
+        }
+        Ok(parallel.no_sync(|| parallel.backward(&share))?)
+    }
+
+    /// Moves the parameters and clears the gradients; returns the norm of the gradients.
+    fn update(&mut self, step: u64) -> anyhow::Result<Tensor> {
         let norm = self.optimizer.gradient_norm()?;
-        let value = norm.double_value(&[]);
-        if !value.is_finite() {
+        if !norm.double_value(&[]).is_finite() {
             let what = format!("the gradient of {}", self.first_non_finite_gradient());
-            return Err(TrainError::Diverged {
-                step,
-                what,
-                records: String::new(),
-            }
-            .into());
+            return Err(TrainError::diverged(step, what).into());
         }
         if let Some(max_norm) = self.options.max_grad_norm {
             self.optimizer.clip_gradients(&norm, max_norm)?;
         }
         self.optimizer.step(step)?;
         self.optimizer.zero_grad();
-        Ok(StepOutput {
-            grad_norm: Some(norm),
-            ..output
-        })
+        Ok(norm)
+    }
+
+    /// What to say of a loss that is not finite: the task, and the first tensor on the way that is not.
+    fn diverged(
+        &self,
+        step: u64,
+        batch: &Batch,
+        logits: &Tensor,
+        losses: &Losses,
+    ) -> anyhow::Error {
+        let task = self.first_non_finite_task(&losses.per_task);
+        let first = self.first_non_finite(batch, logits);
+        TrainError::diverged(
+            step,
+            format!("the loss {task} (first such tensor: {first})"),
+        )
+        .into()
+    }
+
+    /// The first tensor on the way from the batch to the loss that is not finite. Continuous features may be: the model
+    /// replaces such values.
+    fn first_non_finite(&self, batch: &Batch, logits: &Tensor) -> String {
+        let inputs = [
+            ("labels", batch.labels.as_ref()),
+            ("weights", batch.weights.as_ref()),
+            ("user_embedding", batch.user_embedding.as_ref()),
+            ("user_eng_embedding", batch.user_eng_embedding.as_ref()),
+            ("author_embedding", batch.author_embedding.as_ref()),
+        ];
+        let input = inputs
+            .into_iter()
+            .find(|(_, tensor)| tensor.is_some_and(is_non_finite));
+        if let Some((name, _)) = input {
+            return format!("batch {name}");
+        }
+        let mut state = self.ranker.state().iter();
+        if let Some((name, _)) = state.find(|(_, entry)| is_non_finite(&entry.tensor)) {
+            return name.to_owned();
+        }
+        if is_non_finite(logits) {
+            "logits"
+        } else {
+            "loss"
+        }
+        .to_owned()
     }
 
     fn first_non_finite_task(&self, task_losses: &Tensor) -> String {
-        let position = (0..task_losses.numel() as i64)
-            .find(|&task| !task_losses.double_value(&[task]).is_finite());
-        let name =
-            position.and_then(|position| self.ranker.tasks().get(usize::try_from(position).ok()?));
-        name.map_or_else(
+        let losses: Vec<f64> = Vec::try_from(task_losses).unwrap_or_default();
+        let mut tasks = self.ranker.tasks().iter().zip(losses);
+        let bad = tasks.find(|(_, loss)| !loss.is_finite());
+        bad.map_or_else(
             || "of no single task".to_owned(),
-            |name| format!("of task {name}"),
+            |(task, _)| format!("of task {task}"),
         )
     }
 
     fn first_non_finite_gradient(&self) -> String {
-        let is_bad = |tensor: &Tensor| {
-            let grad = tensor.grad();
-            grad.defined() && grad.isfinite().all().int64_value(&[]) == 0
-        };
-        let bad = self
-            .ranker
-            .state()
-            .parameters()
-            .find(|(_, tensor)| is_bad(tensor));
+        let is_bad = |tensor: &Tensor| tensor.grad().defined() && is_non_finite(&tensor.grad());
+        let mut parameters = self.ranker.state().parameters();
+        let bad = parameters.find(|(_, tensor)| is_bad(tensor));
         bad.map_or_else(
             || "no single parameter".to_owned(),
             |(name, _)| name.to_owned(),
         )
     }
+
+    /// Gradients of an accumulation that has begun, by `{parameter}/grad`, averaged over ranks; nothing between updates.
+    ///
+    /// # Errors
+    /// When a rank is lost.
+    pub fn pending_gradients(
+        &self,
+        collective: &dyn Collective,
+    ) -> anyhow::Result<Vec<(String, Tensor)>> {
+        let mut pending = Vec::new();
+        for (name, parameter) in self.ranker.state().parameters() {
+            let gradient = parameter.grad();
+            if gradient.defined() {
+                let mean = gradient.copy();
+                collective.all_reduce_mean(&mean)?;
+                pending.push((format!("{name}/grad"), mean));
+            }
+        }
+        Ok(pending)
+    }
+
+    /// Puts gradients back that [`Stepper::pending_gradients`] gave; there must be none yet.
+    ///
+    /// # Errors
+    /// When one cannot be read or has another shape.
+    pub fn restore_gradients(&self, source: &impl TensorSource) -> anyhow::Result<()> {
+        for (name, parameter) in self.ranker.state().parameters() {
+            let saved = format!("{name}/grad");
+            if source.shape(&saved).is_none() {
+                continue;
+            }
+            let gradient = source.read(&saved).map_err(anyhow::Error::from_boxed)?;
+            // The gradient of sum(parameter * g) is g, to the bit.
+            let product = parameter.f_mul(&gradient.f_to_device(parameter.device())?)?;
+            product.f_sum(None)?.f_backward()?;
+        }
+        Ok(())
+    }
+}
+
+fn is_non_finite(tensor: &Tensor) -> bool {
+    tensor.is_floating_point() && tensor.isfinite().all().int64_value(&[]) == 0
 }

@@ -1,160 +1,89 @@
-//! The training loop: resume, step, log, save, end.
+//! The training loop: step, log, save, end.
 
-use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Context;
-use tch::Device;
-use tracing::info;
+use tracing::{info, warn};
 
-use super::interrupt::Interrupt;
+use super::TrainError;
+use super::checkpoints::Checkpoints;
 use super::pipeline::{DeviceBatch, Pipeline};
 use super::progress::{Progress, Throughput, log_details};
-use super::setup::{Place, build_loader, build_stepper};
+use super::session::Session;
+use super::setup::{build_loader, build_stepper};
 use super::state::TrainState;
+use super::statistics::Statistics;
 use super::step::{StepOutput, Stepper};
-use super::{TrainError, restore};
-use crate::checkpoint::Manager;
-use crate::config::{RecapConfig, TrainingConfig};
+use crate::config::TrainingConfig;
 
 /// One run of the training loop.
 #[derive(Debug)]
 pub struct Trainer<'a> {
-    config: &'a TrainingConfig,
-    throughput: Throughput,
+    session: &'a Session,
     stepper: Stepper,
-    checkpoints: Manager,
+    checkpoints: Checkpoints,
     state: TrainState,
-    /// Global step of the newest checkpoint, if there is one.
-    saved: Option<u64>,
-    last_save: Instant,
-    interrupt: Interrupt,
     /// When the clock of `state.walltime_secs` was last advanced.
     clock: Instant,
 }
 
-/// Trains as `config` says. Returns once `num_train_steps` batches are trained and saved.
+/// Trains as the config says. Returns once `num_train_steps` batches are trained and saved.
 ///
 /// # Errors
 /// When anything fails; a signal ends the run as [`TrainError::Interrupted`] after saving.
-pub fn run(
-    config: &RecapConfig,
-    device: Device,
-    place: Place,
-    interrupt: Interrupt,
-) -> anyhow::Result<()> {
-    let training = &config.training;
-    let keep = training
-        .checkpoint_max_to_keep
-        .map(crate::config::PositiveInt::get);
-    let checkpoints = Manager::open(Path::new(&training.save_dir), keep)?;
-    crate::logging::open_events(checkpoints.save_dir())
-        .context("cannot write events.jsonl in training.save_dir")?;
-    let newest = checkpoints.newest_valid()?;
-    let saved = newest
-        .as_ref()
-        .map(|checkpoint| checkpoint.state().cloned().unwrap_or_default());
-    let saved_step = saved.as_ref().and_then(|state| state["step"].as_u64());
-    if saved_step.is_some_and(|step| step >= training.num_train_steps.get()) {
-        info!(
-            "training is finished: the newest checkpoint in {} is at step {}, training.num_train_steps is {}",
-            training.save_dir,
-            saved_step.unwrap_or_default(),
-            training.num_train_steps.get()
-        );
-        return Ok(());
+pub fn run(session: &Session) -> anyhow::Result<()> {
+    let mut checkpoints = Checkpoints::open(session)?;
+    if checkpoints.is_finished(session)? {
+        return Ok(session.collective.leave()?);
     }
-    let mut stepper = build_stepper(config, device, place)?;
-    let state = match &newest {
-        Some(checkpoint) => {
-            info!(checkpoint = %checkpoint.folder().display(), "resuming");
-            restore::resume(&mut stepper, checkpoint)?
-        }
-        None => first_state(training, place, &mut stepper)?,
-    };
-    let position = state.positions.get(place.rank).cloned();
-    let loader = build_loader(&config.train_data, training.seed, place, position.as_ref())?;
-    let throughput = Throughput {
-        global_batch_size: config.train_data.global_batch_size.get(),
-        world_size: place.world_size as u64,
-    };
-    let saved = newest.is_some().then(|| state.global_step());
-    let now = Instant::now();
+    let mut stepper = build_stepper(&session.config, session.device, session.place)?;
+    let state = checkpoints.restore(session, &mut stepper)?;
+    session.join(&mut stepper, &state)?;
+    let training = &session.config.training;
+    let position = state.position(session.place);
+    let loader = build_loader(
+        &session.config.train_data,
+        training.seed,
+        session.place,
+        position,
+    )?;
+    let pipeline = Pipeline::start(loader, session.device)?;
     let trainer = Trainer {
-        config: training,
-        throughput,
+        session,
         stepper,
         checkpoints,
         state,
-        saved,
-        last_save: now,
-        interrupt,
-        clock: now,
+        clock: Instant::now(),
     };
-    trainer.train(Pipeline::start(loader, device)?)
-}
-
-/// The state of a run that has no checkpoint: weights from `initial_checkpoint_dir` if it is set.
-fn first_state(
-    training: &TrainingConfig,
-    place: Place,
-    stepper: &mut Stepper,
-) -> anyhow::Result<TrainState> {
-    if let Some(folder) = &training.initial_checkpoint_dir {
-        restore::warm_start(stepper, Path::new(folder))?;
-    }
-    Ok(TrainState {
-        step: 0,
-        walltime_secs: 0.0,
-        seed: training.seed,
-        world_size: place.world_size as u64,
-        positions: Vec::new(),
-        version: crate::cli::VERSION.to_owned(),
-    })
+    trainer.train(pipeline)?;
+    Ok(session.collective.leave()?)
 }
 
 impl Trainer<'_> {
     fn train(mut self, mut pipeline: Pipeline) -> anyhow::Result<()> {
-        let num_train_steps = self.config.num_train_steps.get();
+        let num_train_steps = self.training().num_train_steps.get();
         let mut progress = Progress::start(self.state.step);
         while self.state.step < num_train_steps {
-            if self.interrupt.is_requested() {
+            if self.session.is_interrupted()? {
                 return self.save_and_stop();
             }
-            let Some(next) = pipeline.next(&self.interrupt)? else {
-                if self.interrupt.is_requested() {
-                    continue;
-                }
-                return Err(TrainError::DataEnded {
-                    step: self.state.step,
-                    num_train_steps,
-                }
-                .into());
+            let Some(next) = self.next(&mut pipeline)? else {
+                continue;
             };
-            let output = self.step(next)?;
+            let output = self.step(&next)?;
             self.advance_clock();
-            if self
-                .state
-                .step
-                .is_multiple_of(self.config.train_log_every_n.get())
+            self.checkpoints.check()?;
+            if let Some(output) =
+                output.filter(|_| self.is_due(self.training().train_log_every_n.get()))
             {
-                let loss = output.loss.double_value(&[]);
-                progress.log(
-                    self.state.step,
-                    loss,
-                    self.throughput,
-                    pipeline.waited(),
-                    self.state.walltime_secs,
-                );
-                log_details(self.config, self.state.step, &self.stepper, &output);
+                self.log(&mut progress, &pipeline, &output)?;
             }
-            if self.is_save_due() {
+            if self.is_due(self.training().checkpoint_every_n.get())
+                || self.is_save_due_by_time()?
+            {
                 self.save()?;
             }
         }
-        if self.saved != Some(self.state.global_step()) {
-            self.save()?;
-        }
+        self.save_unless_saved()?;
         self.checkpoints.wait()?;
         info!(
             step = self.state.step,
@@ -164,13 +93,79 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Trains on one batch and moves the position behind it.
-    fn step(&mut self, next: DeviceBatch) -> anyhow::Result<StepOutput> {
-        let output = self.stepper.run(self.state.step, &next.batch);
-        let output = output.map_err(|error| with_records(error, &next.source()))?;
+    fn training(&self) -> &TrainingConfig {
+        &self.session.config.training
+    }
+
+    /// Whether something that happens every `n` steps happens now.
+    fn is_due(&self, n: u64) -> bool {
+        self.state.step.is_multiple_of(n)
+    }
+
+    /// The next batch; `None` when a signal came while there was none yet.
+    fn next(&self, pipeline: &mut Pipeline) -> anyhow::Result<Option<DeviceBatch>> {
+        // Ranks that train together stop together, so none of them leaves a wait on its own.
+        let interrupt = Some(&self.session.interrupt).filter(|_| !self.session.is_distributed());
+        let next = pipeline.next(interrupt)?;
+        if next.is_none() && !interrupt.is_some_and(super::interrupt::Interrupt::is_requested) {
+            let num_train_steps = self.training().num_train_steps.get();
+            return Err(TrainError::DataEnded {
+                step: self.state.step,
+                num_train_steps,
+            }
+            .into());
+        }
+        Ok(next)
+    }
+
+    /// Trains on one batch and moves the position behind it; `None` when the batch was skipped because it diverged.
+    fn step(&mut self, next: &DeviceBatch) -> anyhow::Result<Option<StepOutput>> {
+        let may_skip = self.state.skipped_steps < self.training().max_skipped_steps.cast_unsigned();
+        let statistics = if may_skip {
+            Some(Statistics::of(&self.stepper)?)
+        } else {
+            None
+        };
+        let output = match self.stepper.run(self.state.step, &next.batch) {
+            Ok(output) => Some(output),
+            Err(error) => {
+                let error = with_records(error, &next.source());
+                let diverged = matches!(error.downcast_ref(), Some(TrainError::Diverged { .. }));
+                let Some(statistics) = statistics.filter(|_| diverged) else {
+                    return Err(error);
+                };
+                warn!("skipped: {error}");
+                statistics.put_back(&self.stepper)?;
+                self.stepper.optimizer.zero_grad();
+                self.state.skipped_steps += 1;
+                None
+            }
+        };
         self.state.step += 1;
-        self.state.positions = vec![next.position];
+        self.state.positions = vec![next.position.clone()];
         Ok(output)
+    }
+
+    fn log(
+        &self,
+        progress: &mut Progress,
+        pipeline: &Pipeline,
+        output: &StepOutput,
+    ) -> anyhow::Result<()> {
+        let loss = self.session.mean(&output.loss)?;
+        let throughput = Throughput {
+            global_batch_size: self.session.config.train_data.global_batch_size.get(),
+            world_size: self.state.world_size,
+        };
+        progress.log(
+            self.state.step,
+            loss,
+            throughput,
+            pipeline.waited(),
+            self.state.walltime_secs,
+        );
+        log_details(self.training(), self.state.step, &self.stepper, output);
+        Ok(())
     }
 
     fn advance_clock(&mut self) {
@@ -179,45 +174,41 @@ impl Trainer<'_> {
         self.clock = now;
     }
 
-    fn is_save_due(&self) -> bool {
-        // Gradients of a started accumulation are not saved, so a checkpoint waits for its end.
-        let between_updates = self
-            .state
-            .step
-            .is_multiple_of(self.stepper.options.accumulation);
-        let by_steps = self
-            .state
-            .step
-            .is_multiple_of(self.config.checkpoint_every_n.get());
-        let due_after = self
-            .config
-            .checkpoint_every_secs
-            .map(crate::config::PositiveFloat::get);
-        let by_time =
-            due_after.is_some_and(|seconds| self.last_save.elapsed().as_secs_f64() >= seconds);
-        between_updates && (by_steps || by_time)
+    /// Rank 0's clock decides for all.
+    fn is_save_due_by_time(&self) -> anyhow::Result<bool> {
+        let Some(seconds) = self.training().checkpoint_every_secs else {
+            return Ok(false);
+        };
+        let due = self.checkpoints.since_last_save().as_secs_f64() >= seconds.get();
+        let answers = self.session.collective.all_gather_bytes(&[u8::from(due)])?;
+        Ok(answers.first().is_some_and(|answer| answer == &[1]))
     }
 
     fn save(&mut self) -> anyhow::Result<()> {
-        let snapshot = restore::snapshot(&self.stepper, &self.state)?;
-        self.saved = Some(snapshot.global_step);
-        self.last_save = Instant::now();
-        Ok(self.checkpoints.save(snapshot)?)
+        self.checkpoints
+            .save(self.session, &self.stepper, &self.state)
+    }
+
+    fn save_unless_saved(&mut self) -> anyhow::Result<()> {
+        if self.checkpoints.newest() == Some(self.state.global_step()) {
+            return Ok(());
+        }
+        self.save()
     }
 
     fn save_and_stop(mut self) -> anyhow::Result<()> {
         info!("a signal asked this run to end: saving");
-        if self.saved != Some(self.state.global_step()) {
-            self.save()?;
-        }
+        self.save_unless_saved()?;
         self.checkpoints.wait()?;
-        let folder = self
-            .checkpoints
-            .save_dir()
-            .join(self.state.global_step().to_string());
+        self.session.collective.leave()?;
+        let save_dir = std::path::Path::new(&self.training().save_dir);
+        let folder = save_dir
+            .join(self.state.global_step().to_string())
+            .display()
+            .to_string();
         Err(TrainError::Interrupted {
             step: self.state.step,
-            folder: folder.display().to_string(),
+            folder,
         }
         .into())
     }

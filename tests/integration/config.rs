@@ -7,20 +7,36 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use recap_train::config::*;
 use serde_json::Value;
 
-/// Keys of this project's own, which the original's dump lacks.
-const OWN_KEYS: [&str; 7] = [
-    "seed",
-    "mixed_precision",
-    "max_grad_norm",
-    "checkpoint_every_secs",
-    "max_skipped_steps",
-    "log_task_losses",
-    "log_learning_rates",
-];
+/// Keys of this project's own, which the original's dump lacks: those whose description says so.
+fn own_keys() -> &'static BTreeSet<&'static str> {
+    static KEYS: OnceLock<BTreeSet<&'static str>> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let mut keys = BTreeSet::new();
+        add_own_keys(&RecapConfig::shape(), &mut keys);
+        assert!(keys.contains("seed") && !keys.contains("save_dir"));
+        keys
+    })
+}
+
+fn add_own_keys(shape: &Shape, keys: &mut BTreeSet<&'static str>) {
+    match shape {
+        Shape::Section(section) => {
+            for field in section().fields {
+                if field.doc.trim().starts_with("Own key:") {
+                    keys.insert(field.name);
+                }
+                add_own_keys(&field.shape, keys);
+            }
+        }
+        Shape::Map(value) | Shape::List(value) => add_own_keys(value, keys),
+        Shape::Scalar(_) | Shape::Any => {}
+    }
+}
 
 fn fixture(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -83,7 +99,7 @@ fn plain(value: &serde_yaml::Value) -> Value {
                 .map(|(k, v)| (k.as_str().unwrap().to_owned(), plain(v)));
             Value::Object(
                 entries
-                    .filter(|(key, _)| !OWN_KEYS.contains(&key.as_str()))
+                    .filter(|(key, _)| !own_keys().contains(key.as_str()))
                     .collect(),
             )
         }

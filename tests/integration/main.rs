@@ -11,11 +11,15 @@
     reason = "a test that cannot go on should panic, and its numbers are small"
 )]
 
+mod check;
 mod cli;
 mod config;
+mod config_messages;
+mod config_reference;
 mod data;
 mod data_golden;
 mod data_random;
+mod distributed;
 mod inspect;
 mod metrics;
 mod numerics;

@@ -10,7 +10,7 @@ const RULE: [(&str, &[&str]); 18] = [
     ("exit", &["*"]),
     ("commands", &["*"]),
     ("cli", &[]),
-    ("logging", &["cli"]),
+    ("logging", &["cli", "distributed"]),
     (
         "train",
         &[

@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// The folder with the fixtures.
-pub fn fixtures() -> PathBuf {
+pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
 /// A folder with a config and, once generated, data; gone when dropped.
-pub struct Run {
+pub(crate) struct Run {
     dir: tempfile::TempDir,
 }
 
 impl Run {
     /// The tiny config, no data.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::copy(
             fixtures().join("tiny/config.yaml"),
@@ -26,19 +26,19 @@ impl Run {
     }
 
     /// The tiny config and 3 files of data: 200 examples, so that 13 batches are more than an epoch.
-    pub fn with_data() -> Self {
+    pub(crate) fn with_data() -> Self {
         let run = Self::new();
         let output = run.ok(&["generate", "--n_examples=200", "--n_files=3"]);
         assert_eq!(output.lines().count(), 3, "one path a line: {output}");
         run
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// The program on this config, not started yet.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_recap-train"));
         command
             .arg(format!(
@@ -54,12 +54,12 @@ impl Run {
         command
     }
 
-    pub fn output(&self, args: &[&str]) -> Output {
+    pub(crate) fn output(&self, args: &[&str]) -> Output {
         self.command(args).output().expect("the program starts")
     }
 
     /// Runs to the end, which must be a good one; returns stdout.
-    pub fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let output = self.output(args);
         assert!(
             output.status.success(),
@@ -70,7 +70,7 @@ impl Run {
     }
 
     /// Runs to an end that must be `code`; returns stderr.
-    pub fn fails(&self, args: &[&str], code: i32) -> String {
+    pub(crate) fn fails(&self, args: &[&str], code: i32) -> String {
         let output = self.output(args);
         assert_eq!(
             output.status.code(),
@@ -82,7 +82,7 @@ impl Run {
     }
 
     /// Bytes of the weights and of the optimizer in a checkpoint.
-    pub fn checkpoint(&self, save_dir: &str, step: u64) -> (Vec<u8>, Vec<u8>) {
+    pub(crate) fn checkpoint(&self, save_dir: &str, step: u64) -> (Vec<u8>, Vec<u8>) {
         let read = |name| {
             let path = self.path(save_dir).join(step.to_string()).join(name);
             std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -91,7 +91,7 @@ impl Run {
     }
 
     /// The losses in the log of a save folder, by step, in the order they were logged.
-    pub fn losses(&self, save_dir: &str) -> Vec<(u64, f64)> {
+    pub(crate) fn losses(&self, save_dir: &str) -> Vec<(u64, f64)> {
         let text = std::fs::read_to_string(self.path(save_dir).join("events.jsonl"))
             .expect("events.jsonl");
         let records = text
@@ -107,6 +107,6 @@ impl Run {
     }
 }
 
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

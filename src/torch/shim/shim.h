@@ -15,6 +15,7 @@ using Tensor = at::Tensor;
 // A list of tensor handles; every handle shares ownership of its tensor.
 struct TensorList {
   std::vector<at::Tensor> tensors;
+  bool is_empty() const { return tensors.empty(); }
   void push(const at::Tensor& tensor) { tensors.push_back(tensor); }
 };
 std::unique_ptr<TensorList> tensor_list();

@@ -1,0 +1,107 @@
+//! Looks at a run before it starts: config, schema, wiring, cost, data, and on request one step and a checkpoint.
+
+mod dry_run;
+mod findings;
+mod sample;
+mod table;
+mod wiring;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Serialize;
+use tch::Device;
+
+use crate::cli::CheckArgs;
+use crate::config::Loaded;
+use crate::data;
+use crate::torch::memory;
+use crate::train::setup::{Place, build_device, build_stepper};
+use dry_run::DryRun;
+use sample::DataReport;
+use wiring::{Memory, Wiring};
+
+/// Everything that was found out.
+#[derive(Debug, Serialize)]
+struct Report {
+    config: String,
+    digest: String,
+    model: Wiring,
+    memory: Memory,
+    /// Absent when the data cannot be read.
+    data: Option<DataReport>,
+    /// Absent unless asked for.
+    dry_run: Option<DryRun>,
+    warnings: Vec<String>,
+}
+
+/// Checks the config that was loaded from `path`; tables go to stdout.
+///
+/// # Errors
+/// When schema, wiring or data cannot be used, or the dry run fails. What was found out until then is printed first.
+pub(super) fn run(path: &Path, loaded: &Loaded, args: &CheckArgs) -> anyhow::Result<()> {
+    if args.print {
+        let resolved = loaded.to_annotated_yaml()?;
+        writeln!(io::stdout(), "{resolved}")?;
+    }
+    let config = &loaded.config;
+    let widths = data::feature_widths(&config.train_data).context("train_data")?;
+    loaded.check_discrete_width(path, widths.discrete)?;
+    memory::keep_freed();
+    let device = if args.dry_run {
+        build_device(Place::ALONE)?
+    } else {
+        Device::Cpu
+    };
+    let mut stepper = build_stepper(config, device, Place::ALONE)?;
+    let mut report = Report {
+        config: path.display().to_string(),
+        digest: config.digest(),
+        model: Wiring::of(&stepper),
+        memory: Memory::of(&stepper, config),
+        data: None,
+        dry_run: None,
+        warnings: loaded.warnings.clone(),
+    };
+    let outcome = sample::look(config).and_then(|data| {
+        report.warnings.extend(findings::of(config, &data));
+        report.data = Some(data);
+        if args.dry_run {
+            report.dry_run = Some(dry_run::run(config, &mut stepper, device)?);
+        }
+        Ok(())
+    });
+    print(&report)?;
+    if let Some(path) = &args.output {
+        write_json(&report, path)?;
+    }
+    outcome
+}
+
+fn print(report: &Report) -> io::Result<()> {
+    let out = &mut io::stdout().lock();
+    writeln!(out, "config   {} (digest {})", report.config, report.digest)?;
+    report.model.print(out)?;
+    report.memory.print(out)?;
+    if let Some(data) = &report.data {
+        data.print(out)?;
+    }
+    if let Some(dry_run) = &report.dry_run {
+        dry_run.print(out)?;
+    }
+    for warning in &report.warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
+    Ok(())
+}
+
+fn write_json(report: &Report, path: &Path) -> anyhow::Result<()> {
+    let write = || -> io::Result<()> {
+        let mut file = File::create(path)?;
+        serde_json::to_writer_pretty(&mut file, report)?;
+        writeln!(file)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,141 @@
+//! What ranks do together, and the plain implementation for one process.
+
+use std::fmt;
+
+use tch::Tensor;
+
+use super::DistributedError;
+use crate::torch::process_group::Reducer;
+
+/// What ranks do together.
+///
+/// Every rank must make the same calls in the same order. A call returns when this rank has its result.
+pub trait Collective: fmt::Debug {
+    /// This process, from 0.
+    fn rank(&self) -> usize;
+
+    /// All processes.
+    fn world_size(&self) -> usize;
+
+    /// Replaces `tensor` (floating point; the same shape, type and kind of device everywhere) by its mean over all
+    /// ranks. All ranks get the same bits.
+    ///
+    /// # Errors
+    /// When a rank is lost; the error names it.
+    fn all_reduce_mean(&self, tensor: &Tensor) -> Result<(), DistributedError>;
+
+    /// The bytes of every rank, by rank; the lengths may differ.
+    ///
+    /// # Errors
+    /// When a rank is lost; the error names it.
+    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, DistributedError>;
+
+    /// Replaces `tensors` by those of rank 0.
+    ///
+    /// # Errors
+    /// When a rank is lost; the error names it.
+    fn broadcast(&self, tensors: &[&Tensor]) -> Result<(), DistributedError>;
+
+    /// Waits until every rank is here.
+    ///
+    /// # Errors
+    /// When a rank is lost; the error names it.
+    fn barrier(&self) -> Result<(), DistributedError>;
+
+    /// Averages the gradients of `parameters`, in buckets of about `bucket_bytes`, while backward runs.
+    /// `None` where there is nobody to average with.
+    ///
+    /// # Errors
+    /// When a parameter wants no gradient, or a rank is lost.
+    fn reducer(
+        &self,
+        parameters: &[&Tensor],
+        bucket_bytes: u64,
+    ) -> Result<Option<Reducer>, DistributedError>;
+
+    /// Notes that this rank enters a collective that it does not enter through this trait (a backward that averages).
+    fn enter(&self);
+
+    /// Names the rank that made `during` fail, where one did.
+    fn explain(&self, during: &'static str, source: crate::torch::TorchError) -> DistributedError;
+
+    /// Ends the common work after success: waits for all ranks, then stops watching them. Call it once, at the end.
+    ///
+    /// # Errors
+    /// When a rank is lost before it comes here.
+    fn leave(&self) -> Result<(), DistributedError>;
+
+    /// Tells the other ranks that this one ends because of `reason`, so that they end with a message that says so.
+    /// Dropping a collective without [`Collective::leave`] does the same without the reason.
+    fn fail(&self, reason: &str);
+}
+
+/// One process: every collective is done before it begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SingleProcess;
+
+impl Collective for SingleProcess {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn world_size(&self) -> usize {
+        1
+    }
+
+    fn all_reduce_mean(&self, _tensor: &Tensor) -> Result<(), DistributedError> {
+        Ok(())
+    }
+
+    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, DistributedError> {
+        Ok(vec![bytes.to_vec()])
+    }
+
+    fn broadcast(&self, _tensors: &[&Tensor]) -> Result<(), DistributedError> {
+        Ok(())
+    }
+
+    fn barrier(&self) -> Result<(), DistributedError> {
+        Ok(())
+    }
+
+    fn reducer(
+        &self,
+        _parameters: &[&Tensor],
+        _bucket_bytes: u64,
+    ) -> Result<Option<Reducer>, DistributedError> {
+        Ok(None)
+    }
+
+    fn enter(&self) {}
+
+    fn explain(&self, during: &'static str, source: crate::torch::TorchError) -> DistributedError {
+        DistributedError::Collective {
+            rank: 0,
+            during,
+            source,
+        }
+    }
+
+    fn leave(&self) -> Result<(), DistributedError> {
+        Ok(())
+    }
+
+    fn fail(&self, _reason: &str) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_is_its_own_mean_and_its_own_gathering() {
+        let alone = SingleProcess;
+        let tensor = Tensor::from_slice(&[1.0_f32, -3.0]);
+        alone.all_reduce_mean(&tensor).unwrap();
+        alone.broadcast(&[&tensor]).unwrap();
+        assert_eq!(Vec::<f32>::try_from(&tensor).unwrap(), [1.0, -3.0]);
+        assert_eq!(alone.all_gather_bytes(b"abc").unwrap(), [b"abc".to_vec()]);
+        assert!(alone.reducer(&[&tensor], 1).unwrap().is_none());
+    }
+}

@@ -1,0 +1,228 @@
+//! Data parallelism: every rank holds the whole model, sees its share of the batch, and applies the mean gradient.
+
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use super::DistributedError;
+use super::collective::Collective;
+use crate::torch::TorchError;
+use crate::torch::process_group::Reducer;
+
+/// As in PyTorch: large enough to use the network well, small enough that the first one leaves early in backward.
+const BUCKET_BYTES: u64 = 25 * 1024 * 1024;
+
+/// Keeps the replicas of one model equal.
+///
+/// Every parameter must get a gradient in every averaged backward: a model in which some parameters go unused would
+/// stop at the next [`DataParallel::prepare_for_backward`]. Gradients are means over ranks of each rank's gradient, so
+/// with equal shares and a mean loss per rank they are those of the whole batch, up to the order of summation.
+/// Gradients stay tensors of their own, see [`Reducer`].
+pub struct DataParallel {
+    collective: Rc<dyn Collective>,
+    /// `None` with one process.
+    reducer: Option<Reducer>,
+    accumulates: Cell<bool>,
+}
+
+impl fmt::Debug for DataParallel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("DataParallel")
+            .field("collective", &self.collective)
+            .field("reducer", &self.reducer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DataParallel {
+    /// Checks that all ranks have the same config and model, and gives all of them rank 0's tensors.
+    ///
+    /// `config_digest` is whatever string ranks must share. `variables` are all parameters and buffers of the model by
+    /// name, on the device where they will stay, in the order in which the forward pass uses them; those that require
+    /// a gradient are averaged from now on.
+    ///
+    /// # Errors
+    /// When a rank differs (the error says which, and in what) or is lost.
+    pub fn new(
+        collective: Rc<dyn Collective>,
+        config_digest: &str,
+        variables: &[(String, Tensor)],
+    ) -> Result<Self, DistributedError> {
+        if collective.world_size() > 1 {
+            check_agreement(&*collective, &Replica::new(config_digest, variables))?;
+            let tensors: Vec<_> = variables.iter().map(|(_, tensor)| tensor).collect();
+            collective.broadcast(&tensors)?;
+        }
+        let trained = variables.iter().map(|(_, tensor)| tensor);
+        let trained: Vec<_> = trained.filter(|tensor| tensor.requires_grad()).collect();
+        let reducer = collective.reducer(&trained, BUCKET_BYTES)?;
+        Ok(Self {
+            collective,
+            reducer,
+            accumulates: Cell::new(false),
+        })
+    }
+
+    /// Call after forward and before its backward. That backward then averages the gradients over all ranks, bucket by
+    /// bucket while it runs; when it returns, they are averaged. Gradients of earlier micro batches count in.
+    ///
+    /// # Errors
+    /// When a rank is lost, or a parameter got no gradient in the backward before.
+    pub fn prepare_for_backward(&self) -> Result<(), DistributedError> {
+        match &self.reducer {
+            Some(reducer) if !self.accumulates.get() => {
+                self.collective.enter();
+                let prepared = reducer.prepare_for_backward();
+                prepared.map_err(|source| self.collective.explain("averaging gradients", source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs backward from the scalar `loss`; an error of the averaging in it names the rank that is lost.
+    ///
+    /// # Errors
+    /// When a rank is lost, or libtorch refuses.
+    pub fn backward(&self, loss: &Tensor) -> Result<(), DistributedError> {
+        loss.f_backward().map_err(|error| {
+            let source = TorchError::from(error);
+            self.collective.explain("backward", source)
+        })
+    }
+
+    /// Runs the forward and backward of a micro batch that is not the last one of its step: gradients only add up.
+    pub fn no_sync<T>(&self, micro_batch: impl FnOnce() -> T) -> T {
+        let before = self.accumulates.replace(true);
+        let result = micro_batch();
+        self.accumulates.set(before);
+        result
+    }
+}
+
+/// What ranks must have in common.
+#[derive(Debug, Serialize, Deserialize)]
+struct Replica {
+    config_digest: String,
+    variables: Vec<Variable>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Variable {
+    name: String,
+    shape: Vec<i64>,
+    kind: String,
+    is_trained: bool,
+}
+
+impl Replica {
+    fn new(config_digest: &str, variables: &[(String, Tensor)]) -> Self {
+        let variables = variables.iter().map(|(name, tensor)| Variable {
+            name: name.clone(),
+            shape: tensor.size(),
+            kind: format!("{:?}", tensor.kind()),
+            is_trained: tensor.requires_grad(),
+        });
+        Self {
+            config_digest: config_digest.to_owned(),
+            variables: variables.collect(),
+        }
+    }
+
+    /// How `self` differs from `first`, in words.
+    fn difference(&self, first: &Self) -> Option<String> {
+        if self.config_digest != first.config_digest {
+            return Some(format!(
+                "config {} instead of {}: give all ranks the same config file and overrides",
+                self.config_digest, first.config_digest
+            ));
+        }
+        let pairs = self.variables.iter().zip(&first.variables);
+        if let Some((own, expected)) = pairs.into_iter().find(|(own, expected)| own != expected) {
+            return Some(format!("{own} instead of {expected}"));
+        }
+        let (own, expected) = (self.variables.len(), first.variables.len());
+        (own != expected).then(|| format!("{own} variables instead of {expected}"))
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let role = if self.is_trained {
+            "parameter"
+        } else {
+            "buffer"
+        };
+        write!(
+            formatter,
+            "{role} {} {:?} {}",
+            self.name, self.shape, self.kind
+        )
+    }
+}
+
+/// Every rank compares all ranks and so comes to the same verdict.
+fn check_agreement(collective: &dyn Collective, own: &Replica) -> Result<(), DistributedError> {
+    let unreadable = |rank| move |source| DistributedError::Unreadable { rank, source };
+    let bytes = serde_json::to_vec(own).map_err(unreadable(collective.rank()))?;
+    let all = collective.all_gather_bytes(&bytes)?;
+    let all = all
+        .iter()
+        .enumerate()
+        .map(|(rank, bytes)| serde_json::from_slice::<Replica>(bytes).map_err(unreadable(rank)));
+    let all = all.collect::<Result<Vec<_>, _>>()?;
+    let Some(first) = all.first() else {
+        return Ok(());
+    };
+    for (rank, replica) in all.iter().enumerate() {
+        if let Some(difference) = replica.difference(first) {
+            return Err(DistributedError::Disagreement { rank, difference });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::collective::SingleProcess;
+    use super::*;
+    use tch::{Device, Kind};
+
+    fn variables(width: i64) -> Vec<(String, Tensor)> {
+        let weight = Tensor::zeros([width, 2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let count = Tensor::zeros([1], (Kind::Int64, Device::Cpu));
+        vec![
+            ("mlp.weight".to_owned(), weight),
+            ("norm.count".to_owned(), count),
+        ]
+    }
+
+    #[test]
+    fn differences_are_put_into_words() {
+        let first = Replica::new("aa", &variables(3));
+        assert_eq!(Replica::new("aa", &variables(3)).difference(&first), None);
+        let difference = |replica: Replica| replica.difference(&first).unwrap();
+        assert!(
+            difference(Replica::new("bb", &variables(3))).starts_with("config bb instead of aa")
+        );
+        assert_eq!(
+            difference(Replica::new("aa", &variables(4))),
+            "parameter mlp.weight [4, 2] Float instead of parameter mlp.weight [3, 2] Float"
+        );
+        assert_eq!(
+            difference(Replica::new("aa", &variables(3)[..1])),
+            "1 variables instead of 2"
+        );
+    }
+
+    #[test]
+    fn one_process_has_nothing_to_average() {
+        let parallel = DataParallel::new(Rc::new(SingleProcess), "aa", &variables(3)).unwrap();
+        assert!(parallel.reducer.is_none());
+        parallel.prepare_for_backward().unwrap();
+        assert_eq!(parallel.no_sync(|| 7), 7);
+    }
+}

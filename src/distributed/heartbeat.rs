@@ -1,0 +1,284 @@
+//! Every rank shows at the store that it lives, and watches that the others do; one rank's failure ends all.
+//!
+//! Two threads, because a store whose host is frozen does not answer: `beat` talks to the store and may hang, `judge`
+//! looks at what `beat` has seen and never waits for anybody. Once a failure is known, `judge` logs it, gives the
+//! process a moment to end by itself, and then ends it: a collective inside libtorch cannot be interrupted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::liveness::{Beat, Failure, Pace, Watch};
+use crate::torch::TorchError;
+use crate::torch::process_group::Store;
+
+/// Holds the first failure of the run; empty until there is one.
+const FAILURE: &str = "failure";
+/// Counts the ranks that have read the failure.
+const READERS: &str = "failure_readers";
+
+fn beat_key(rank: usize) -> String {
+    format!("beat/{rank}")
+}
+
+/// Lays down what every rank reads from the first beat on. The keys must be there before ranks read them.
+pub(super) fn prepare(store: &Store, rank: usize) -> Result<(), TorchError> {
+    if rank == 0 {
+        store.set(FAILURE, "")?;
+    }
+    store.set(&beat_key(rank), &Beat::default().encode())
+}
+
+/// The two threads of this rank, and what they know.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    rank: usize,
+    world_size: usize,
+    pace: Pace,
+    /// Written by the main thread, read by `beat`.
+    num_collectives: AtomicU64,
+    state: Mutex<State>,
+    /// Wakes whoever waits for `state` to change.
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    watch: Watch,
+    failure: Option<Failure>,
+    /// The store has this rank's failure, or the failure came from there.
+    is_failure_shared: bool,
+    /// The main thread is about to end the process because of a failure.
+    is_failing: bool,
+    /// The run is over for this rank; the threads end.
+    is_over: bool,
+    /// `beat` has ended.
+    is_beat_over: bool,
+}
+
+impl Heartbeat {
+    /// Starts the threads. `store` is a connection that nobody else uses.
+    pub(super) fn start(
+        store: Store,
+        rank: usize,
+        world_size: usize,
+        rank_0_serves: bool,
+        pace: Pace,
+    ) -> std::io::Result<Self> {
+        let state = State {
+            watch: Watch::new(Instant::now(), rank, world_size, rank_0_serves, pace),
+            failure: None,
+            is_failure_shared: false,
+            is_failing: false,
+            is_over: false,
+            is_beat_over: false,
+        };
+        let shared = Arc::new(Shared {
+            rank,
+            world_size,
+            pace,
+            num_collectives: AtomicU64::new(0),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
+        let (beating, judging) = (Arc::clone(&shared), Arc::clone(&shared));
+        thread::Builder::new()
+            .name("heartbeat".to_owned())
+            .spawn(move || beating.beat(&store))?;
+        thread::Builder::new()
+            .name("liveness".to_owned())
+            .spawn(move || judging.judge())?;
+        Ok(Self { shared })
+    }
+
+    /// Notes that this rank enters a collective.
+    pub(super) fn enter(&self) {
+        self.shared.num_collectives.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Why a collective has failed here: waits until the guilty rank can be named, or all are seen to live.
+    pub(super) fn explain(&self) -> Option<Failure> {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        state.watch.is_suspicious = true;
+        let patience = shared.pace.suspicious_limit + 2 * shared.pace.interval;
+        let state = shared.wait_until(state, patience, |state| state.failure.is_some());
+        state.failure.clone()
+    }
+
+    /// Tells the other ranks that this one ends, and why; an earlier failure of another rank stands.
+    ///
+    /// The process that serves the store stays for a moment, so that the others can read it. After this call the
+    /// process has a few seconds to end.
+    pub(super) fn fail(&self, store: &Store, serves: bool, reason: &str) {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        let own = Failure {
+            rank: Some(shared.rank),
+            reason: format!("rank {} failed: {reason}", shared.rank),
+        };
+        let failure = state.failure.get_or_insert(own).clone();
+        let was_shared = std::mem::replace(&mut state.is_failure_shared, true);
+        state.is_failing = true;
+        shared.changed.notify_all();
+        drop(state);
+        if !was_shared {
+            share(store, &failure);
+        }
+        if serves {
+            let deadline = Instant::now() + 4 * shared.pace.interval;
+            let others = i64::try_from(shared.world_size).unwrap_or(i64::MAX) - 1;
+            while Instant::now() < deadline
+                && store.add(READERS, 0).is_ok_and(|readers| readers < others)
+            {
+                let state = shared.lock();
+                drop(shared.wait_until(state, shared.pace.interval / 2, |_| false));
+            }
+        }
+    }
+
+    /// Ends the threads. `beat` may hang in a dead store; it is then left behind.
+    pub(super) fn stop(&self) {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        state.is_over = true;
+        shared.changed.notify_all();
+        drop(shared.wait_until(state, shared.pace.grace, |state| state.is_beat_over));
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `done`, at most for `time`.
+    fn wait_until<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        time: Duration,
+        done: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        let waited = self
+            .changed
+            .wait_timeout_while(state, time, |state| !done(state));
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Until the run is over: writes the own beat, reads those of all, passes failures on in both directions.
+    fn beat(&self, store: &Store) {
+        let mut keys: Vec<_> = (0..self.world_size).map(beat_key).collect();
+        keys.push(FAILURE.to_owned());
+        let mut count = 0;
+        loop {
+            count += 1;
+            let exchanged = self.exchange(store, count, &keys);
+            let mut state = self.lock();
+            if let Err(error) = exchanged {
+                if !state.is_over && state.failure.is_none() {
+                    let how = format!("is gone ({error})");
+                    state.failure = Some(state.watch.store_lost(&how));
+                    state.is_failure_shared = true;
+                }
+                state.is_beat_over = true;
+            }
+            self.changed.notify_all();
+            if !state.is_beat_over {
+                state = self.wait_until(state, self.pace.interval, |state| {
+                    state.is_over || (state.failure.is_some() && !state.is_failure_shared)
+                });
+                state.is_beat_over = state.is_over;
+            }
+            if state.is_beat_over {
+                self.changed.notify_all();
+                return;
+            }
+        }
+    }
+
+    fn exchange(&self, store: &Store, count: u64, keys: &[String]) -> Result<(), TorchError> {
+        let beat = Beat {
+            count,
+            num_collectives: self.num_collectives.load(Ordering::Relaxed),
+        };
+        store.set(&beat_key(self.rank), &beat.encode())?;
+        let values = store.get_all(keys)?;
+        let (failure, beats) = values
+            .split_last()
+            .map_or(("", &[][..]), |(last, rest)| (last.as_str(), rest));
+        let beats: Vec<_> = beats.iter().map(|text| Beat::decode(text)).collect();
+
+        let mut state = self.lock();
+        state.watch.observe(Instant::now(), &beats);
+        if state.is_failure_shared {
+            return Ok(());
+        }
+        if let Ok(failure) = serde_json::from_str(failure) {
+            state.failure = Some(failure);
+            state.is_failure_shared = true;
+            drop(state);
+            store.add(READERS, 1)?;
+        } else if let Some(failure) = state.failure.clone() {
+            state.is_failure_shared = true;
+            drop(state);
+            share(store, &failure);
+            store.add(READERS, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Until the run is over: looks for a failure, and ends the process on one.
+    fn judge(&self) {
+        loop {
+            let state = self.lock();
+            let mut state = self.wait_until(state, self.pace.interval, |state| {
+                state.is_over || state.failure.is_some()
+            });
+            if state.is_over {
+                return;
+            }
+            if state.failure.is_none() {
+                state.failure = state.watch.verdict(Instant::now());
+            }
+            let Some(failure) = state.failure.clone() else {
+                continue;
+            };
+            self.changed.notify_all();
+            if !state.is_failing {
+                self.report(&failure);
+                state = self.wait_until(state, self.pace.grace, |state| {
+                    state.is_over || state.is_failing
+                });
+            }
+            if state.is_failing {
+                state = self.wait_until(state, self.pace.farewell, |state| state.is_over);
+            }
+            if state.is_over {
+                return;
+            }
+            drop(state);
+            signal_hook::low_level::exit(1);
+        }
+    }
+
+    fn report(&self, failure: &Failure) {
+        if failure.rank == Some(self.rank) {
+            tracing::error!(rank = self.rank, "the other ranks have ended: {failure}");
+        } else {
+            tracing::error!(rank = self.rank, "{failure}; this rank ends too");
+        }
+    }
+}
+
+/// Makes `failure` the failure of the run, unless there is one. A store that is gone needs no telling.
+fn share(store: &Store, failure: &Failure) {
+    if let Ok(text) = serde_json::to_string(failure) {
+        let _ = store.compare_set(FAILURE, "", &text);
+    }
+}

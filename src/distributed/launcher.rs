@@ -1,0 +1,247 @@
+//! `--nproc_per_node`: starts the ranks of one machine, passes signals on, and ends all when one fails.
+//!
+//! The launcher serves the store, as torchrun's agent does: ranks whose launcher was killed notice and end.
+
+use std::ffi::OsString;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::torch::TorchError;
+use crate::torch::process_group::{Store, StoreOptions};
+
+/// How long the other ranks may take to end after one has failed. The same as torchrun's.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Where ranks of one machine meet.
+const HOST: &str = "127.0.0.1";
+
+/// Why the ranks could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LauncherError {
+    /// The environment already says which rank this is.
+    #[error(
+        "--nproc_per_node starts ranks, but {variable} is set, so this process is one: drop one of the two"
+    )]
+    Nested {
+        /// A variable of the launch contract.
+        variable: &'static str,
+    },
+    /// Signals cannot be caught, so they could not be passed on.
+    #[error("cannot catch signals")]
+    Signals {
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The store for the ranks cannot be served.
+    #[error("cannot serve the store at which the ranks meet")]
+    Store {
+        /// What c10d said.
+        source: TorchError,
+    },
+    /// A rank could not be started.
+    #[error("cannot start rank {rank}: {}", program.display())]
+    Start {
+        /// Which.
+        rank: usize,
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// What to start, how often.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    /// The program of every rank.
+    pub program: PathBuf,
+    /// Its arguments, without `--nproc_per_node`.
+    pub args: Vec<OsString>,
+    /// How many ranks.
+    pub num_processes: usize,
+    /// How long the other ranks may take to end after one has failed, before they are killed.
+    pub grace: Duration,
+}
+
+impl Launcher {
+    /// Starts `program args` as `num_processes` ranks, 30 s of grace.
+    #[must_use]
+    pub fn new(program: PathBuf, args: Vec<OsString>, num_processes: usize) -> Self {
+        Self {
+            program,
+            args,
+            num_processes,
+            grace: GRACE,
+        }
+    }
+
+    /// Starts the ranks and waits for all; returns the exit code of the first that failed (128 + n for signal n), or 0.
+    ///
+    /// Ranks share standard output and error. SIGTERM, SIGINT and SIGHUP go to every rank, once each: the ranks are
+    /// process groups of their own, so that a terminal's Ctrl-C does not reach them a second time.
+    ///
+    /// # Errors
+    /// When this process is a rank itself, or a rank cannot be started; those already started are then ended.
+    pub fn run(&self) -> Result<u8, LauncherError> {
+        let is_set = |name: &&str| std::env::var_os(name).is_some();
+        if let Some(variable) = ["RANK", "WORLD_SIZE", "LOCAL_RANK"]
+            .into_iter()
+            .find(is_set)
+        {
+            return Err(LauncherError::Nested { variable });
+        }
+        let (events, inbox) = mpsc::channel();
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+            .map_err(|source| LauncherError::Signals { source })?;
+        let store = serve_store().map_err(|source| LauncherError::Store { source })?;
+        let mut ranks = Ranks {
+            running: vec![None; self.num_processes],
+            first_failure: None,
+            kill_at: None,
+        };
+        let handle = signals.handle();
+        let forward = events.clone();
+        thread::spawn(move || {
+            for signal in signals.forever() {
+                let _ = forward.send(Event::Signal(signal));
+            }
+        });
+        let started = (0..self.num_processes).try_for_each(|rank| {
+            ranks.running[rank] = Some(self.start(rank, store.port(), events.clone())?);
+            Ok(())
+        });
+        if started.is_err() {
+            ranks.end_all(self.grace);
+        }
+        ranks.wait(&inbox, self.grace);
+        handle.close();
+        started.map(|()| ranks.first_failure.unwrap_or(0))
+    }
+
+    fn start(&self, rank: usize, port: u16, events: Sender<Event>) -> Result<Pid, LauncherError> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .process_group(0);
+        command.env("RANK", rank.to_string());
+        command.env("LOCAL_RANK", rank.to_string());
+        command.env("WORLD_SIZE", self.num_processes.to_string());
+        command.env("LOCAL_WORLD_SIZE", self.num_processes.to_string());
+        command.env("MASTER_ADDR", HOST);
+        command.env("MASTER_PORT", port.to_string());
+        command.env("TORCHELASTIC_USE_AGENT_STORE", "True");
+        command.env("TORCHELASTIC_RESTART_COUNT", "0");
+        if std::env::var_os("OMP_NUM_THREADS").is_none() {
+            let cores = thread::available_parallelism().map_or(1, usize::from);
+            let threads = (cores / self.num_processes).max(1);
+            command.env("OMP_NUM_THREADS", threads.to_string());
+        }
+        let start_error = |source| LauncherError::Start {
+            rank,
+            program: self.program.clone(),
+            source,
+        };
+        let mut child = command.spawn().map_err(start_error)?;
+        let pid = Pid::from_child(&child);
+        thread::spawn(move || {
+            let status = child.wait().unwrap_or(ExitStatus::from_raw(1));
+            let _ = events.send(Event::Ended(rank, status));
+        });
+        Ok(pid)
+    }
+}
+
+/// What the launcher waits for.
+enum Event {
+    Signal(i32),
+    Ended(usize, ExitStatus),
+}
+
+struct Ranks {
+    /// `None` once ended.
+    running: Vec<Option<Pid>>,
+    first_failure: Option<u8>,
+    /// When those that still run are killed.
+    kill_at: Option<Instant>,
+}
+
+impl Ranks {
+    fn wait(&mut self, inbox: &Receiver<Event>, grace: Duration) {
+        while self.running.iter().any(Option::is_some) {
+            let event = match self.kill_at {
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            match event {
+                Ok(Event::Signal(signal)) => self.send_raw(signal),
+                Ok(Event::Ended(rank, status)) => self.note_end(rank, status, grace),
+                Err(RecvTimeoutError::Timeout) => {
+                    tracing::warn!(
+                        "some ranks did not end within {} s: killing them",
+                        grace.as_secs()
+                    );
+                    self.kill_at = None;
+                    self.send(Signal::KILL);
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn note_end(&mut self, rank: usize, status: ExitStatus, grace: Duration) {
+        self.running[rank] = None;
+        let code = exit_code(status);
+        if code == 0 || self.first_failure.is_some() {
+            return;
+        }
+        tracing::error!("rank {rank} ended with {status}: ending the others");
+        self.first_failure = Some(code);
+        self.end_all(grace);
+    }
+
+    fn end_all(&mut self, grace: Duration) {
+        self.kill_at = Some(Instant::now() + grace);
+        self.send(Signal::TERM);
+    }
+
+    fn send_raw(&self, signal: i32) {
+        match signal {
+            SIGINT => self.send(Signal::INT),
+            SIGHUP => self.send(Signal::HUP),
+            _ => self.send(Signal::TERM),
+        }
+    }
+
+    /// A rank that ends in this moment cannot be reached, which is fine.
+    fn send(&self, signal: Signal) {
+        for pid in self.running.iter().flatten() {
+            let _ = kill_process(*pid, signal);
+        }
+    }
+}
+
+/// As a shell would say it.
+fn exit_code(status: ExitStatus) -> u8 {
+    let signal = status.signal().map(|signal| 128 + signal);
+    let code = status.code().or(signal).unwrap_or(1);
+    u8::try_from(code).unwrap_or(1)
+}
+
+fn serve_store() -> Result<Store, TorchError> {
+    Store::connect(&StoreOptions {
+        host: HOST,
+        port: 0,
+        is_server: true,
+        prefix: "",
+        timeout: GRACE,
+    })
+}

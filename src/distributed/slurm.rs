@@ -1,0 +1,129 @@
+//! The launch contract in SLURM's variables.
+
+use super::env::{
+    Launch, LaunchError, Place, Rendezvous, Variables, below, invalid, parse_number, parse_port,
+};
+
+/// SLURM tells every task its place; the meeting point follows from what all tasks of the job know.
+pub(super) fn launch(vars: &Variables<'_>) -> Result<Option<Launch>, LaunchError> {
+    let Some(present) = vars.first_of(&["SLURM_PROCID"]) else {
+        return Ok(None);
+    };
+    let world_size = vars.number("SLURM_NTASKS", present)?;
+    if world_size == 1 {
+        return Ok(None);
+    }
+    let rank = vars.number("SLURM_PROCID", present)?;
+    below("SLURM_PROCID", rank, "SLURM_NTASKS", world_size)?;
+    let local_rank = vars.number("SLURM_LOCALID", present)?;
+    let local_world_size = tasks_on_this_node(vars, world_size)?;
+    below(
+        "SLURM_LOCALID",
+        local_rank,
+        "tasks on this node",
+        local_world_size,
+    )?;
+    let place = Place {
+        rank,
+        world_size,
+        local_rank,
+        local_world_size,
+    };
+    let rendezvous = Rendezvous {
+        host: slurm_host(vars, present)?,
+        port: slurm_port(vars)?,
+        rank_0_serves: true,
+        prefix: String::new(),
+    };
+    Ok(Some(Launch { place, rendezvous }))
+}
+
+/// `SLURM_STEP_TASKS_PER_NODE` counts tasks by node in the order of the node list: `2(x3),1`.
+fn tasks_on_this_node(vars: &Variables<'_>, world_size: usize) -> Result<usize, LaunchError> {
+    const VARIABLES: [&str; 2] = ["SLURM_STEP_TASKS_PER_NODE", "SLURM_TASKS_PER_NODE"];
+    let Some(variable) = vars.first_of(&VARIABLES) else {
+        return Ok(world_size);
+    };
+    let text = vars.get(variable).unwrap_or_default();
+    let node = match vars.get("SLURM_NODEID") {
+        Some(value) => parse_number("SLURM_NODEID", &value)?,
+        None => 0,
+    };
+    let mut counts = Vec::new();
+    for group in text.split(',') {
+        let (count, times) = match group.split_once("(x") {
+            Some((count, times)) => (count, times.trim_end_matches(')')),
+            None => (group, "1"),
+        };
+        let count = parse_number(variable, count)?;
+        let times = parse_number(variable, times)?;
+        counts.extend(std::iter::repeat_n(count, times.min(world_size)));
+    }
+    let count = counts.get(node).copied();
+    count.ok_or_else(|| invalid(variable, &text, "a count of tasks for every node"))
+}
+
+fn slurm_host(vars: &Variables<'_>, present: &'static str) -> Result<String, LaunchError> {
+    const LISTS: [&str; 3] = [
+        "SLURM_STEP_NODELIST",
+        "SLURM_JOB_NODELIST",
+        "SLURM_NODELIST",
+    ];
+    if let Some(host) = vars.get("MASTER_ADDR") {
+        return Ok(host);
+    }
+    let missing = LaunchError::Missing {
+        present,
+        missing: "SLURM_JOB_NODELIST",
+    };
+    let variable = vars.first_of(&LISTS).ok_or(missing)?;
+    let list = vars.get(variable).unwrap_or_default();
+    first_host(&list).ok_or_else(|| invalid(variable, &list, "a node list such as gpu[01-04]"))
+}
+
+/// `gpu[01-04,7],cpu3` → `gpu01`.
+fn first_host(list: &str) -> Option<String> {
+    let mut host = String::new();
+    let mut rest = list;
+    while let Some(at) = rest.find(['[', ',']) {
+        host.push_str(&rest[..at]);
+        if rest[at..].starts_with(',') {
+            rest = "";
+            break;
+        }
+        let (range, after) = rest[at + 1..].split_once(']')?;
+        let first = range.split(['-', ',']).next()?;
+        host.push_str(first);
+        rest = after;
+    }
+    host.push_str(rest);
+    (!host.is_empty()).then_some(host)
+}
+
+/// Jobs that share a host meet at different ports, since their numbers differ.
+fn slurm_port(vars: &Variables<'_>) -> Result<u16, LaunchError> {
+    const FIRST: usize = 15_000;
+    const COUNT: usize = 15_000;
+    if let Some(port) = vars.get("MASTER_PORT") {
+        return parse_port("MASTER_PORT", port);
+    }
+    let job = match vars.get("SLURM_JOB_ID") {
+        Some(value) => parse_number("SLURM_JOB_ID", &value)?,
+        None => 0,
+    };
+    let port = FIRST + job % COUNT;
+    Ok(u16::try_from(port).unwrap_or(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_host_of_a_node_list() {
+        let hosts = ["n1", "n1,n2", "n[3-5],x", "rack[2,4]n[01-16]-ib", "n[9]"];
+        let first: Vec<_> = hosts.iter().map(|list| first_host(list).unwrap()).collect();
+        assert_eq!(first, ["n1", "n1", "n3", "rack2n01-ib", "n9"]);
+        assert_eq!(first_host("n[3"), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! One task's head: a network that ends in a logit, perhaps an affine map on it, and the correction for sampling.
+
+use tch::Tensor;
+
+use super::calibration::{Calibrator, LogitMap};
+use super::input::Input;
+use super::network::Network;
+use super::scope::{Builder, Scope};
+use super::{Mode, ModelError};
+use crate::config::{ModelConfig, TaskModel};
+use crate::torch::TorchError;
+use crate::torch::named::component;
+
+/// One task's head.
+#[derive(Debug)]
+pub(super) struct Tower {
+    network: Network,
+    map: Option<LogitMap>,
+    calibrator: Calibrator,
+}
+
+impl Tower {
+    /// All networks, then all affine maps, then all calibrators: the order of the original's state.
+    pub(super) fn build_all(
+        builder: &mut Builder,
+        input: Input<'_>,
+        config: &ModelConfig,
+        sampling_ratios: &[f64],
+    ) -> Result<Vec<Self>, ModelError> {
+        let mut networks = Vec::new();
+        for (name, task) in &config.tasks {
+            let scope = scope("_towers", name);
+            networks.push(build_network(builder, &scope, input, task)?);
+        }
+        let mut maps = Vec::new();
+        for (name, task) in &config.tasks {
+            let scope = scope("_affine_maps", name).child("", "affine_map");
+            let map = task.affine_map.as_ref();
+            let map = map.map(|map| LogitMap::build(builder, &scope, map));
+            maps.push(map.transpose()?);
+        }
+        let mut calibrators = Vec::new();
+        for (name, &ratio) in config.tasks.keys().zip(sampling_ratios) {
+            let scope = scope("_calibrators", name);
+            calibrators.push(Calibrator::build(builder, &scope, ratio)?);
+        }
+        let parts = networks.into_iter().zip(maps).zip(calibrators);
+        let towers = parts.map(|((network, map), calibrator)| Self {
+            network,
+            map,
+            calibrator,
+        });
+        Ok(towers.collect())
+    }
+
+    /// `[B, I]` → `[B, 1]`.
+    pub(super) fn forward(&self, input: &Tensor, mode: Mode) -> Result<Tensor, TorchError> {
+        let logit = self.network.forward(input, mode)?;
+        match &self.map {
+            Some(map) => map.forward(&logit),
+            None => Ok(logit),
+        }
+    }
+
+    /// A handle to the ratio of sampling rates, a scalar.
+    pub(super) fn sampling_ratio(&self) -> Tensor {
+        self.calibrator.ratio()
+    }
+}
+
+/// A part of the task called `task`.
+fn scope(part: &str, task: &str) -> Scope {
+    Scope::new(
+        format!("model.{part}.{}", component(task)),
+        format!("model.tasks.{task}"),
+    )
+}
+
+fn build_network(
+    builder: &mut Builder,
+    scope: &Scope,
+    input: Input<'_>,
+    task: &TaskModel,
+) -> Result<Network, ModelError> {
+    let network = Network::build(builder, scope, input, task)?;
+    match network.out_features() {
+        1 => Ok(network),
+        found => {
+            let problem =
+                format!("expected a tower that ends in one logit, found a last width of {found}");
+            Err(scope.error(network.key(), problem))
+        }
+    }
+}

@@ -1,0 +1,181 @@
+// TCPStore, process groups and the gradient reducer of c10d.
+#include "process_group.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#include <torch/csrc/distributed/c10d/reducer.hpp>
+
+#include "nccl_entry.h"
+
+namespace recap {
+
+struct Store::State {
+  c10::intrusive_ptr<c10d::Store> store;
+  uint16_t port;
+};
+
+Store::Store(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Store::~Store() = default;
+
+static std::string text(rust::Str from) { return std::string(from.data(), from.size()); }
+
+static std::vector<uint8_t> bytes(rust::Str from) { return std::vector<uint8_t>(from.begin(), from.end()); }
+
+static rust::String to_rust(const std::vector<uint8_t>& value) {
+  return rust::String(reinterpret_cast<const char*>(value.data()), value.size());
+}
+
+void Store::set(rust::Str key, rust::Str value) const { state_->store->set(text(key), bytes(value)); }
+
+rust::String Store::compare_set(rust::Str key, rust::Str expected, rust::Str desired) const {
+  return to_rust(state_->store->compareSet(text(key), bytes(expected), bytes(desired)));
+}
+
+int64_t Store::add(rust::Str key, int64_t amount) const { return state_->store->add(text(key), amount); }
+
+bool Store::has(rust::Str key) const { return state_->store->check({text(key)}); }
+
+rust::Vec<rust::String> Store::get_all(rust::Slice<const rust::String> keys) const {
+  std::vector<std::string> names;
+  for (const auto& key : keys) names.emplace_back(key);
+  rust::Vec<rust::String> values;
+  for (const auto& value : state_->store->multiGet(names)) values.push_back(to_rust(value));
+  return values;
+}
+
+uint16_t Store::port() const { return state_->port; }
+
+std::unique_ptr<Store> connect_store(rust::Str host, uint16_t port, bool is_server, rust::Str prefix,
+                                     uint64_t timeout_ms) {
+  c10d::TCPStoreOptions options;
+  options.port = port;
+  options.isServer = is_server;
+  // Who is missing is asked by name, with keys; the store itself would only count.
+  options.waitWorkers = false;
+  options.timeout = std::chrono::milliseconds(timeout_ms);
+  const auto tcp = c10::make_intrusive<c10d::TCPStore>(text(host), options);
+  c10::intrusive_ptr<c10d::Store> store = tcp;
+  if (!prefix.empty()) store = c10::make_intrusive<c10d::PrefixStore>(text(prefix), store);
+  return std::make_unique<Store>(std::make_unique<Store::State>(Store::State{store, tcp->getPort()}));
+}
+
+struct Group::State {
+  c10::intrusive_ptr<c10d::Store> store;
+  c10::intrusive_ptr<c10d::ProcessGroup> group;
+  int rank;
+  int world_size;
+  std::chrono::milliseconds timeout;
+};
+
+Group::Group(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Group::~Group() = default;
+
+std::unique_ptr<Group> connect_group(const Store& store, int32_t rank, int32_t world_size, uint64_t timeout_ms,
+                                     rust::Str address, rust::Str interface) {
+  Group::State state;
+  state.store = c10::make_intrusive<c10d::PrefixStore>("process_group", store.state().store);
+  state.rank = rank;
+  state.world_size = world_size;
+  state.timeout = std::chrono::milliseconds(timeout_ms);
+  state.group = c10::make_intrusive<c10d::ProcessGroup>(state.store, rank, world_size);
+
+  const auto options = c10d::ProcessGroupGloo::Options::create(state.timeout);
+  options->devices.push_back(interface.empty()
+                                 ? c10d::ProcessGroupGloo::createDeviceForHostname(text(address))
+                                 : c10d::ProcessGroupGloo::createDeviceForInterface(text(interface)));
+  const auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(
+      c10::make_intrusive<c10d::PrefixStore>("gloo", state.store), rank, world_size, options);
+  state.group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::GLOO, c10::intrusive_ptr<c10d::Backend>(gloo));
+  state.group->setDefaultBackend(c10d::ProcessGroup::GLOO);
+  state.group->setGroupName("recap");
+  return std::make_unique<Group>(std::make_unique<Group::State>(std::move(state)));
+}
+
+void Group::add_nccl(rust::Str shared_object) const {
+  void* library = dlopen(text(shared_object).c_str(), RTLD_NOW | RTLD_GLOBAL);
+  TORCH_CHECK(library != nullptr, "cannot load ", text(shared_object), ": ", dlerror());
+  const auto create = reinterpret_cast<NewNccl*>(dlsym(library, NEW_NCCL));
+  TORCH_CHECK(create != nullptr, text(shared_object), " was built without NCCL");
+  const auto prefixed = c10::make_intrusive<c10d::PrefixStore>("nccl", state_->store);
+  auto* nccl = create(prefixed.get(), state_->rank, state_->world_size, state_->timeout.count());
+  state_->group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::NCCL,
+                            c10::intrusive_ptr<c10d::Backend>::reclaim(nccl));
+}
+
+// Collectives want dense memory; a tensor with other strides goes through a copy.
+template <typename Run>
+static void on_dense(const at::Tensor& tensor, Run run) {
+  const at::NoGradGuard no_grad;
+  const auto target = tensor.detach();
+  auto dense = target.contiguous();
+  run(dense);
+  if (!dense.is_same(target)) target.copy_(dense);
+}
+
+void Group::all_reduce_mean(const Tensor& tensor) const {
+  on_dense(tensor, [this](at::Tensor& dense) {
+    std::vector<at::Tensor> tensors{dense};
+    state_->group->allreduce(tensors)->wait();
+    dense.div_(state_->world_size);  // Gloo has no mean
+  });
+}
+
+void Group::broadcast(const TensorList& tensors) const {
+  for (const auto& tensor : tensors.tensors) {
+    on_dense(tensor, [this](at::Tensor& dense) {
+      std::vector<at::Tensor> one{dense};
+      state_->group->broadcast(one)->wait();
+    });
+  }
+}
+
+std::unique_ptr<Tensor> Group::all_gather(const Tensor& tensor) const {
+  const at::NoGradGuard no_grad;
+  auto all = at::empty({state_->world_size, tensor.size(0)}, tensor.options());
+  std::vector<std::vector<at::Tensor>> outputs{all.unbind(0)};
+  std::vector<at::Tensor> inputs{tensor.contiguous()};
+  state_->group->allgather(outputs, inputs)->wait();
+  return std::make_unique<Tensor>(all);
+}
+
+void Group::barrier() const { state_->group->getBackend(c10::DeviceType::CPU)->barrier()->wait(); }
+
+struct Reducer::State {
+  std::unique_ptr<c10d::Reducer> reducer;
+};
+
+Reducer::Reducer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Reducer::~Reducer() { state_->reducer->remove_autograd_hooks(); }
+
+std::unique_ptr<Reducer> new_reducer(const Group& group, const TensorList& parameters, uint64_t bucket_bytes) {
+  const auto& tensors = parameters.tensors;
+  const std::vector<bool> sparse(tensors.size(), false);
+  const size_t first_bytes = std::min<size_t>(bucket_bytes, c10d::kDefaultFirstBucketBytes);
+  auto [buckets, limits] = c10d::compute_bucket_assignment_by_size(tensors, {first_bytes, bucket_bytes}, sparse);
+  // Backward meets the last parameters first, so their bucket must come first. After the first
+  // backward the reducer orders the buckets anew, by the order in which gradients really came.
+  std::reverse(buckets.begin(), buckets.end());
+  auto reducer = std::make_unique<c10d::Reducer>(
+      tensors, buckets, group.state().group, sparse, static_cast<int64_t>(bucket_bytes),
+      /*find_unused_parameters=*/false, /*gradient_as_bucket_view=*/false,
+      /*param_names=*/std::unordered_map<size_t, std::string>(), static_cast<int64_t>(first_bytes),
+      /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false,
+      /*bucket_bytes_cap_list=*/std::vector<int64_t>());
+  return std::make_unique<Reducer>(std::make_unique<Reducer::State>(Reducer::State{std::move(reducer)}));
+}
+
+void Reducer::prepare_for_backward() const {
+  state_->reducer->rebuild_buckets();
+  state_->reducer->prepare_for_backward({});
+}
+
+}  // namespace recap

@@ -1,0 +1,163 @@
+//! What a run is made of before there is a model: its config, its device, the processes it shares the work with.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tch::{Device, Tensor};
+
+use super::interrupt::Interrupt;
+use super::setup::{Place, build_device};
+use super::state::TrainState;
+use super::step::Stepper;
+use crate::config::RecapConfig;
+use crate::distributed::env::Launch;
+use crate::distributed::{self, Collective, DataParallel};
+use crate::model::NamedTensors;
+
+/// A run that has its device and has met the other processes.
+#[derive(Debug)]
+pub struct Session {
+    /// The run's config.
+    pub config: RecapConfig,
+    /// This process among all.
+    pub place: Place,
+    /// Where tensors live.
+    pub device: Device,
+    /// The other processes.
+    pub collective: Rc<dyn Collective>,
+    /// Signals to this process.
+    pub interrupt: Interrupt,
+}
+
+impl Session {
+    /// Picks the device and meets the other processes, if this one was launched with others.
+    ///
+    /// # Errors
+    /// When libtorch fails while it loads CUDA, the launch contradicts the config or the machine, the others do not
+    /// come, or the system refuses signal handlers.
+    pub fn start(config: RecapConfig, launch: Option<&Launch>) -> anyhow::Result<Self> {
+        let interrupt = Interrupt::listen().context("cannot listen for signals")?;
+        let place = launch.map_or(Place::ALONE, |launch| launch.place);
+        let device = build_device(place)?;
+        if launch.is_some() {
+            let global_batch_size = config.train_data.global_batch_size.get();
+            place.per_rank_batch_size(usize::try_from(global_batch_size)?)?;
+            if device.is_cuda() {
+                place.check_gpu(usize::try_from(tch::Cuda::device_count())?)?;
+            }
+        }
+        let seconds = config.training.distributed_timeout_in_s.get();
+        let timeout = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        let collective = distributed::connect(launch, device, timeout)?;
+        Ok(Self {
+            config,
+            place,
+            device,
+            collective,
+            interrupt,
+        })
+    }
+
+    /// Whether this process writes checkpoints and the log for people.
+    #[must_use]
+    pub fn is_main_rank(&self) -> bool {
+        self.place.rank == 0
+    }
+
+    /// Whether this process trains with others.
+    #[must_use]
+    pub fn is_distributed(&self) -> bool {
+        self.place.world_size > 1
+    }
+
+    /// Whether a signal has asked any process to end; all ranks get the same answer.
+    ///
+    /// # Errors
+    /// When a rank is lost.
+    pub fn is_interrupted(&self) -> anyhow::Result<bool> {
+        let own = self.interrupt.is_requested();
+        if !self.is_distributed() {
+            return Ok(own);
+        }
+        let share = Tensor::from_slice(&[f32::from(u8::from(own))]);
+        self.collective.all_reduce_mean(&share)?;
+        Ok(share.double_value(&[0]) > 0.0)
+    }
+
+    /// The mean of a scalar over all ranks.
+    ///
+    /// # Errors
+    /// When a rank is lost.
+    pub fn mean(&self, scalar: &Tensor) -> anyhow::Result<f64> {
+        let mean = scalar.detach().copy();
+        self.collective.all_reduce_mean(&mean)?;
+        Ok(mean.double_value(&[]))
+    }
+
+    /// Gives every rank what rank 0 knows.
+    ///
+    /// # Errors
+    /// When a rank is lost, or the state cannot be written as JSON.
+    pub fn share_state(&self, state: TrainState) -> anyhow::Result<TrainState> {
+        if !self.is_distributed() {
+            return Ok(state);
+        }
+        let all = self
+            .collective
+            .all_gather_bytes(&serde_json::to_vec(&state)?)?;
+        let first = all.first().context("rank 0 sent no state")?;
+        Ok(serde_json::from_slice(first)?)
+    }
+
+    /// Gives every rank the tensors of rank 0 and averages gradients from now on.
+    ///
+    /// # Errors
+    /// When the ranks have different configs or models, or one is lost.
+    pub fn join(&self, stepper: &mut Stepper, state: &TrainState) -> anyhow::Result<()> {
+        if !self.is_distributed() {
+            return Ok(());
+        }
+        let optimizer = stepper.optimizer.state();
+        let moments: Vec<&Tensor> = optimizer.iter().map(|(_, entry)| &entry.tensor).collect();
+        let variables = variables(stepper.ranker.state());
+        let parallel = DataParallel::new(
+            Rc::clone(&self.collective),
+            &self.config.digest(),
+            &variables,
+        )?;
+        self.collective.broadcast(&moments)?;
+        if !state.step.is_multiple_of(stepper.options.accumulation) {
+            self.share_gradients(stepper)?;
+        }
+        stepper.parallel = Some(parallel);
+        Ok(())
+    }
+
+    /// Gives every rank the gradients that rank 0 restored in the middle of an accumulation.
+    fn share_gradients(&self, stepper: &Stepper) -> anyhow::Result<()> {
+        let mut shared = NamedTensors::new();
+        for (name, parameter) in stepper.ranker.state().parameters() {
+            let own = parameter.grad();
+            let gradient = if own.defined() {
+                own.copy()
+            } else {
+                parameter.f_zeros_like()?.detach()
+            };
+            self.collective.broadcast(&[&gradient])?;
+            shared.push(format!("{name}/grad"), gradient, false)?;
+        }
+        if self.is_main_rank() {
+            Ok(())
+        } else {
+            stepper.restore_gradients(&shared)
+        }
+    }
+}
+
+fn variables(state: &NamedTensors) -> Vec<(String, Tensor)> {
+    state
+        .iter()
+        .map(|(name, entry)| (name.to_owned(), entry.tensor.shallow_clone()))
+        .collect()
+}

@@ -1,0 +1,275 @@
+//! `check`: what it finds in the tiny config, and how it ends.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Run, stderr};
+
+/// The findings of `check` as JSON.
+fn findings(run: &Run, args: &[&str]) -> Value {
+    let path = run.path("findings.json");
+    let output = format!("--output={}", path.display());
+    run.ok(&[&["check", &output], args].concat());
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn sum(layers: &Value, key: &str) -> u64 {
+    let layers = layers.as_array().unwrap().iter();
+    layers.map(|layer| layer[key].as_u64().unwrap()).sum()
+}
+
+fn warnings(findings: &Value) -> Vec<&str> {
+    let warnings = findings["warnings"].as_array().unwrap().iter();
+    warnings.map(|warning| warning.as_str().unwrap()).collect()
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).unwrap().next().is_none()
+}
+
+#[test]
+fn layers_and_memory_add_up() {
+    let run = Run::with_data();
+    let found = findings(&run, &[]);
+    let model = &found["model"];
+    assert_eq!(
+        model["tasks"],
+        serde_json::json!(["label.fav", "label.reply"])
+    );
+    let parameters = model["parameters"].as_u64().unwrap();
+    assert_eq!(sum(&model["layers"], "parameters"), parameters);
+    let forward = model["forward_flops_per_example"].as_u64().unwrap();
+    assert_eq!(sum(&model["layers"], "flops_per_example"), forward);
+    let memory = &found["memory"];
+    assert_eq!(memory["batch_size"], 16);
+    assert_eq!(memory["gradient_bytes"].as_u64().unwrap(), 4 * parameters);
+    let outputs = sum(&model["layers"], "output");
+    assert_eq!(
+        memory["activation_bytes"].as_u64().unwrap(),
+        16 * 4 * outputs
+    );
+    let half = findings(&run, &["--set", "train_data.global_batch_size=8"]);
+    assert_eq!(
+        half["memory"]["activation_bytes"].as_u64().unwrap(),
+        8 * 4 * outputs
+    );
+    assert!(found["dry_run"].is_null() && !run.path("save").exists());
+}
+
+#[test]
+fn the_data_is_counted_and_sampled() {
+    let run = Run::with_data();
+    let found = findings(&run, &[]);
+    let data = &found["data"];
+    let files = std::fs::read_dir(run.path("data")).unwrap();
+    let bytes: u64 = files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
+    assert_eq!(
+        data["train"],
+        serde_json::json!({"count": 3, "bytes": bytes})
+    );
+    // Whole batches of 16 out of 200 records.
+    assert_eq!(data["rows"], 192);
+    let names: Vec<_> = data["features"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| &f["name"])
+        .collect();
+    assert!(names.contains(&&Value::from("continuous")), "{names:?}");
+    let continuous = &data["features"].as_array().unwrap()
+        [names.iter().position(|n| **n == "continuous").unwrap()];
+    assert_eq!(
+        (&continuous["width"], &continuous["values"]),
+        (&9.into(), &(192 * 9).into())
+    );
+    let labels = data["labels"].as_array().unwrap();
+    assert_eq!(labels.len(), 3);
+    assert!(
+        labels
+            .iter()
+            .all(|label| (0.0..=1.0).contains(&label["positive_rate"].as_f64().unwrap()))
+    );
+    let used: Vec<_> = labels
+        .iter()
+        .map(|label| label["is_used"].as_bool().unwrap())
+        .collect();
+    assert_eq!(used, [false, true, true]);
+}
+
+#[test]
+fn tables_go_to_stdout() {
+    let run = Run::with_data();
+    let text = run.ok(&["check"]);
+    for part in [
+        "model._backbone",
+        "Linear",
+        "parameters",
+        "memory   about",
+        "3 files",
+        "label.fav",
+        "first record",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    assert!(!text.contains("dry run"), "{text}");
+}
+
+#[test]
+fn the_resolved_config_comes_with_origins() {
+    let run = Run::with_data();
+    let text = run.ok(&["check", "--print", "--set", "training.seed=7"]);
+    let line = |start: &str| {
+        text.lines()
+            .find(|line| line.trim_start().starts_with(start))
+            .unwrap()
+    };
+    assert!(
+        line("seed: 7").ends_with("# --set training.seed=7"),
+        "{text}"
+    );
+    assert!(line("save_dir: ").contains("environment RUN_DIR"), "{text}");
+    assert!(
+        line("mixed_precision: false").ends_with("# default"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_dry_run_trains_one_step_and_leaves_nothing_behind() {
+    let run = Run::with_data();
+    let (temporary, path) = (run.path("tmp"), run.path("findings.json"));
+    std::fs::create_dir(&temporary).unwrap();
+    let output = format!("--output={}", path.display());
+    let mut command = run.command(&["check", "--dry_run", &output]);
+    let ended = command.env("TMPDIR", &temporary).output().unwrap();
+    assert!(ended.status.success(), "{}", stderr(&ended));
+    assert!(is_empty(&temporary) && !run.path("save").exists());
+    let found: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let dry_run = &found["dry_run"];
+    // The loss is that of the first step of a run, so the step is the one that training makes.
+    run.ok(&["--set", "training.num_train_steps=1"]);
+    let (_, loss) = run.losses("save")[0];
+    assert!(
+        (dry_run["loss"].as_f64().unwrap() - loss).abs() < 1e-6,
+        "{dry_run} {loss}"
+    );
+    assert!(
+        dry_run["tensors_compared"].as_u64().unwrap() > 20,
+        "{dry_run}"
+    );
+    assert!(
+        dry_run["checkpoint_bytes"].as_u64().unwrap() > 1000,
+        "{dry_run}"
+    );
+}
+
+#[test]
+fn a_dry_run_of_accumulated_batches_makes_an_update() {
+    let run = Run::with_data();
+    let found = findings(
+        &run,
+        &["--dry_run", "--set", "training.gradient_accumulation=3"],
+    );
+    assert!(
+        found["dry_run"]["grad_norm"].as_f64().unwrap() > 0.0,
+        "{found}"
+    );
+}
+
+#[test]
+fn a_feature_that_no_record_has_is_warned_of() {
+    let run = Run::new();
+    let without = "train_data.seg_dense_schema.renamed_features={continuous: cont, binary: bin, discrete: disc}";
+    run.ok(&[
+        "generate",
+        "--n_examples=64",
+        "--n_files=1",
+        "--set",
+        without,
+    ]);
+    let found = findings(&run, &[]);
+    let expected = "feature `user_embedding` is at its default in all 64 rows";
+    let warnings = warnings(&found);
+    assert!(
+        warnings.iter().any(|warning| warning.starts_with(expected)),
+        "{warnings:?}"
+    );
+    assert!(
+        !warnings
+            .iter()
+            .any(|warning| warning.contains("`continuous` is at")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn less_data_than_a_batch_is_warned_of_and_still_looked_at() {
+    let run = Run::new();
+    run.ok(&["generate", "--n_examples=5", "--n_files=1"]);
+    let found = findings(&run, &[]);
+    assert_eq!(found["data"]["rows"], 5);
+    let warnings = warnings(&found);
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.contains("global_batch_size is 16") && w.contains("5 rows")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn a_partition_without_files_is_warned_of() {
+    let run = Run::with_data();
+    let partition = format!(
+        "validation_data.late={{inputs: {}/*.gz, global_batch_size: 4, tasks: {{label.fav: {{}}}}, seg_dense_schema: {{schema_path: s.json}}}}",
+        run.path("nowhere").display()
+    );
+    let found = findings(&run, &["--set", &partition]);
+    let warnings = warnings(&found);
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.starts_with("validation_data.late cannot be evaluated")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn problems_end_with_their_exit_codes() {
+    let run = Run::with_data();
+    let bad = run.fails(&["check", "--set", "training.num_train_steps=0"], 2);
+    assert!(bad.contains("training.num_train_steps"), "{bad}");
+    let beyond = run.fails(
+        &[
+            "check",
+            "--set",
+            "model.stratifiers=[{name: s, index: 99, value: 1}]",
+        ],
+        2,
+    );
+    assert!(
+        beyond.contains("model.stratifiers[0].index") && beyond.contains("found 99"),
+        "{beyond}"
+    );
+    let schema = run.fails(
+        &[
+            "check",
+            "--set",
+            "train_data.seg_dense_schema.renamed_features.binary=no_such",
+        ],
+        2,
+    );
+    assert!(schema.contains("no_such"), "{schema}");
+}
+
+#[test]
+fn what_was_found_before_the_data_failed_is_printed() {
+    let run = Run::new();
+    let output = run.output(&["check"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("data/*.gz"), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("model._backbone"));
+}

@@ -1,0 +1,239 @@
+//! What a rank does in each test.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use recap_train::distributed::env::Launch;
+use recap_train::distributed::launcher::Launcher;
+use recap_train::distributed::{self, Collective, DataParallel};
+use rustix::process::{Signal, getpid, getppid, kill_process};
+use tch::{Device, Kind, Tensor};
+
+const TIMEOUT: Duration = Duration::from_secs(6);
+
+/// The entry of every process that a test starts; nothing in a usual test run.
+#[test]
+fn rank_process() {
+    let Ok(role) = std::env::var("RECAP_TEST_ROLE") else {
+        return;
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    if role == "launch" {
+        let script = std::env::var("RECAP_TEST_SCRIPT").unwrap();
+        let code = Launcher::new("/bin/sh".into(), vec!["-c".into(), script.into()], 2)
+            .run()
+            .unwrap();
+        std::fs::write(folder().join("code"), code.to_string()).unwrap();
+        return;
+    }
+    if role == "train alone" {
+        tch::manual_seed(100);
+        return save(
+            "alone.bin",
+            &train(&distributed::connect(None, Device::Cpu, TIMEOUT).unwrap()),
+        );
+    }
+    let launch = Launch::from_env(|name| std::env::var(name).ok())
+        .unwrap()
+        .unwrap();
+    let group = distributed::connect(Some(&launch), Device::Cpu, TIMEOUT);
+    let group = group.unwrap_or_else(|error| panic!("{error}"));
+    tch::manual_seed(i64::try_from(100 + group.rank()).unwrap());
+    play(&role, &group);
+    group.leave().unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn folder() -> std::path::PathBuf {
+    std::env::var_os("RECAP_TEST_FOLDER").unwrap().into()
+}
+
+fn save(name: &str, numbers: &[f32]) {
+    let bytes: Vec<_> = numbers
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
+    std::fs::write(folder().join(name), bytes).unwrap();
+}
+
+fn play(role: &str, group: &Rc<dyn Collective>) {
+    let rank = group.rank();
+    let (act, number) = role.rsplit_once(' ').unwrap_or((role, ""));
+    let is_me = number == rank.to_string();
+    match (act, number) {
+        ("train", _) => save(&format!("{rank}.bin"), &train(group)),
+        ("collectives", _) => collectives(group),
+        ("other", "shape") => disagree(group, "digest", if rank == 2 { 4 } else { 3 }),
+        ("other", "config") => disagree(group, &format!("digest-{rank}"), 3),
+        ("kill", _) => reduce_until(group, is_me, || signal(Signal::KILL)),
+        ("freeze", _) => reduce_until(group, is_me, || signal(Signal::STOP)),
+        ("stay away", _) => reduce_until(group, is_me, || {
+            loop {
+                std::thread::park();
+            }
+        }),
+        ("fail", _) => reduce_until(group, is_me, || {
+            group.fail("no file part-7");
+            panic!("the last words of the failing rank");
+        }),
+        ("kill the", "launcher") => reduce_until(group, rank == 0, || {
+            kill_process(getppid().unwrap(), Signal::KILL).unwrap();
+            loop {
+                std::thread::park();
+            }
+        }),
+        ("kill in backward", _) => kill_in_backward(group, is_me),
+        _ => panic!("unknown role {role}"),
+    }
+}
+
+fn signal(signal: Signal) {
+    kill_process(getpid(), signal).unwrap();
+}
+
+/// Works with the others; at the third time, this rank has an accident if `is_me`.
+fn reduce_until(group: &Rc<dyn Collective>, is_me: bool, accident: impl Fn()) {
+    for step in 0..1000 {
+        if is_me && step == 3 {
+            accident();
+        }
+        let tensor = Tensor::ones([1000], (Kind::Float, Device::Cpu));
+        group
+            .all_reduce_mean(&tensor)
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// Three layers, the first step's buckets hold one and two of them.
+fn weights() -> Vec<(String, Tensor)> {
+    let weight = |layer: i64| {
+        let values = Tensor::randn([512, 512], (Kind::Float, Device::Cpu)) * 0.05;
+        (
+            format!("mlp.{layer}.weight"),
+            values.set_requires_grad(true),
+        )
+    };
+    (0..3).map(weight).collect()
+}
+
+fn loss(weights: &[(String, Tensor)], inputs: &Tensor) -> Tensor {
+    let hidden = weights
+        .iter()
+        .fold(inputs.shallow_clone(), |hidden, (_, weight)| {
+            hidden.matmul(weight).tanh()
+        });
+    (hidden - 1.0).square().mean(Kind::Float)
+}
+
+/// Three steps of two micro batches over 24 examples; returns the last gradients, then the parameters.
+fn train(collective: &Rc<dyn Collective>) -> Vec<f32> {
+    let weights = weights();
+    let parallel = DataParallel::new(Rc::clone(collective), "digest", &weights).unwrap();
+    let (rank, world_size) = (collective.rank(), collective.world_size());
+    let share = i64::try_from(24 / world_size).unwrap();
+    let start = share * i64::try_from(rank).unwrap();
+    for step in 0..3 {
+        tch::manual_seed(step);
+        let micro_batch =
+            || Tensor::randn([24, 512], (Kind::Float, Device::Cpu)).narrow(0, start, share);
+        let run = |inputs: &Tensor| {
+            let loss = loss(&weights, inputs);
+            parallel.prepare_for_backward().unwrap();
+            loss.backward();
+        };
+        for (_, weight) in &weights {
+            weight.shallow_clone().zero_grad();
+        }
+        let first = micro_batch();
+        parallel.no_sync(|| run(&first));
+        assert_local(collective, &weights[0].1.grad());
+        run(&micro_batch());
+        tch::no_grad(|| {
+            for (_, weight) in &weights {
+                let _ = weight
+                    .shallow_clone()
+                    .f_sub_(&(weight.grad() * 0.1))
+                    .unwrap();
+            }
+        });
+    }
+    let all = weights
+        .iter()
+        .map(|(_, weight)| weight.grad())
+        .chain(weights.iter().map(|(_, weight)| weight.detach()));
+    all.flat_map(|tensor| Vec::<f32>::try_from(tensor.reshape([-1])).unwrap())
+        .collect()
+}
+
+/// The gradient is each rank's own so far.
+fn assert_local(collective: &Rc<dyn Collective>, gradient: &Tensor) {
+    let sum = gradient.sum(Kind::Double).double_value(&[]);
+    let mut sums = collective.all_gather_bytes(&sum.to_le_bytes()).unwrap();
+    sums.sort();
+    sums.dedup();
+    assert_eq!(sums.len(), collective.world_size());
+}
+
+fn kill_in_backward(group: &Rc<dyn Collective>, is_me: bool) {
+    let weights = weights();
+    let parallel = DataParallel::new(Rc::clone(group), "digest", &weights).unwrap();
+    for step in 0..1000 {
+        let inputs = Tensor::randn([8, 512], (Kind::Float, Device::Cpu));
+        let loss = loss(&weights, &inputs);
+        if let Err(error) = parallel.prepare_for_backward() {
+            panic!("{error}");
+        }
+        if is_me && step == 3 {
+            signal(Signal::KILL);
+        }
+        if let Err(error) = parallel.backward(&loss) {
+            panic!("{error}");
+        }
+    }
+}
+
+fn collectives(group: &Rc<dyn Collective>) {
+    let (rank, world_size) = (group.rank(), group.world_size());
+    let bytes = |rank: usize| vec![u8::try_from(rank).unwrap() + 250; 3 * rank];
+    let expected: Vec<_> = (0..world_size).map(bytes).collect();
+    assert_eq!(group.all_gather_bytes(&bytes(rank)).unwrap(), expected);
+    assert_eq!(
+        group.all_gather_bytes(b"").unwrap(),
+        vec![Vec::<u8>::new(); world_size]
+    );
+
+    let own = i64::try_from(rank).unwrap();
+    let matrix = Tensor::from_slice(&[own, own + 1, own + 2, own + 3]).reshape([2, 2]);
+    let floats = Tensor::from_slice(&[own]).to_kind(Kind::Float);
+    let count = Tensor::from(own + 5);
+    group.broadcast(&[&matrix.tr(), &floats, &count]).unwrap();
+    assert_eq!(
+        Vec::<i64>::try_from(matrix.reshape([-1])).unwrap(),
+        [0, 1, 2, 3]
+    );
+    assert_eq!(Vec::<f32>::try_from(&floats).unwrap(), [0.0]);
+    assert_eq!(count.int64_value(&[]), 5);
+
+    let mean = Tensor::from_slice(&[own, 10]).to_kind(Kind::Double);
+    group.all_reduce_mean(&mean).unwrap();
+    let ranks: i64 = (0..world_size)
+        .map(|rank| i64::try_from(rank).unwrap())
+        .sum();
+    let world = i64::try_from(world_size).unwrap();
+    let expected = Tensor::from_slice(&[ranks, 10 * world]).to_kind(Kind::Double) / world;
+    assert_eq!(mean, expected);
+    group.barrier().unwrap();
+}
+
+fn disagree(group: &Rc<dyn Collective>, digest: &str, width: i64) {
+    let weight = Tensor::zeros([width, 2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    let error = DataParallel::new(
+        Rc::clone(group),
+        digest,
+        &[("mlp.weight".to_owned(), weight)],
+    )
+    .unwrap_err();
+    panic!("{error}");
+}
