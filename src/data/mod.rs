@@ -5,28 +5,28 @@
 //! threads, `loader` is the door. No torch.
 
 mod cache;
-mod columns;
+pub(crate) mod columns;
 mod counters;
 mod draw;
 mod epoch;
 mod error;
-mod example;
+pub(crate) mod example;
 mod feed;
 mod files;
 mod interleave;
 mod lists;
 mod loader;
-mod mask;
-mod payload;
+pub(crate) mod mask;
+pub(crate) mod payload;
 mod pipeline;
 mod position;
 mod preprocess;
 pub mod random;
-mod schema;
+pub(crate) mod schema;
 mod sequencer;
 mod shuffle;
 mod stream;
-mod tfrecord;
+pub(crate) mod tfrecord;
 mod wire;
 mod workers;
 

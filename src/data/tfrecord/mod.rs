@@ -4,7 +4,7 @@
 
 mod chunk;
 mod deflate;
-mod gzip;
+pub(crate) mod gzip;
 mod huffman;
 mod inflate;
 mod read;
