@@ -9,8 +9,9 @@ use libfuzzer_sys::fuzz_target;
 
 // Without the device part of the batch the data room builds without libtorch, as a module of this crate.
 #[allow(dead_code, unused_imports, reason = "the program uses more of it")]
+#[path = "."]
 mod batch {
-    #[path = "../../../../src/batch/host.rs"]
+    #[path = "../../../src/batch/host.rs"]
     mod host;
     pub use host::*;
 }
