@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::payload::Payload;
 use super::tfrecord::Block;
 
 /// What a loader has done since it was opened.
@@ -35,14 +36,15 @@ pub(crate) struct Stats {
 
 impl Stats {
     pub(crate) fn read(&self, block: &Block) {
-        let bytes: usize = block
-            .records
-            .iter()
-            .map(|payload| payload.bytes().len())
-            .sum();
-        add(&self.records, block.records.len() as u64);
-        add(&self.bytes, bytes as u64);
+        self.took(&block.records);
         add(&self.skipped, block.skipped);
+    }
+
+    /// Records came from a file or from the cache.
+    pub(crate) fn took(&self, records: &[Payload]) {
+        let bytes: usize = records.iter().map(|payload| payload.len).sum();
+        add(&self.records, records.len() as u64);
+        add(&self.bytes, bytes as u64);
     }
 
     /// The consumer waited for a batch.

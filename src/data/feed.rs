@@ -1,18 +1,21 @@
 //! The open files, the batches in the making, and the threads that work on both.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
+use super::cache::{CachedFile, Filling, Store};
 use super::counters::Stats;
 use super::epoch::EpochFile;
 use super::error::DataError;
 use super::interleave::Sources;
 use super::loader::{LoadedBatch, RecordId};
+use super::payload::Payload;
 use super::pipeline::Finished;
 use super::position::{Position, Snapshot};
 use super::stream::StreamSpec;
-use super::tfrecord::{Block, ChunkPool, Payload, ReadOptions, RecordReader};
+use super::tfrecord::{Block, ChunkPool, ReadOptions, RecordReader};
 use super::workers::{Done, FileId, Task, Workers};
 
 /// Blocks of a file that wait to be used.
@@ -30,12 +33,41 @@ pub(crate) enum Halt {
 pub(crate) type Delivery = Result<LoadedBatch, DataError>;
 
 /// An open file.
-#[derive(Default)]
 struct OpenFile {
     /// `None` while a worker has it.
     reader: Option<Box<RecordReader>>,
     blocks: VecDeque<OpenBlock>,
     is_ended: bool,
+    /// Instead of a reader: what was kept of the file, its next block, and the first record wanted.
+    cached: Option<(Arc<CachedFile>, usize, u64)>,
+    /// What is to be kept.
+    filling: Option<Filling>,
+    /// Not opened yet, because an earlier epoch is about to keep it.
+    deferred: Option<(EpochFile, u64)>,
+    path: Arc<Path>,
+}
+
+impl OpenFile {
+    fn new(path: Arc<Path>) -> Self {
+        Self {
+            path,
+            reader: None,
+            blocks: VecDeque::new(),
+            is_ended: false,
+            cached: None,
+            filling: None,
+            deferred: None,
+        }
+    }
+
+    /// The next records that were kept, if the file was.
+    fn next_cached(&mut self) -> Option<Vec<Payload>> {
+        let (file, next, start) = self.cached.as_mut()?;
+        let block = file.blocks.get(*next);
+        *next += 1;
+        self.is_ended = block.is_none();
+        block.map(|block| block.payloads(&self.path, *start))
+    }
 }
 
 struct OpenBlock {
@@ -57,6 +89,7 @@ pub(crate) struct Feed {
     output: SyncSender<Delivery>,
     stats: Arc<Stats>,
     pool: Arc<ChunkPool>,
+    store: Store,
     spec: StreamSpec,
     /// The epoch that is being read.
     pub(crate) epoch: u64,
@@ -79,6 +112,7 @@ impl Feed {
             output,
             stats,
             pool: Arc::default(),
+            store: Store::default(),
             spec: spec.clone(),
             epoch: 0,
             open: BTreeMap::new(),
@@ -100,15 +134,37 @@ impl Feed {
     }
 
     fn open(&mut self, id: FileId, file: EpochFile, start: u64) {
-        let options = ReadOptions {
-            share: file.share,
-            start,
-            skip_damaged: self.spec.skip_damaged,
-        };
         let path = Arc::clone(&self.spec.files[file.file]);
-        let reader = Box::new(RecordReader::new(path, options, Arc::clone(&self.pool)));
-        self.workers.submit(Task::Read(id, reader));
-        self.open.insert(id, OpenFile::default());
+        let key = (Arc::clone(&path), file.share);
+        let mut open_files = self.open.values();
+        if open_files.any(|open| open.filling.as_ref().is_some_and(|f| *f.key() == key)) {
+            let mut open = OpenFile::new(path);
+            open.deferred = Some((file, start));
+            self.open.insert(id, open);
+        } else {
+            self.open_now(id, file, start);
+        }
+    }
+
+    fn open_now(&mut self, id: FileId, file: EpochFile, start: u64) {
+        let path = Arc::clone(&self.spec.files[file.file]);
+        let key = (Arc::clone(&path), file.share);
+        let mut open = OpenFile::new(Arc::clone(&path));
+        if let Some(cached) = self.store.get(&key) {
+            open.cached = Some((cached, 0, start));
+        } else {
+            if self.spec.caches && start == 0 {
+                open.filling = Some(Filling::begin(key));
+            }
+            let options = ReadOptions {
+                share: file.share,
+                start,
+                skip_damaged: self.spec.skip_damaged,
+            };
+            let reader = Box::new(RecordReader::new(path, options, Arc::clone(&self.pool)));
+            self.workers.submit(Task::Read(id, reader));
+        }
+        self.open.insert(id, open);
     }
 
     /// Opens the files that come next, of the next epoch too, so that their first records are there in time.
@@ -163,6 +219,14 @@ impl Feed {
     fn received(&mut self, id: FileId, reader: Box<RecordReader>, block: Block) {
         self.stats.read(&block);
         if let Some(file) = self.open.get_mut(&id) {
+            if let Some(filling) = &mut file.filling {
+                filling.add(&block);
+            }
+            if block.is_last
+                && let Some(filling) = file.filling.take()
+            {
+                self.store.insert(filling);
+            }
             file.is_ended = block.is_last;
             file.reader = Some(reader);
             file.blocks.push_back(OpenBlock {
@@ -239,7 +303,9 @@ impl Sources for Feed {
             let Some(file) = self.open.get_mut(&id) else {
                 return Ok(None);
             };
-            if let Some(block) = file.blocks.front_mut() {
+            if let Some((file, start)) = file.deferred.take() {
+                self.open_now(id, file, start);
+            } else if let Some(block) = file.blocks.front_mut() {
                 if let Some(payload) = block.records.next() {
                     return Ok(Some((payload.record, payload)));
                 }
@@ -248,6 +314,12 @@ impl Sources for Feed {
                 }
                 file.blocks.pop_front();
                 self.read_on(id);
+            } else if let Some(records) = file.next_cached() {
+                self.stats.took(&records);
+                file.blocks.push_back(OpenBlock {
+                    records: records.into_iter(),
+                    failure: None,
+                });
             } else if file.is_ended {
                 self.open.remove(&id);
                 self.open_ahead();

@@ -28,7 +28,16 @@ pub(crate) fn list(config: &RecapDataConfig) -> Result<Vec<Arc<Path>>, DataError
     Ok(files.into_iter().map(Arc::from).collect())
 }
 
+/// Beginnings of addresses that are no local paths.
+const REMOTE: [&str; 4] = ["gs://", "s3://", "http://", "https://"];
+
 fn matching(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
+    if REMOTE.iter().any(|scheme| pattern.starts_with(scheme)) {
+        let reason = format!(
+            "`{pattern}` is remote, only local files can be read: copy the files, or mount the bucket as a folder"
+        );
+        return Err(DataError::setting("inputs", reason));
+    }
     let options = glob::MatchOptions {
         require_literal_separator: true,
         ..glob::MatchOptions::new()
@@ -226,6 +235,13 @@ mod tests {
             message.contains("end_datetime") && message.contains("%Y/%m/%d/%H"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_remote_address_is_refused_with_a_way_out() {
+        let error = matching("gs://bucket/*.gz").unwrap_err();
+        assert_eq!(error.fault(), crate::data::Fault::Config);
+        assert!(error.to_string().contains("mount"), "{error}");
     }
 
     #[test]

@@ -114,6 +114,15 @@ pub(crate) fn read_ints(
     scratch: &mut Vec<i64>,
 ) -> Result<(), RecordError> {
     if let (Some(mut chunk), Keep::First(_)) = (single_chunk(feature)?, &spec.keep) {
+        let bytes = chunk.bytes();
+        if bytes.iter().all(|&byte| byte < 0x80) {
+            // Small numbers, the usual case: each byte is one of them.
+            check_len(spec, bytes.len())?;
+            for (cell, &byte) in row.iter_mut().zip(bytes) {
+                *cell = byte.into();
+            }
+            return Ok(());
+        }
         let count = chunk.bytes().iter().filter(|&&byte| byte < 0x80).count();
         check_len(spec, count)?;
         for cell in row {
@@ -130,9 +139,6 @@ pub(crate) fn read_ints(
 
 /// Checks the varints that are not kept: none longer than ten bytes, the last one whole.
 fn check_varints(mut chunk: Wire<'_>) -> Result<(), RecordError> {
-    if chunk.bytes().iter().all(|&byte| byte < 0x80) {
-        return Ok(());
-    }
     while !chunk.is_empty() {
         chunk.varint()?;
     }

@@ -10,12 +10,12 @@ use std::time::Instant;
 use super::counters::{Counters, Stats};
 use super::error::DataError;
 use super::feed::Delivery;
+use super::payload::Payload;
 use super::pipeline::{Mode, Pipeline};
 use super::position::Position;
 use super::sequencer::Sequencer;
 use super::stream::StreamSpec;
-use super::tfrecord::Payload;
-use super::workers::{Workers, panicked, spawn};
+use super::workers::{Handling, Workers, panicked, spawn};
 use crate::batch::HostBatch;
 use crate::config::RecapDataConfig;
 
@@ -102,7 +102,11 @@ impl Loader {
         let spec = StreamSpec::new(config, &options, pipeline.rows_to_read(options.world_size)?)?;
         let start = spec.start(resume);
         let threads = num_threads(config, &options);
-        let workers = Workers::start(threads, &pipeline, config.ignore_data_errors)?;
+        let handling = Handling {
+            checks: config.ignore_data_errors,
+            decodes: spec.caches,
+        };
+        let workers = Workers::start(threads, &pipeline, handling)?;
         let stats = Arc::new(Stats::default());
         let (output, batches) = sync_channel(BATCHES_AHEAD);
         let last_words = output.clone();

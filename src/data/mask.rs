@@ -19,7 +19,8 @@ pub(crate) fn load(path: &Path) -> Result<Vec<usize>, DataError> {
     parse(&bytes).map_err(unusable)
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<usize>, String> {
+/// The same of the bytes of a file.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<usize>, String> {
     let (header, data) = split_header(bytes)?;
     let descr = value_of(header, "descr")?;
     let shape = value_of(header, "shape")?;

@@ -1,30 +1,32 @@
 //! From files of records to batches on the host: deterministic, resumable, as fast as the machine inflates.
 //!
 //! `files` lists, `epoch` deals files to ranks, `tfrecord` reads, `interleave` and `shuffle` order, `example` parses
-//! straight into `columns`, `preprocess` finishes a batch. `sequencer` decides, `feed` and `workers` carry it out on
+//! straight into `columns`, `cache` keeps what was parsed, `preprocess` finishes a batch. `sequencer` decides, `feed` and `workers` carry it out on
 //! threads, `loader` is the door. No torch.
 
-mod columns;
+mod cache;
+pub(crate) mod columns;
 mod counters;
 mod draw;
 mod epoch;
 mod error;
-mod example;
+pub(crate) mod example;
 mod feed;
 mod files;
 mod interleave;
 mod lists;
 mod loader;
-mod mask;
+pub(crate) mod mask;
+pub(crate) mod payload;
 mod pipeline;
 mod position;
 mod preprocess;
 pub mod random;
-mod schema;
+pub(crate) mod schema;
 mod sequencer;
 mod shuffle;
 mod stream;
-mod tfrecord;
+pub(crate) mod tfrecord;
 mod wire;
 mod workers;
 

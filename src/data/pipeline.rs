@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::cache::RowBlock;
 use super::columns::{Column, Spec};
 use super::error::DataError;
 use super::example::{Layout, Scratch};
+use super::payload::{Payload, Source};
 use super::preprocess::{self, Rows};
 use super::schema::{Dtype, Length, Schema};
-use super::tfrecord::Payload;
 use crate::batch::{FeatureWidths, HostBatch, HostTensor, HostValues};
 use crate::config::{Preprocess, RecapDataConfig};
 
@@ -87,21 +88,48 @@ impl Pipeline {
         payloads: &[Payload],
         scratch: &mut Scratch,
     ) -> Result<Finished, DataError> {
+        let columns = self.columns(payloads, scratch)?;
+        self.finish(columns, payloads.len())
+    }
+
+    /// Reads `payloads` into columns, before anything is made of them.
+    fn columns(
+        &self,
+        payloads: &[Payload],
+        scratch: &mut Scratch,
+    ) -> Result<Vec<Column>, DataError> {
         let mut columns = self.layout.columns(payloads.len());
         for (row, payload) in payloads.iter().enumerate() {
-            scratch
-                .read(&self.layout, payload.bytes(), &mut columns, row)
-                .map_err(|cause| payload.error(cause))?;
+            match &payload.source {
+                Source::Wire { chunk, begin } => {
+                    let bytes = &chunk.bytes()[*begin..begin + payload.len];
+                    scratch
+                        .read(&self.layout, bytes, &mut columns, row)
+                        .map_err(|cause| payload.error(cause))?;
+                }
+                Source::Row { block, row: from } => {
+                    block.read(*from, &self.layout.specs, &mut columns, row);
+                }
+            }
         }
-        self.finish(columns, payloads.len())
+        Ok(columns)
     }
 
     /// Whether `payload` can be read.
     pub(crate) fn check(&self, payload: &Payload, scratch: &mut Scratch) -> Result<(), DataError> {
-        let mut columns = self.layout.columns(1);
-        scratch
-            .read(&self.layout, payload.bytes(), &mut columns, 0)
-            .map_err(|cause| payload.error(cause))
+        self.columns(std::slice::from_ref(payload), scratch)
+            .map(drop)
+    }
+
+    /// Decodes `payloads` for keeping. Where one is bad all stay as they are: its batch tells what is wrong with it.
+    pub(crate) fn decode(&self, payloads: &mut [Payload], scratch: &mut Scratch) {
+        if let Ok(columns) = self.columns(payloads, scratch) {
+            let block = Arc::new(RowBlock::pack(columns));
+            for (row, payload) in payloads.iter_mut().enumerate() {
+                let block = Arc::clone(&block);
+                payload.source = Source::Row { block, row };
+            }
+        }
     }
 
     fn finish(&self, columns: Vec<Column>, count: usize) -> Result<Finished, DataError> {

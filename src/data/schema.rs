@@ -70,17 +70,26 @@ pub(crate) struct Schema {
     entries: HashMap<String, (Dtype, Length)>,
 }
 
+fn unusable(path: &Path, reason: String) -> DataError {
+    DataError::Support {
+        what: "schema",
+        path: path.to_owned(),
+        reason,
+    }
+}
+
 impl Schema {
     /// Loads a segdense JSON file.
     pub(crate) fn load(path: &Path) -> Result<Self, DataError> {
-        let unusable = |reason: String| DataError::Support {
-            what: "schema",
-            path: path.to_owned(),
-            reason,
-        };
-        let text = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+        let text = std::fs::read(path).map_err(|error| unusable(path, error.to_string()))?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads `text`, which came from `path`.
+    pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Self, DataError> {
+        let unusable = |reason: String| unusable(path, reason);
         let file: File =
-            serde_json::from_slice(&text).map_err(|error| unusable(error.to_string()))?;
+            serde_json::from_slice(text).map_err(|error| unusable(error.to_string()))?;
         let mut entries = HashMap::with_capacity(file.schema.len());
         for entry in file.schema {
             let length = match entry.length {

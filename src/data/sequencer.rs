@@ -11,10 +11,10 @@ use super::counters::Stats;
 use super::error::DataError;
 use super::feed::{Delivery, Feed, Halt};
 use super::interleave::Interleave;
+use super::payload::Payload;
 use super::position::{Position, Snapshot};
 use super::shuffle::Shuffle;
 use super::stream::StreamSpec;
-use super::tfrecord::Payload;
 use super::workers::Workers;
 
 /// Records between two states that are kept to restart from.

@@ -13,6 +13,7 @@ use crate::config::RecapDataConfig;
 
 /// Files open at once, unless the config says otherwise. Not taken from the cores: the order depends on it.
 const DEFAULT_INTERLEAVE: usize = 16;
+
 /// What defines a stream of batches.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamSpec {
@@ -26,6 +27,8 @@ pub(crate) struct StreamSpec {
     pub(crate) repeat: bool,
     /// Leave out the rows at the end that fill no whole batch.
     pub(crate) drop_remainder: bool,
+    /// Decoded rows are kept for the next epoch, if there is one.
+    pub(crate) caches: bool,
     /// Rows read into one batch.
     pub(crate) rows: usize,
     /// The same for two streams only if a position of one is good for the other.
@@ -59,6 +62,7 @@ impl StreamSpec {
             skip_damaged: config.ignore_data_errors,
             repeat: options.repeat && !options.in_order,
             drop_remainder: options.drop_remainder,
+            caches: config.cache && options.repeat && !options.in_order,
             rows,
             fingerprint: 0,
         };

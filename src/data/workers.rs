@@ -11,8 +11,9 @@ use std::thread::JoinHandle;
 
 use super::error::DataError;
 use super::example::Scratch;
+use super::payload::Payload;
 use super::pipeline::{Finished, SharedPipeline};
-use super::tfrecord::{Block, Payload, RecordReader};
+use super::tfrecord::{Block, RecordReader};
 
 /// Names an open file: its epoch, and its place in the epoch's order.
 pub(crate) type FileId = (u64, usize);
@@ -37,6 +38,15 @@ pub(crate) enum Done {
     Panicked(DataError),
 }
 
+/// What is done to records when they are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handling {
+    /// Each is tried, and passed over if it is bad.
+    pub(crate) checks: bool,
+    /// They are decoded to be kept.
+    pub(crate) decodes: bool,
+}
+
 /// The pool. Dropping it discards what is queued and joins the threads.
 #[derive(Debug)]
 pub(crate) struct Workers {
@@ -59,11 +69,11 @@ struct QueueState {
 }
 
 impl Workers {
-    /// Starts `count` threads. With `checks` each record is tried when it is read, and passed over if it is bad.
+    /// Starts `count` threads.
     pub(crate) fn start(
         count: usize,
         pipeline: &SharedPipeline,
-        checks: bool,
+        handling: Handling,
     ) -> Result<Self, DataError> {
         let queue = Arc::new(Queue::default());
         let (sender, results) = channel();
@@ -78,7 +88,7 @@ impl Workers {
                 results: sender.clone(),
                 pipeline: Arc::clone(pipeline),
                 scratch: Scratch::default(),
-                checks,
+                handling,
             };
             let thread = spawn(format!("data-{index}"), move || worker.run())?;
             workers.threads.push(thread);
@@ -155,7 +165,7 @@ struct Worker {
     results: Sender<Done>,
     pipeline: SharedPipeline,
     scratch: Scratch,
-    checks: bool,
+    handling: Handling,
 }
 
 impl Worker {
@@ -173,8 +183,11 @@ impl Worker {
         match task {
             Task::Read(id, mut reader) => {
                 let mut block = reader.read_block();
-                if self.checks {
+                if self.handling.checks {
                     self.check(&mut block);
+                }
+                if self.handling.decodes {
+                    self.pipeline.decode(&mut block.records, &mut self.scratch);
                 }
                 Done::Read(id, reader, block)
             }

@@ -22,6 +22,7 @@ use std::time::Instant;
 use clap::Parser;
 use recap_train::config;
 use recap_train::data::{Loader, LoaderOptions, Mode, uncompressed};
+use recap_train::torch::memory;
 
 /// Bytes around the payload of a record.
 const FRAME_BYTES: u64 = 16;
@@ -58,6 +59,8 @@ struct Work {
 
 fn main() {
     let args = Args::parse();
+    // As training does.
+    memory::keep_freed();
     let mut contestant: Box<dyn FnMut(usize) -> Work> = if args.inflate {
         inflater(&args)
     } else {

@@ -423,3 +423,96 @@ fn missing_files_are_the_fault_of_the_data_and_a_missing_schema_of_the_config() 
     );
     assert_eq!(error.fault(), Fault::Config);
 }
+
+/// `config` with rows kept after the first epoch.
+fn cached(config: &RecapDataConfig) -> RecapDataConfig {
+    RecapDataConfig {
+        cache: true,
+        ..config.clone()
+    }
+}
+
+#[test]
+fn a_cache_changes_neither_batches_nor_positions() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = small_config(&random_files(folder.path(), 7, 300), 16, 50);
+    // Three epochs and a half.
+    let plain = take(&mut Loader::open(&config, training(3), None).unwrap(), 65);
+    for threads in [1, 3] {
+        let options = LoaderOptions {
+            threads: Some(threads),
+            ..training(3)
+        };
+        let mut loader = Loader::open(&cached(&config), options, None).unwrap();
+        assert_same(&take(&mut loader, 65), &plain);
+    }
+    // A position of one is a position of the other.
+    for place in [3, 17, 40] {
+        let position = Some(&plain[place].position);
+        let mut loader = Loader::open(&cached(&config), training(3), position).unwrap();
+        assert_same(&take(&mut loader, 24), &plain[place + 1..place + 25]);
+    }
+}
+
+#[test]
+fn later_epochs_of_a_cache_read_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = small_config(&random_files(folder.path(), 3, 100), 20, 10);
+    let mut loader = Loader::open(&cached(&config), training(3), None).unwrap();
+    take(&mut loader, 10);
+    // Contents that could not be read, under the same size and time: nobody looks.
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = std::fs::metadata(&path).unwrap();
+        let garbage = vec![0; usize::try_from(metadata.len()).unwrap()];
+        let draft = path.with_extension("draft");
+        std::fs::write(&draft, garbage).unwrap();
+        let file = std::fs::File::options().write(true).open(&draft).unwrap();
+        file.set_modified(metadata.modified().unwrap()).unwrap();
+        std::fs::rename(&draft, &path).unwrap();
+    }
+    let mut uses = Uses::new();
+    count(&mut uses, &take(&mut loader, 50));
+    assert!(uses.len() == 100 && uses.values().all(|&n| n == 10));
+}
+
+#[test]
+fn a_cached_file_that_changes_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = small_config(&random_files(folder.path(), 3, 100), 20, 10);
+    let mut loader = Loader::open(&cached(&config), training(3), None).unwrap();
+    take(&mut loader, 10);
+    let changed = folder.path().join("random-00001.tfrecord.gz");
+    std::fs::write(&changed, b"no records any more").unwrap();
+    let error = std::iter::from_fn(|| loader.next_batch().transpose())
+        .find_map(Result::err)
+        .unwrap();
+    assert!(error.to_string().contains("random-00001"), "{error}");
+    assert_eq!(error.fault(), Fault::Data);
+}
+
+#[test]
+fn a_bad_record_stays_one_with_a_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [
+        "file_two_gzip_members",
+        "garbage_record",
+        "file_bad_data_crc",
+    ] {
+        std::fs::copy(odd_file(name), folder.path().join(name)).unwrap();
+    }
+    let mut config = cached(&small_config(
+        &format!("{}/*", folder.path().display()),
+        1,
+        0,
+    ));
+    let mut loader = Loader::open(&config, training(0), None).unwrap();
+    let mut batches = std::iter::from_fn(|| loader.next_batch().transpose());
+    let error = batches.find_map(Result::err).unwrap();
+    assert_eq!(error.fault(), Fault::Data);
+    config.ignore_data_errors = true;
+    let mut plain = config.clone();
+    plain.cache = false;
+    let mut run = |config| take(&mut Loader::open(config, training(0), None).unwrap(), 30);
+    assert_same(&run(&config), &run(&plain));
+}

@@ -133,6 +133,10 @@ fn metrics_recomputed_from_predictions_are_those_of_evaluate() {
 }
 
 #[test]
+#[allow(
+    clippy::too_many_lines,
+    reason = "four formats of one table, side by side"
+)]
 fn every_format_holds_the_same() {
     let run = run_with_validation();
     run.ok(&["--set", "training.num_train_steps=2"]);

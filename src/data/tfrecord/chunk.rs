@@ -44,7 +44,7 @@ impl Chunk {
         Self { bytes, pool }
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }

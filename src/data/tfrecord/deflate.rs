@@ -3,7 +3,8 @@
 use std::io::{self, Read};
 
 use super::huffman::{
-    BadCode, CODE_SHIFT, END, LITERAL, SECOND, SPECIAL, Table, VALUE_MASK, VALUE_SHIFT,
+    BadCode, CODE_SHIFT, END, LITERAL, PAIR, PAIR_SHIFT, SECOND, SPECIAL, Table, VALUE_MASK,
+    VALUE_SHIFT,
 };
 
 /// How far back a match may reach.
@@ -15,8 +16,8 @@ const STEP_BYTES: usize = 280;
 const INPUT_BYTES: usize = 64 * 1024;
 /// Input that one step may use.
 const STEP_INPUT_BYTES: usize = 32;
-/// Literals that fit into the bits of one refill: five codes of 11 bits into 56.
-const LITERALS_PER_REFILL: usize = 5;
+/// Entries that fit into the bits of one refill: five of 11 bits into 56. Each gives one literal or two.
+const ENTRIES_PER_REFILL: usize = 5;
 
 const LITLEN_ROOT: u32 = 11;
 const DIST_ROOT: u32 = 8;
@@ -120,31 +121,104 @@ enum Block {
     Done,
 }
 
+/// Bits taken from the input.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bits {
+    bits: u64,
+    /// How many of them are valid, in the low 6 bits; what is above those means nothing, which saves masking where
+    /// every cycle counts.
+    count: u32,
+}
+
+impl Bits {
+    /// Takes in at least 56 bits; past the end of the input they are zeros, which [`Self::check_end`] notices.
+    #[inline(always)]
+    fn refill(&mut self, input: &mut Input) {
+        let next = input.buffer[..input.end].get(input.at..);
+        if let Some(next) = next.and_then(<[u8]>::first_chunk::<8>) {
+            let count = self.count & 0x3f;
+            self.bits |= u64::from_le_bytes(*next) << count;
+            input.at += ((63 - count) >> 3) as usize;
+            self.count = count | 56;
+        } else {
+            *self = self.refilled_at_end(input);
+        }
+    }
+
+    #[cold]
+    fn refilled_at_end(mut self, input: &mut Input) -> Self {
+        self.count &= 0x3f;
+        while self.count < 56 {
+            let byte = input.buffer[..input.end].get(input.at).copied();
+            self.bits |= u64::from(byte.unwrap_or(0)) << self.count;
+            input.at += 1;
+            self.count += 8;
+        }
+        self
+    }
+
+    /// Drops as many bits as the low 6 bits of `count` say.
+    #[inline(always)]
+    fn skip(&mut self, count: u32) {
+        self.bits >>= count & 0x3f;
+        self.count = self.count.wrapping_sub(count);
+    }
+
+    /// Whole bytes among the bits.
+    fn bytes(self) -> usize {
+        (self.count >> 3 & 7) as usize
+    }
+
+    /// The next `count` bits, of which there are enough.
+    #[inline(always)]
+    fn take(&mut self, count: u32) -> usize {
+        #[allow(clippy::cast_possible_truncation, reason = "at most 16 bits")]
+        let value = (self.bits & ((1 << count) - 1)) as usize;
+        self.skip(count);
+        value
+    }
+
+    /// The value of the length or distance `entry`, with its extra bits.
+    #[inline(always)]
+    fn base_and_extra(&mut self, entry: u32) -> usize {
+        let code_bits = entry >> CODE_SHIFT & 0xf;
+        self.skip(code_bits);
+        value(entry) as usize + self.take((entry & 0x3f) - code_bits)
+    }
+
+    /// Fails if more bits were used than there are.
+    #[inline(always)]
+    fn check_end(self, input: &Input) -> io::Result<()> {
+        if input.at <= input.end || input.at - self.bytes().min(input.at) <= input.end {
+            return Ok(());
+        }
+        Err(cut_short())
+    }
+}
+
 /// One DEFLATE stream.
 pub(super) struct Deflate {
-    bits: u64,
-    count: u32,
+    bits: Bits,
     block: Block,
     is_last: bool,
-    litlen: Table<4096>,
-    dist: Table<1024>,
+    litlen: Table<4096, LITLEN_ROOT>,
+    dist: Table<1024, DIST_ROOT>,
 }
 
 impl Deflate {
     pub(super) fn new() -> Self {
         Self {
-            bits: 0,
-            count: 0,
+            bits: Bits::default(),
             block: Block::Done,
             is_last: false,
-            litlen: Table::new(LITLEN_ROOT),
-            dist: Table::new(DIST_ROOT),
+            litlen: Table::new(),
+            dist: Table::new(),
         }
     }
 
     /// Begins another stream.
     pub(super) fn restart(&mut self, window: &mut Window) {
-        (self.bits, self.count) = (0, 0);
+        self.bits = Bits::default();
         (self.block, self.is_last) = (Block::Header, false);
         window.begin = window.filled;
     }
@@ -170,84 +244,22 @@ impl Deflate {
         Ok(())
     }
 
-    /// Takes in at least 56 bits; past the end of the input they are zeros, which [`Self::check_end`] notices.
-    #[inline(always)]
-    fn refill(&mut self, input: &mut Input) {
-        let next = input
-            .buffer
-            .get(input.at..)
-            .and_then(<[u8]>::first_chunk::<8>);
-        match next {
-            Some(next) if input.at + 8 <= input.end => {
-                self.bits |= u64::from_le_bytes(*next) << self.count;
-                input.at += ((63 - self.count) >> 3) as usize;
-                self.count |= 56;
-            }
-            _ => self.refill_at_end(input),
-        }
-    }
-
-    #[cold]
-    fn refill_at_end(&mut self, input: &mut Input) {
-        while self.count < 56 {
-            let byte = if input.at < input.end {
-                input.buffer[input.at]
-            } else {
-                0
-            };
-            self.bits |= u64::from(byte) << self.count;
-            input.at += 1;
-            self.count += 8;
-        }
-    }
-
-    #[inline(always)]
-    fn drop_bits(&mut self, count: u32) {
-        self.bits >>= count & 0x3f;
-        self.count = self.count.wrapping_sub(count & 0x3f);
-    }
-
-    /// The next `count` bits, of which there are enough.
-    #[inline(always)]
-    fn take(&mut self, count: u32) -> usize {
-        #[allow(clippy::cast_possible_truncation, reason = "at most 16 bits")]
-        let value = (self.bits & ((1 << count) - 1)) as usize;
-        self.drop_bits(count);
-        value
-    }
-
-    /// Fails if more bits were used than there are.
-    #[inline(always)]
-    fn check_end(&self, input: &Input) -> io::Result<()> {
-        if input.at <= input.end {
-            return Ok(());
-        }
-        let unused = (self.count >> 3) as usize;
-        if input.at - unused.min(input.at) > input.end {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the compressed stream is cut short",
-            ));
-        }
-        Ok(())
-    }
-
     /// Returns whole unused bytes to the input.
     fn give_back(&mut self, input: &mut Input) {
-        input.at -= ((self.count >> 3) as usize).min(input.at);
-        (self.bits, self.count) = (0, 0);
+        input.at -= self.bits.bytes().min(input.at);
+        self.bits = Bits::default();
     }
 
     fn header(&mut self, input: &mut Input) -> io::Result<()> {
         input.ensure()?;
-        self.refill(input);
-        self.is_last = self.take(1) == 1;
-        let kind = self.take(2);
-        self.check_end(input)?;
+        self.bits.refill(input);
+        self.is_last = self.bits.take(1) == 1;
+        let kind = self.bits.take(2);
+        self.bits.check_end(input)?;
         match kind {
             0 => {
-                let padding = self.count & 7;
-                self.drop_bits(padding);
+                let padding = self.bits.count & 7;
+                self.bits.skip(padding);
                 self.give_back(input);
                 let mut length = [0u8; 4];
                 for byte in &mut length {
@@ -289,37 +301,41 @@ impl Deflate {
 
     /// Reads the codes of a block that brings its own.
     fn dynamic(&mut self, input: &mut Input) -> io::Result<()> {
-        let (litlens, dists, codes) = (self.take(5) + 257, self.take(5) + 1, self.take(4) + 4);
+        let (litlens, dists, codes) = (
+            self.bits.take(5) + 257,
+            self.bits.take(5) + 1,
+            self.bits.take(4) + 4,
+        );
         if litlens > 286 || dists > 30 {
             return Err(damaged("the number of codes"));
         }
         let mut lengths = [0u8; 320];
         for &place in &CODE_ORDER[..codes] {
             input.ensure()?;
-            self.refill(input);
-            lengths[place] = u8::try_from(self.take(3)).unwrap_or(0);
+            self.bits.refill(input);
+            lengths[place] = u8::try_from(self.bits.take(3)).unwrap_or(0);
         }
-        let mut code: Table<128> = Table::new(7);
+        let mut code: Table<128, 7> = Table::new();
         let meaning = |symbol| number(symbol) << VALUE_SHIFT | LITERAL;
         code.build(&lengths[..19], meaning).map_err(bad_code)?;
         lengths = [0; 320];
         let mut at = 0;
         while at < litlens + dists {
             input.ensure()?;
-            self.refill(input);
-            let entry = code.first(self.bits);
+            self.bits.refill(input);
+            let entry = code.first(self.bits.bits);
             if entry & LITERAL == 0 {
                 return Err(damaged("a code length"));
             }
-            self.drop_bits(entry);
+            self.bits.skip(entry);
             let (value, times) = match entry >> VALUE_SHIFT & VALUE_MASK {
-                16 if at > 0 => (lengths[at - 1], 3 + self.take(2)),
+                16 if at > 0 => (lengths[at - 1], 3 + self.bits.take(2)),
                 16 => return Err(damaged("a repeated code length")),
-                17 => (0, 3 + self.take(3)),
-                18 => (0, 11 + self.take(7)),
+                17 => (0, 3 + self.bits.take(3)),
+                18 => (0, 11 + self.bits.take(7)),
                 length => (u8::try_from(length).unwrap_or(0), 1),
             };
-            self.check_end(input)?;
+            self.bits.check_end(input)?;
             let end = at + times;
             if end > litlens + dists {
                 return Err(damaged("a repeated code length"));
@@ -337,6 +353,7 @@ impl Deflate {
         self.litlen
             .build(litlens, litlen_meaning)
             .map_err(bad_code)?;
+        self.litlen.pair_literals();
         self.dist.build(dists, dist_meaning).map_err(bad_code)?;
         self.block = Block::Coded;
         Ok(())
@@ -344,92 +361,105 @@ impl Deflate {
 
     /// Decodes until the block ends or the window is full.
     fn coded(&mut self, input: &mut Input, window: &mut Window) -> io::Result<()> {
-        while window.has_room() {
-            input.ensure()?;
-            let before = window.filled;
-            let outcome = self.step(input, window);
-            if let Err(error) = outcome.and_then(|()| self.check_end(input)) {
-                window.filled = before;
-                return Err(error);
+        // What is local stays in registers.
+        let (mut bits, mut filled) = (self.bits, window.filled);
+        let mut outcome = Ok(());
+        while filled + STEP_BYTES <= window.bytes.len() {
+            if input.at + STEP_INPUT_BYTES > input.end {
+                outcome = bits.check_end(input).and_then(|()| input.ensure());
+                if outcome.is_err() {
+                    break;
+                }
             }
-            if !matches!(self.block, Block::Coded) {
+            bits.refill(input);
+            let Some(cells) = window.bytes[filled..].first_chunk_mut::<16>() else {
                 break;
+            };
+            let mut entry = self.litlen.first(bits.bits);
+            let (mut entries, mut literals) = (0, 0);
+            while entry & LITERAL != 0 && entries < ENTRIES_PER_REFILL {
+                bits.skip(entry);
+                cells[literals & 15] = (entry >> VALUE_SHIFT).to_le_bytes()[0];
+                cells[(literals + 1) & 15] = (entry >> PAIR_SHIFT).to_le_bytes()[0];
+                literals += 1 + usize::from(entry & PAIR != 0);
+                entries += 1;
+                entry = self.litlen.first(bits.bits);
+            }
+            filled += literals;
+            if entries == ENTRIES_PER_REFILL {
+                continue;
+            }
+            match self.special(
+                &mut bits,
+                input,
+                &mut window.bytes,
+                filled - window.begin,
+                filled,
+            ) {
+                Ok(Some(length)) => filled += length,
+                Ok(None) => {
+                    self.block = Block::Header;
+                    break;
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
             }
         }
-        Ok(())
+        if input.at > input.end && outcome.is_ok() {
+            outcome = bits.check_end(input);
+        }
+        (self.bits, window.filled) = (bits, filled);
+        outcome
     }
 
-    /// Decodes a few literals, and a match if one follows.
+    /// Decodes what is no literal of a short code; how many bytes it gave, `None` at the end of the block.
     #[inline(always)]
-    fn step(&mut self, input: &mut Input, window: &mut Window) -> io::Result<()> {
-        self.refill(input);
-        let Some(place) = window
-            .bytes
-            .get_mut(window.filled..)
-            .and_then(<[u8]>::first_chunk_mut::<8>)
-        else {
-            return Ok(());
-        };
-        let mut entry = self.litlen.first(self.bits);
-        for cell in place.iter_mut().take(LITERALS_PER_REFILL) {
-            if entry & LITERAL == 0 {
-                return self.special(input, window, entry);
-            }
-            self.drop_bits(entry);
-            *cell = value(entry).to_le_bytes()[0];
-            window.filled += 1;
-            entry = self.litlen.first(self.bits);
-        }
-        Ok(())
-    }
-
-    /// Decodes what is no literal of a short code: `entry`, whose bits come next.
-    fn special(&mut self, input: &mut Input, window: &mut Window, entry: u32) -> io::Result<()> {
-        self.refill(input);
-        let mut entry = entry;
-        // It may have been looked up with too few bits.
-        if entry & SPECIAL != 0 || entry & LITERAL == 0 {
-            entry = self.litlen.first(self.bits);
-        }
-        if entry & SECOND != 0 && entry & LITERAL == 0 {
-            self.drop_bits(LITLEN_ROOT);
-            entry = self.litlen.second(entry, self.bits);
+    fn special(
+        &self,
+        bits: &mut Bits,
+        input: &mut Input,
+        bytes: &mut [u8],
+        history: usize,
+        to: usize,
+    ) -> io::Result<Option<usize>> {
+        bits.refill(input);
+        let mut entry = self.litlen.first(bits.bits);
+        if entry & (SECOND | LITERAL) == SECOND {
+            bits.skip(LITLEN_ROOT);
+            entry = self.litlen.second(entry, bits.bits);
         }
         if entry & LITERAL != 0 {
-            self.drop_bits(entry);
-            window.bytes[window.filled] = value(entry).to_le_bytes()[0];
-            window.filled += 1;
-            return Ok(());
-        }
-        if entry & END != 0 {
-            self.drop_bits(entry);
-            self.block = Block::Header;
-            return Ok(());
+            bits.skip(entry);
+            bytes[to] = value(entry).to_le_bytes()[0];
+            return Ok(Some(1));
         }
         if entry & SPECIAL != 0 {
-            return Err(damaged("a literal or length"));
+            bits.skip(entry);
+            let is_end = entry & END != 0;
+            return if is_end {
+                Ok(None)
+            } else {
+                Err(damaged("a literal or length"))
+            };
         }
-        let length = self.base_and_extra(entry);
-        self.refill(input);
-        let mut entry = self.dist.first(self.bits);
+        let length = bits.base_and_extra(entry);
+        bits.refill(input);
+        let mut entry = self.dist.first(bits.bits);
         if entry & SECOND != 0 {
-            self.drop_bits(DIST_ROOT);
-            entry = self.dist.second(entry, self.bits);
+            bits.skip(DIST_ROOT);
+            entry = self.dist.second(entry, bits.bits);
         }
         if entry & SPECIAL != 0 {
             return Err(damaged("a distance"));
         }
-        let distance = self.base_and_extra(entry);
-        copy(window, distance, length)
-    }
-
-    /// The value of a length or distance, with its extra bits.
-    #[inline(always)]
-    fn base_and_extra(&mut self, entry: u32) -> usize {
-        let code_bits = entry >> CODE_SHIFT & 0xf;
-        self.drop_bits(code_bits);
-        let extra = (entry & 0x3f) - code_bits;
-        value(entry) as usize + self.take(extra)
+        let distance = bits.base_and_extra(entry);
+        if distance > history {
+            return Err(damaged("a match that reaches back before the start"));
+        }
+        repeat(bytes, to, distance, length);
+        Ok(Some(length))
     }
 }
 
@@ -438,25 +468,20 @@ fn value(entry: u32) -> u32 {
     entry >> VALUE_SHIFT & VALUE_MASK
 }
 
-/// Repeats `length` bytes from `distance` back.
-fn copy(window: &mut Window, distance: usize, length: usize) -> io::Result<()> {
-    let to = window.filled;
-    if distance > to - window.begin || distance == 0 {
-        return Err(damaged("a match that reaches back before the start"));
-    }
+/// Repeats at `to` the `length` bytes from `distance` back, which is at least 1.
+#[inline(always)]
+fn repeat(bytes: &mut [u8], to: usize, distance: usize, length: usize) {
     let from = to - distance;
     if distance >= length {
-        window.bytes.copy_within(from..from + length, to);
+        bytes.copy_within(from..from + length, to);
     } else if distance == 1 {
-        let byte = window.bytes[from];
-        window.bytes[to..to + length].fill(byte);
+        let byte = bytes[from];
+        bytes[to..to + length].fill(byte);
     } else {
         for place in to..to + length {
-            window.bytes[place] = window.bytes[place - distance];
+            bytes[place] = bytes[place - distance];
         }
     }
-    window.filled += length;
-    Ok(())
 }
 
 /// The order in which the lengths of the codes for code lengths come.

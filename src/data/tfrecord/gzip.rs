@@ -14,7 +14,7 @@ const HAS_COMMENT: u8 = 1 << 4;
 const RESERVED: u8 = 0xe0;
 
 /// Reads what a gzip file holds.
-pub(super) struct GzipReader {
+pub(crate) struct GzipReader {
     input: Input,
     window: Window,
     deflate: Deflate,
@@ -37,7 +37,7 @@ enum State {
 }
 
 impl GzipReader {
-    pub(super) fn new(reader: Box<dyn Read + Send>) -> Self {
+    pub(crate) fn new(reader: Box<dyn Read + Send>) -> Self {
         Self {
             input: Input::new(reader),
             window: Window::new(),

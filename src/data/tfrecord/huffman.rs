@@ -13,6 +13,9 @@ pub(super) const SPECIAL: u32 = 1 << 30;
 pub(super) const SECOND: u32 = 1 << 29;
 /// Of the special ones: the end of the block.
 pub(super) const END: u32 = 1 << 28;
+/// Of a literal: another one follows, its byte at [`PAIR_SHIFT`], and the entry takes the bits of both.
+pub(super) const PAIR: u32 = 1 << 30;
+pub(super) const PAIR_SHIFT: u32 = 20;
 /// Where the value of an entry begins: a byte, the base of a length or distance, the start of a second table.
 pub(super) const VALUE_SHIFT: u32 = 12;
 /// The value of an entry, once shifted.
@@ -24,28 +27,26 @@ pub(super) const CODE_SHIFT: u32 = 8;
 #[derive(Debug)]
 pub(super) struct BadCode;
 
-/// Entries of `SIZE` (a power of two, so that a masked index needs no check).
+/// `SIZE` entries (a power of two, so that a masked index needs no check), looked up by `ROOT` bits.
 ///
 /// An entry holds in its low 6 bits how many bits it takes in all, extra bits included.
 #[derive(Debug)]
-pub(super) struct Table<const SIZE: usize> {
+pub(super) struct Table<const SIZE: usize, const ROOT: u32> {
     entries: Box<[u32; SIZE]>,
-    root: u32,
 }
 
-impl<const SIZE: usize> Table<SIZE> {
-    /// A table without codes, looked up by `root` bits.
-    pub(super) fn new(root: u32) -> Self {
+impl<const SIZE: usize, const ROOT: u32> Table<SIZE, ROOT> {
+    /// A table without codes.
+    pub(super) fn new() -> Self {
         Self {
             entries: Box::new([SPECIAL; SIZE]),
-            root,
         }
     }
 
     /// The entry for the bits that come next.
     #[inline(always)]
     pub(super) fn first(&self, bits: u64) -> u32 {
-        self.entries[low(bits, self.root) & (SIZE - 1)]
+        self.entries[low(bits, ROOT) & (SIZE - 1)]
     }
 
     /// The entry that `entry`, a [`SECOND`], leads to; `bits` without the root bits.
@@ -96,6 +97,23 @@ impl<const SIZE: usize> Table<SIZE> {
         self.fill(&counts, &sorted, longest, meaning)
     }
 
+    /// Joins two literals into one entry wherever their codes fit into it together.
+    pub(super) fn pair_literals(&mut self) {
+        let (mut singles, root) = ([0; SIZE], ROOT as usize);
+        let count = 1 << root;
+        singles[..count].copy_from_slice(&self.entries[..count]);
+        for (place, entry) in self.entries[..count].iter_mut().enumerate() {
+            let length = *entry & 0x3f;
+            let next = singles[place >> length & (SIZE - 1)];
+            let both = length + (next & 0x3f);
+            if *entry & next & LITERAL != 0 && both <= ROOT {
+                let value = next >> VALUE_SHIFT & 0xff;
+                let first = *entry & 0xff << VALUE_SHIFT;
+                *entry = LITERAL | PAIR | value << PAIR_SHIFT | first | both;
+            }
+        }
+    }
+
     fn fill(
         &mut self,
         counts: &[u16; MAX_CODE_BITS + 1],
@@ -103,7 +121,7 @@ impl<const SIZE: usize> Table<SIZE> {
         longest: usize,
         meaning: impl Fn(usize) -> u32,
     ) -> Result<(), BadCode> {
-        let root = self.root as usize;
+        let root = ROOT as usize;
         let mut symbols = sorted.iter();
         let mut code = 0u32;
         // Of the second table in progress: its prefix and start.
@@ -129,13 +147,13 @@ impl<const SIZE: usize> Table<SIZE> {
                     start = next;
                     let width = second_width(counts, length, counts[length] - done, root);
                     next = start + (1 << width);
-                    let link = SPECIAL | SECOND | second_link(start, width) | self.root;
+                    let link = SPECIAL | SECOND | second_link(start, width) | ROOT;
                     *self.entries.get_mut(own).ok_or(BadCode)? = link;
                 }
                 let entries = self.entries.get_mut(start..next).ok_or(BadCode)?;
                 let step = 1 << (length - root);
                 for place in entries.iter_mut().skip(reversed >> root).step_by(step) {
-                    *place = entry - self.root - (self.root << CODE_SHIFT);
+                    *place = entry - ROOT - (ROOT << CODE_SHIFT);
                 }
             }
             code <<= 1;
@@ -185,15 +203,15 @@ fn second_width(
 mod tests {
     use super::*;
 
-    fn lengths(codes: &[u8]) -> Result<Table<4096>, BadCode> {
-        let mut table = Table::new(3);
+    fn lengths(codes: &[u8]) -> Result<Table<4096, 3>, BadCode> {
+        let mut table = Table::new();
         table.build(codes, |symbol| {
             LITERAL | u32::try_from(symbol).unwrap() << VALUE_SHIFT
         })?;
         Ok(table)
     }
 
-    fn decode(table: &Table<4096>, bits: u64) -> (u32, u32) {
+    fn decode(table: &Table<4096, 3>, bits: u64) -> (u32, u32) {
         let mut entry = table.first(bits);
         let mut used = 0;
         if entry & SECOND != 0 {
@@ -218,6 +236,26 @@ mod tests {
         ]) {
             assert_eq!(decode(&table, code), (symbol, length));
         }
+    }
+
+    #[test]
+    fn two_literals_share_an_entry_where_both_fit() {
+        let mut table = lengths(&[1, 2, 3, 3]).unwrap();
+        table.pair_literals();
+        // 0 then 10 are three bits; 10 then 0 as well; 110 leaves no room.
+        let bytes = |bits| {
+            let entry = table.first(bits);
+            (
+                entry >> VALUE_SHIFT & 0xff,
+                entry >> PAIR_SHIFT & 0xff,
+                entry & PAIR != 0,
+                entry & 0x3f,
+            )
+        };
+        assert_eq!(bytes(0b010), (0, 1, true, 3));
+        assert_eq!(bytes(0b001), (1, 0, true, 3));
+        assert_eq!(bytes(0b000), (0, 0, true, 2));
+        assert_eq!(bytes(0b011), (2, 0, false, 3));
     }
 
     #[test]

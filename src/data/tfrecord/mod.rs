@@ -4,15 +4,15 @@
 
 mod chunk;
 mod deflate;
-mod gzip;
+pub(crate) mod gzip;
 mod huffman;
 mod inflate;
 mod read;
 mod write;
 
-pub(crate) use chunk::ChunkPool;
+pub(crate) use chunk::{Chunk, ChunkPool};
 pub use inflate::uncompressed;
-pub(crate) use read::{Block, Payload, ReadOptions, RecordReader, Share};
+pub(crate) use read::{Block, ReadOptions, RecordReader, Share};
 pub use write::Compression;
 pub(crate) use write::RecordWriter;
 

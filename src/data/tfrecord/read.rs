@@ -8,12 +8,13 @@ use super::chunk::{Chunk, ChunkPool};
 use super::inflate::Stream;
 use super::{FOOTER_BYTES, HEADER_BYTES, masked_crc32c};
 use crate::data::error::{DataError, RecordError};
+use crate::data::payload::{Payload, Source};
 
 /// Longest record accepted, in bytes.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 
 /// Which records of a file are wanted: number `n` if `n % step == first`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Share {
     pub(crate) first: u64,
     pub(crate) step: u64,
@@ -28,37 +29,6 @@ pub(crate) struct ReadOptions {
     pub(crate) start: u64,
     /// Pass over damaged records, counting them.
     pub(crate) skip_damaged: bool,
-}
-
-/// One record: its bytes, and where they came from.
-#[derive(Clone, Debug)]
-pub(crate) struct Payload {
-    chunk: Arc<Chunk>,
-    begin: usize,
-    len: usize,
-    /// The file.
-    pub(crate) path: Arc<Path>,
-    /// Number in the file, from 0.
-    pub(crate) record: u64,
-    /// Start of the record in the uncompressed stream, in bytes.
-    pub(crate) offset: u64,
-}
-
-impl Payload {
-    /// The serialised example.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.chunk.bytes()[self.begin..self.begin + self.len]
-    }
-
-    /// Wraps what is wrong with this record.
-    pub(crate) fn error(&self, source: RecordError) -> DataError {
-        DataError::Record {
-            path: Arc::clone(&self.path),
-            record: self.record,
-            offset: self.offset,
-            source,
-        }
-    }
 }
 
 /// The records that lay whole in one chunk.
@@ -196,8 +166,10 @@ impl RecordReader {
         };
         let chunk = Arc::new(Chunk::new(buffer, Arc::clone(&self.pool)));
         block.records.extend(found.into_iter().map(|found| Payload {
-            chunk: Arc::clone(&chunk),
-            begin: found.begin,
+            source: Source::Wire {
+                chunk: Arc::clone(&chunk),
+                begin: found.begin,
+            },
             len: found.len,
             path: Arc::clone(&self.path),
             record: found.record,
@@ -358,7 +330,10 @@ mod tests {
             assert!(block.failure.is_none());
             for found in block.records {
                 let record = u8::try_from(found.record).unwrap();
-                assert!(found.bytes() == payload(record));
+                let Source::Wire { chunk, begin } = &found.source else {
+                    panic!("records are read as they lie in their file");
+                };
+                assert!(chunk.bytes()[*begin..begin + found.len] == payload(record));
                 read.push(record);
             }
             if block.is_last {

@@ -23,7 +23,7 @@ pub(crate) struct RecordWriter<W: Write> {
     inner: Encoder<W>,
 }
 
-/// Random floats do not get smaller at a higher level than the lowest.
+/// At the usual levels, so that generated files take as long to read as real ones.
 enum Encoder<W: Write> {
     Gzip(GzEncoder<W>),
     Plain(W),
@@ -34,7 +34,9 @@ impl<W: Write> RecordWriter<W> {
     /// Starts a file on `inner`.
     pub(crate) fn new(inner: W, compression: Compression) -> io::Result<Self> {
         let inner = match compression {
-            Compression::Gzip => Encoder::Gzip(GzEncoder::new(inner, flate2::Compression::fast())),
+            Compression::Gzip => {
+                Encoder::Gzip(GzEncoder::new(inner, flate2::Compression::default()))
+            }
             Compression::None => Encoder::Plain(inner),
             Compression::Zstd => Encoder::Zstd(zstd::stream::write::Encoder::new(inner, 1)?),
         };

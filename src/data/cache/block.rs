@@ -1,0 +1,294 @@
+//! Some decoded rows, column by column, each column in the narrowest type that holds its values exactly.
+
+use crate::batch::HostValues;
+use crate::data::columns::{Column, Spec};
+
+/// Decoded rows of one layout.
+#[derive(Debug)]
+pub(crate) struct RowBlock {
+    columns: Vec<Packed>,
+}
+
+/// The values of one feature over the rows of a block.
+#[derive(Debug)]
+enum Packed {
+    /// Every value is the default: nothing is held.
+    Default,
+    /// The upper halves: every lower half is zero.
+    UpperHalf(Vec<u16>),
+    F32(Vec<f32>),
+    I8(Vec<i8>),
+    I16(Vec<i16>),
+    I32(Vec<i32>),
+    I64(Vec<i64>),
+    Bytes(Vec<Vec<u8>>),
+    /// Rows of any length; `ends` says where each one ends in the values.
+    Ragged {
+        ends: Vec<usize>,
+        values: Box<Packed>,
+    },
+}
+
+impl RowBlock {
+    /// Packs the columns of a layout.
+    pub(crate) fn pack(columns: Vec<Column>) -> Self {
+        let pack = |column: Column| {
+            let values = pack(column.values);
+            match column.ends {
+                Some(ends) => Packed::Ragged {
+                    ends,
+                    values: Box::new(values),
+                },
+                None => values,
+            }
+        };
+        Self {
+            columns: columns.into_iter().map(pack).collect(),
+        }
+    }
+
+    /// Copies row `row` into row `to` of `columns`, which are those of the same layout, all default.
+    pub(crate) fn read(&self, row: usize, specs: &[Spec], columns: &mut [Column], to: usize) {
+        for ((packed, spec), column) in self.columns.iter().zip(specs).zip(columns) {
+            if let Packed::Ragged { ends, values } = packed {
+                let begin = row.checked_sub(1).map_or(0, |before| ends[before]);
+                append(values, begin..ends[row], &mut column.values);
+                if let Some(column_ends) = &mut column.ends {
+                    let before = column_ends.last().copied().unwrap_or(0);
+                    column_ends.push(before + ends[row] - begin);
+                }
+            } else {
+                let width = spec.keep.width();
+                let cells = to * width..(to + 1) * width;
+                copy(packed, row * width, cells, &mut column.values);
+            }
+        }
+    }
+
+    /// Bytes held, as far as they grow with the rows.
+    pub(crate) fn size(&self) -> usize {
+        self.columns.iter().map(Packed::size).sum()
+    }
+}
+
+impl Packed {
+    fn size(&self) -> usize {
+        match self {
+            Self::Default => 0,
+            Self::UpperHalf(values) => size_of_val(&values[..]),
+            Self::F32(values) => size_of_val(&values[..]),
+            Self::I8(values) => size_of_val(&values[..]),
+            Self::I16(values) => size_of_val(&values[..]),
+            Self::I32(values) => size_of_val(&values[..]),
+            Self::I64(values) => size_of_val(&values[..]),
+            Self::Bytes(values) => values.iter().map(|v| v.len() + size_of_val(v)).sum(),
+            Self::Ragged { ends, values } => size_of_val(&ends[..]) + values.size(),
+        }
+    }
+}
+
+fn pack(values: HostValues) -> Packed {
+    match values {
+        HostValues::F32(values) => pack_floats(values),
+        HostValues::I64(values) => pack_integers(values),
+        HostValues::Bytes(values) if values.iter().all(Vec::is_empty) => Packed::Default,
+        HostValues::Bytes(values) => Packed::Bytes(values),
+        // Columns that are being read hold nothing else.
+        _ => Packed::Default,
+    }
+}
+
+fn pack_floats(values: Vec<f32>) -> Packed {
+    let used = values.iter().fold(0, |used, value| used | value.to_bits());
+    match used {
+        0 => Packed::Default,
+        _ if used & 0xffff == 0 => {
+            let upper = values.iter().map(|value| (value.to_bits() >> 16) as u16);
+            Packed::UpperHalf(upper.collect())
+        }
+        _ => Packed::F32(values),
+    }
+}
+
+fn pack_integers(values: Vec<i64>) -> Packed {
+    fn narrow<T: TryFrom<i64>>(values: &[i64]) -> Option<Vec<T>> {
+        let (low, high) = (values.iter().min()?, values.iter().max()?);
+        T::try_from(*low).ok()?;
+        T::try_from(*high).ok()?;
+        values
+            .iter()
+            .map(|&value| T::try_from(value).ok())
+            .collect()
+    }
+    if values.iter().all(|&value| value == 0) {
+        return Packed::Default;
+    }
+    if let Some(values) = narrow(&values) {
+        Packed::I8(values)
+    } else if let Some(values) = narrow(&values) {
+        Packed::I16(values)
+    } else if let Some(values) = narrow(&values) {
+        Packed::I32(values)
+    } else {
+        Packed::I64(values)
+    }
+}
+
+fn widen(upper: u16) -> f32 {
+    f32::from_bits(u32::from(upper) << 16)
+}
+
+/// Copies the values from `from` on into `cells` of a column of defaults.
+fn copy(packed: &Packed, from: usize, cells: std::ops::Range<usize>, to: &mut HostValues) {
+    let values = from..from + cells.len();
+    match (packed, to) {
+        (Packed::F32(packed), HostValues::F32(to)) => {
+            to[cells].copy_from_slice(&packed[values]);
+        }
+        (Packed::UpperHalf(packed), HostValues::F32(to)) => {
+            each(&mut to[cells], &packed[values], |&upper| widen(upper));
+        }
+        (Packed::I8(packed), HostValues::I64(to)) => {
+            each(&mut to[cells], &packed[values], |&value| value.into());
+        }
+        (Packed::I16(packed), HostValues::I64(to)) => {
+            each(&mut to[cells], &packed[values], |&value| value.into());
+        }
+        (Packed::I32(packed), HostValues::I64(to)) => {
+            each(&mut to[cells], &packed[values], |&value| value.into());
+        }
+        (Packed::I64(packed), HostValues::I64(to)) => {
+            to[cells].copy_from_slice(&packed[values]);
+        }
+        (Packed::Bytes(packed), HostValues::Bytes(to)) => {
+            to[cells].clone_from_slice(&packed[values]);
+        }
+        _ => {}
+    }
+}
+
+fn each<F, T>(to: &mut [T], from: &[F], value: impl Fn(&F) -> T) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = value(from);
+    }
+}
+
+/// Appends the values in `range`.
+fn append(packed: &Packed, range: std::ops::Range<usize>, to: &mut HostValues) {
+    let count = range.len();
+    let begin = match to {
+        HostValues::F32(values) => {
+            values.resize(values.len() + count, 0.0);
+            values.len() - count
+        }
+        HostValues::I64(values) => {
+            values.resize(values.len() + count, 0);
+            values.len() - count
+        }
+        HostValues::Bytes(values) => {
+            values.resize(values.len() + count, Vec::new());
+            values.len() - count
+        }
+        _ => return,
+    };
+    copy(packed, range.start, begin..begin + count, to);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::schema::{Dtype, Feature, Length};
+
+    fn spec(dtype: Dtype, length: Length) -> Spec {
+        Spec::new(Feature {
+            key: "key".to_owned(),
+            name: "name".into(),
+            dtype,
+            length,
+        })
+    }
+
+    /// Packs a column of two values a row and reads it back row by row, last row first.
+    fn round_trip(dtype: Dtype, values: HostValues, rows: usize) -> (HostValues, usize) {
+        let specs = [spec(dtype, Length::Fixed(2))];
+        let block = RowBlock::pack(vec![Column { values, ends: None }]);
+        let mut columns = vec![specs[0].column(rows)];
+        for row in (0..rows).rev() {
+            block.read(row, &specs, &mut columns, row);
+        }
+        (columns.remove(0).values, block.size())
+    }
+
+    #[test]
+    fn integers_take_the_narrowest_type_and_come_back_exactly() {
+        for (high, bytes) in [
+            (0, 0),
+            (127, 1),
+            (-129, 2),
+            (40_000, 4),
+            (i64::MAX, 8),
+            (i64::MIN, 8),
+        ] {
+            let values = HostValues::I64(vec![0, 1, high, -1 + i64::from(high == 0)]);
+            let values = if high == 0 {
+                HostValues::I64(vec![0; 4])
+            } else {
+                values
+            };
+            let (back, size) = round_trip(Dtype::Int64, values.clone(), 2);
+            assert_eq!(back, values);
+            assert_eq!(size, 4 * bytes, "{high}");
+        }
+    }
+
+    #[test]
+    fn floats_come_back_bit_for_bit() {
+        let bits = |values: &HostValues| match values {
+            HostValues::F32(values) => values.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        for (values, bytes) in [
+            (vec![0.0; 4], 0),
+            (vec![0.0, -0.0, 1.0, f32::NEG_INFINITY], 2),
+            (
+                vec![
+                    0.1,
+                    f32::from_bits(0x7fc0_0001),
+                    -1.0,
+                    f32::MIN_POSITIVE / 2.0,
+                ],
+                4,
+            ),
+        ] {
+            let values = HostValues::F32(values);
+            let (back, size) = round_trip(Dtype::Float, values.clone(), 2);
+            assert_eq!(bits(&back), bits(&values));
+            assert_eq!(size, 4 * bytes);
+        }
+    }
+
+    #[test]
+    fn rows_of_any_length_and_strings_come_back() {
+        let specs = [
+            spec(Dtype::Int64, Length::Variable),
+            spec(Dtype::Bytes, Length::Fixed(1)),
+        ];
+        let ragged = Column {
+            values: HostValues::I64(vec![5, 6, 7]),
+            ends: Some(vec![2, 2, 3]),
+        };
+        let strings = Column {
+            values: HostValues::Bytes(vec![b"a".to_vec(), Vec::new(), b"ccc".to_vec()]),
+            ends: None,
+        };
+        let block = RowBlock::pack(vec![ragged, strings]);
+        let mut columns: Vec<Column> = specs.iter().map(|spec| spec.column(3)).collect();
+        for (to, row) in [2, 0, 1].into_iter().enumerate() {
+            block.read(row, &specs, &mut columns, to);
+        }
+        assert_eq!(columns[0].values, HostValues::I64(vec![7, 5, 6]));
+        assert_eq!(columns[0].ends, Some(vec![1, 3, 3]));
+        let strings = vec![b"ccc".to_vec(), b"a".to_vec(), Vec::new()];
+        assert_eq!(columns[1].values, HostValues::Bytes(strings));
+    }
+}

@@ -1,0 +1,56 @@
+//! Any bytes as a serialised tf.Example: a row or a reason, whatever its encoding.
+
+#![no_main]
+
+use data::columns::{Keep, Spec};
+use data::example::{Layout, Scratch};
+use data::schema::{Dtype, Feature, Length};
+use libfuzzer_sys::fuzz_target;
+
+// Without the device part of the batch the data room builds without libtorch, as a module of this crate.
+#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
+#[path = "."]
+mod batch {
+    #[path = "../../../src/batch/host.rs"]
+    mod host;
+    pub use host::*;
+}
+#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
+#[path = "../../../src/config/mod.rs"]
+mod config;
+#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
+#[path = "../../../src/data/mod.rs"]
+mod data;
+
+fn spec(key: &str, dtype: Dtype, length: Length) -> Spec {
+    Spec::new(Feature {
+        key: key.to_owned(),
+        name: key.into(),
+        dtype,
+        length,
+    })
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut sliced = spec("s", Dtype::Float, Length::Fixed(4));
+    sliced.keep = Keep::Picked(vec![0, 3]);
+    let mut first = spec("i", Dtype::Int64, Length::Fixed(3));
+    first.keep = Keep::First(1);
+    let layout = Layout::new(vec![
+        spec("f", Dtype::Float, Length::Fixed(2)),
+        sliced,
+        first,
+        spec("b", Dtype::Bytes, Length::Fixed(1)),
+        spec("v", Dtype::Float, Length::Variable),
+        spec("w", Dtype::Int64, Length::Variable),
+        spec("x", Dtype::Bytes, Length::Variable),
+    ]);
+    let mut scratch = Scratch::default();
+    // Twice with the same scratch: what is remembered of the first must not change the second.
+    let mut read = |rows| {
+        let mut columns = layout.columns(rows);
+        let outcome = scratch.read(&layout, bytes, &mut columns, rows - 1);
+        (outcome.is_ok(), format!("{columns:?}"))
+    };
+    assert_eq!(read(1), read(1));
+});

@@ -1,0 +1,57 @@
+//! Any bytes as a file of records: reading must end, in memory that does not follow what the file declares.
+//!
+//! The first byte chooses the share and whether damage is skipped.
+
+#![no_main]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use data::tfrecord::{ReadOptions, RecordReader, Share};
+use libfuzzer_sys::fuzz_target;
+
+// Without the device part of the batch the data room builds without libtorch, as a module of this crate.
+#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
+#[path = "."]
+mod batch {
+    #[path = "../../../src/batch/host.rs"]
+    mod host;
+    pub use host::*;
+}
+#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
+#[path = "../../../src/config/mod.rs"]
+mod config;
+#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
+#[path = "../../../src/data/mod.rs"]
+mod data;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((&choice, file)) = bytes.split_first() else {
+        return;
+    };
+    let path = std::env::temp_dir().join(format!("recap-fuzz-{}", std::process::id()));
+    std::fs::write(&path, file).expect("the temporary folder can be written");
+    let step = u64::from(choice & 3) + 1;
+    let share = Share {
+        first: u64::from(choice >> 2) % step,
+        step,
+    };
+    let options = ReadOptions {
+        share,
+        start: u64::from(choice >> 6),
+        skip_damaged: choice & 32 != 0,
+    };
+    let mut reader = RecordReader::new(Arc::from(Path::new(&path)), options, Arc::default());
+    let mut last = None;
+    loop {
+        let block = reader.read_block();
+        for record in &block.records {
+            assert!(last < Some(record.record) && record.record % step == share.first);
+            last = Some(record.record);
+        }
+        assert!(block.failure.is_none() || block.is_last && !options.skip_damaged);
+        if block.is_last {
+            break;
+        }
+    }
+});
