@@ -513,6 +513,6 @@ fn a_bad_record_stays_one_with_a_cache() {
     config.ignore_data_errors = true;
     let mut plain = config.clone();
     plain.cache = false;
-    let mut run = |config| take(&mut Loader::open(config, training(0), None).unwrap(), 30);
+    let run = |config| take(&mut Loader::open(config, training(0), None).unwrap(), 30);
     assert_same(&run(&config), &run(&plain));
 }
