@@ -17,8 +17,11 @@ pub struct TrainState {
     pub walltime_secs: f64,
     /// `training.seed`.
     pub seed: i64,
-    /// Processes that trained together.
+    /// Processes that train together.
     pub world_size: u64,
+    /// What earlier parts of the run, with other numbers of processes, trained more (or less) than this one would have.
+    #[serde(default)]
+    pub global_step_offset: i64,
     /// Position in the data after the last trained batch, by rank.
     pub positions: Vec<Position>,
     /// Steps skipped because their loss or gradient was not finite.
@@ -37,6 +40,7 @@ impl TrainState {
             walltime_secs: 0.0,
             seed: training.seed,
             world_size: place.world_size as u64,
+            global_step_offset: 0,
             positions: Vec::new(),
             skipped_steps: 0,
             version: crate::cli::VERSION.to_owned(),
@@ -45,21 +49,29 @@ impl TrainState {
 
     /// Where this rank goes on in the data.
     ///
-    /// With another number of ranks than before every rank gets the same position; the loader then sees that the
-    /// shares are other ones and begins the epoch anew, so that nothing is lost and nothing is seen more than twice.
+    /// With another number of ranks than before every rank gets the same position, that of a rank in the earliest
+    /// epoch; the loader then sees that the shares are other ones and begins that epoch anew, so that nothing is lost
+    /// and nothing is seen more than once more.
     #[must_use]
     pub fn position(&self, place: Place) -> Option<&Position> {
         if self.positions.len() == place.world_size {
             self.positions.get(place.rank)
         } else {
-            self.positions.first()
+            self.positions.iter().min_by_key(|position| position.epoch())
         }
+    }
+
+    /// Goes on with as many processes as `place` says; the global step counts on from where it is.
+    pub fn continue_at(&mut self, place: Place) {
+        let global_step = self.global_step().cast_signed();
+        self.world_size = place.world_size as u64;
+        self.global_step_offset = global_step - (self.step * self.world_size).cast_signed();
     }
 
     /// The step a checkpoint folder is named after: batches over all processes.
     #[must_use]
     pub fn global_step(&self) -> u64 {
-        self.step * self.world_size
+        (self.step * self.world_size).saturating_add_signed(self.global_step_offset)
     }
 }
 
