@@ -57,7 +57,9 @@ impl TrainState {
         if self.positions.len() == place.world_size {
             self.positions.get(place.rank)
         } else {
-            self.positions.iter().min_by_key(|position| position.epoch())
+            self.positions
+                .iter()
+                .min_by_key(|position| position.epoch())
         }
     }
 
@@ -91,6 +93,22 @@ pub fn step_seed(seed: i64, step: u64, rank: u64) -> i64 {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn the_global_step_counts_on_with_another_number_of_ranks() {
+        let place = |world_size| Place {
+            world_size,
+            ..Place::ALONE
+        };
+        let mut state = TrainState::first(&TrainingConfig::default(), place(2));
+        let mut seen = Vec::new();
+        for (world_size, steps) in [(2, 4), (1, 1), (3, 2), (3, 1), (1, 2)] {
+            state.continue_at(place(world_size));
+            state.step += steps;
+            seen.push(state.global_step());
+        }
+        assert_eq!(seen, [8, 9, 15, 18, 20]);
+    }
 
     #[test]
     fn every_step_and_rank_draws_its_own_numbers() {
