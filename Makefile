@@ -10,7 +10,7 @@ ARGS   ?=
 TIME   ?= 600
 BIN    := target/release/recap-train
 
-.PHONY: train test build libtorch check fuzz help
+.PHONY: train test build libtorch check fuzz soak help
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,10 @@ train: build
 
 test: libtorch
 	cargo test --locked
+
+# Kills a training at random moments and compares it with one that was left alone.
+soak: build
+	sh tests/soak.sh
 
 check: libtorch
 	cargo fmt --check

@@ -21,6 +21,7 @@ mod data_golden;
 mod data_random;
 mod distributed;
 mod evaluate;
+mod golden_loop;
 mod golden_model;
 mod inspect;
 mod metrics;
