@@ -4,6 +4,7 @@ use recap_train::checkpoint::TorchSnapshot;
 use recap_train::model::{LoadOptions, NamedTensors};
 use recap_train::optim::Optimizer;
 use recap_train::train::restore;
+use recap_train::train::statistics::Statistics;
 use recap_train::train::step::{StepOptions, Stepper};
 use tch::{Kind, Tensor};
 
@@ -182,4 +183,31 @@ fn a_warm_start_from_the_original_goes_on_as_it_did() {
         (found - expected).abs() <= 1e-5 * expected,
         "{found} instead of {expected}"
     );
+}
+
+#[test]
+fn a_bad_batch_is_named_and_can_be_undone() {
+    let (mut stepper, _) = stepper();
+    let stored = tensors("../loop/batches.safetensors");
+    let mut bad = batch(&stored, 0, Kind::Float);
+    let embedding = bad.user_embedding.take().unwrap();
+    let _ = embedding.get(3).fill_(f64::NAN);
+    bad.user_embedding = Some(embedding);
+    let copy = |stepper: &Stepper| -> Tensors {
+        let state = stepper.ranker.state().iter();
+        state
+            .map(|(name, entry)| (name.to_owned(), entry.tensor.detach().copy()))
+            .collect()
+    };
+    let before = copy(&stepper);
+    let statistics = Statistics::of(&stepper).unwrap();
+    let error = stepper.run(0, &bad).unwrap_err().to_string();
+    assert!(
+        error.contains("step 0") && error.contains("batch user_embedding"),
+        "{error}"
+    );
+    statistics.put_back(&stepper).unwrap();
+    for (name, tensor) in copy(&stepper) {
+        assert!(tensor.equal(&before[&name]), "{name} has changed");
+    }
 }

@@ -276,3 +276,63 @@ fn two_runs_do_not_share_a_folder() {
     child.wait().unwrap();
     assert!(message.contains("in use by another run"), "{message}");
 }
+
+/// Makes one value of `user_emb` in the first record of an uncompressed file a NaN, and the checksum right.
+fn poison(file: &std::path::Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    let payload = &mut bytes[12..12 + length];
+    let key = payload
+        .windows(8)
+        .position(|window| window == b"user_emb")
+        .unwrap();
+    // Behind the key: the feature, its float list, and the four packed values, 16 bytes.
+    let packed = payload[key..]
+        .windows(2)
+        .position(|window| window == [0x0a, 16])
+        .unwrap();
+    let value = key + packed + 2;
+    payload[value..value + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let crc = crc32c::crc32c(payload)
+        .rotate_right(15)
+        .wrapping_add(0xa282_ead8);
+    bytes[12 + length..16 + length].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_bad_batch_may_be_skipped_within_a_budget() {
+    let run = Run::new();
+    let inputs = format!("train_data.inputs={}/*", run.path("data").display());
+    run.ok(&[
+        "generate",
+        "--n_examples=64",
+        "--n_files=1",
+        "--compression=none",
+        "--set",
+        &inputs,
+    ]);
+    let file = std::fs::read_dir(run.path("data"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    poison(&file);
+    let steps = ["--set", &inputs, "--set", "training.num_train_steps=4"];
+    let message = run.fails(&steps, 4);
+    assert!(
+        message.contains("batch user_embedding") && message.contains("records"),
+        "{message}"
+    );
+    let budget = [&steps[..], &["--set", "training.max_skipped_steps=1"]].concat();
+    let output = run.output(&budget);
+    assert!(
+        output.status.success() && stderr(&output).contains("skipped"),
+        "{}",
+        stderr(&output)
+    );
+    // Sixty-four records are four batches: the second epoch meets the bad one again, and the budget is spent.
+    let more = [&budget[..], &["--set", "training.num_train_steps=9"]].concat();
+    run.fails(&more, 4);
+}
