@@ -23,9 +23,14 @@ enum Events {
     File(File),
 }
 
-/// Starts the log. Colours only on a terminal and without `NO_COLOR`.
+/// Starts the log. Colours only on a terminal and without `NO_COLOR`. Ranks other than 0 say only what is wrong.
 pub fn start(format: LogFormat) {
-    let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let level = if other_rank().is_some() {
+        "warn"
+    } else {
+        "info"
+    };
+    let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let colours = io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = fmt::layer().with_writer(io::stderr);

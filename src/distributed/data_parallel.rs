@@ -5,7 +5,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, TchError, Tensor};
 
 use super::DistributedError;
 use super::collective::Collective;
@@ -26,6 +26,8 @@ pub struct DataParallel {
     /// `None` with one process.
     reducer: Option<Reducer>,
     accumulates: Cell<bool>,
+    /// What is averaged, by name; nothing with one process.
+    trained: Vec<(String, Tensor)>,
 }
 
 impl fmt::Debug for DataParallel {
@@ -57,13 +59,18 @@ impl DataParallel {
             let tensors: Vec<_> = variables.iter().map(|(_, tensor)| tensor).collect();
             collective.broadcast(&tensors)?;
         }
-        let trained = variables.iter().map(|(_, tensor)| tensor);
-        let trained: Vec<_> = trained.filter(|tensor| tensor.requires_grad()).collect();
-        let reducer = collective.reducer(&trained, BUCKET_BYTES)?;
+        let trained: Vec<_> = variables
+            .iter()
+            .filter(|(_, tensor)| tensor.requires_grad())
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .collect();
+        let tensors: Vec<_> = trained.iter().map(|(_, tensor)| tensor).collect();
+        let reducer = collective.reducer(&tensors, BUCKET_BYTES)?;
         Ok(Self {
             collective,
             reducer,
             accumulates: Cell::new(false),
+            trained,
         })
     }
 
@@ -94,6 +101,30 @@ impl DataParallel {
         })
     }
 
+    /// The first parameter that has not the same bits on all ranks, if there is one; all ranks get the same answer.
+    ///
+    /// Compares sums of the bits, taken where the parameters are. Parameters are f32.
+    ///
+    /// # Errors
+    /// When a rank is lost, or libtorch refuses.
+    pub fn first_difference(&self) -> Result<Option<&str>, DistributedError> {
+        let during = "comparing parameters";
+        let explain = |source| self.collective.explain(during, source);
+        let mut own = Vec::with_capacity(8 * self.trained.len());
+        for (_, tensor) in &self.trained {
+            let sum = sum_of_bits(tensor).map_err(|error| explain(error.into()))?;
+            own.extend(sum.to_le_bytes());
+        }
+        let all = self.collective.all_gather_bytes(&own)?;
+        let differs = |range: std::ops::Range<usize>| {
+            all.iter()
+                .any(|sums| sums.get(range.clone()) != own.get(range.clone()))
+        };
+        let mut numbered = self.trained.iter().enumerate();
+        let first = numbered.find(|(number, _)| differs(8 * number..8 * number + 8));
+        Ok(first.map(|(_, (name, _))| name.as_str()))
+    }
+
     /// Runs the forward and backward of a micro batch that is not the last one of its step: gradients only add up.
     pub fn no_sync<T>(&self, micro_batch: impl FnOnce() -> T) -> T {
         let before = self.accumulates.replace(true);
@@ -101,6 +132,11 @@ impl DataParallel {
         self.accumulates.set(before);
         result
     }
+}
+
+fn sum_of_bits(tensor: &Tensor) -> Result<i64, TchError> {
+    let bits = tensor.detach().f_view_dtype(Kind::Int)?;
+    bits.f_sum(Kind::Int64)?.f_int64_value(&[])
 }
 
 /// What ranks must have in common.
@@ -189,7 +225,7 @@ fn check_agreement(collective: &dyn Collective, own: &Replica) -> Result<(), Dis
 mod tests {
     use super::super::collective::SingleProcess;
     use super::*;
-    use tch::{Device, Kind};
+    use tch::Device;
 
     fn variables(width: i64) -> Vec<(String, Tensor)> {
         let weight = Tensor::zeros([width, 2], (Kind::Float, Device::Cpu)).set_requires_grad(true);

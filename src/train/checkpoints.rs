@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::restore;
 use super::run_record;
@@ -101,7 +101,15 @@ impl Checkpoints {
             }
             None => first,
         };
-        session.share_state(state)
+        let mut state = session.share_state(state)?;
+        let (before, now) = (state.world_size, session.place.world_size);
+        state.continue_at(session.place);
+        if before != state.world_size {
+            info!(
+                "{before} ranks trained before, {now} do now: weights and optimizer go on, the epoch begins anew"
+            );
+        }
+        Ok(state)
     }
 
     /// Saves; every rank calls it at the same step.
@@ -159,6 +167,7 @@ impl Checkpoints {
             positions: gather_positions(session, state)?,
             ..state.clone()
         };
+        warn_of_drift(session, stepper)?;
         let pending = stepper.pending_gradients(&*session.collective)?;
         if self.manager.is_none() {
             return Ok(None);
@@ -197,6 +206,22 @@ impl Checkpoints {
     pub fn since_last_save(&self) -> Duration {
         self.last_save.elapsed()
     }
+}
+
+/// Ranks make the same updates, so they differ only through a fault of machine or network.
+fn warn_of_drift(session: &Session, stepper: &Stepper) -> anyhow::Result<()> {
+    let Some(parallel) = &stepper.parallel else {
+        return Ok(());
+    };
+    if let Some(parameter) = parallel.first_difference()?
+        && session.is_main_rank()
+    {
+        warn!(
+            parameter,
+            "the ranks no longer have the same parameters: check the machines; this checkpoint holds those of rank 0"
+        );
+    }
+    Ok(())
 }
 
 /// The data position of every rank.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
+use super::state::TrainState;
 use super::step::{StepOutput, Stepper};
 use crate::config::TrainingConfig;
 
@@ -13,15 +14,6 @@ pub struct Progress {
     begun: Instant,
     step: u64,
     waited: Duration,
-}
-
-/// Sizes that turn steps into examples.
-#[derive(Clone, Copy, Debug)]
-pub struct Throughput {
-    /// Rows per step over all ranks.
-    pub global_batch_size: u64,
-    /// Ranks.
-    pub world_size: u64,
 }
 
 impl Progress {
@@ -40,26 +32,20 @@ impl Progress {
         self.begun += pause;
     }
 
-    /// Logs one line for `step` and starts anew. `waited` is the time spent waiting for data so far in the run,
-    /// `walltime` the seconds of training over all resumed runs.
-    pub fn log(
-        &mut self,
-        step: u64,
-        loss: f64,
-        throughput: Throughput,
-        waited: Duration,
-        walltime: f64,
-    ) {
+    /// Logs one line for the step that `state` is at and starts anew. `global_batch_size` is the rows per step over all
+    /// ranks, `waited` the time spent waiting for data so far in the run.
+    pub fn log(&mut self, state: &TrainState, loss: f64, global_batch_size: u64, waited: Duration) {
+        let step = state.step;
         let seconds = self.begun.elapsed().as_secs_f64().max(1e-9);
         let steps_per_s = (step - self.step) as f64 / seconds;
-        let examples_per_s = steps_per_s * throughput.global_batch_size as f64;
+        let examples_per_s = steps_per_s * global_batch_size as f64;
         info!(
-            global_step = step * throughput.world_size,
+            global_step = state.global_step(),
             loss,
             steps_per_s,
             global_example_per_s = examples_per_s,
-            worker_examples_per_s = examples_per_s / throughput.world_size as f64,
-            active_training_walltime = walltime,
+            worker_examples_per_s = examples_per_s / state.world_size as f64,
+            active_training_walltime = state.walltime_secs,
             data_wait_share = (waited.saturating_sub(self.waited)).as_secs_f64() / seconds,
             "Step: {step}, training."
         );

@@ -17,8 +17,11 @@ pub struct TrainState {
     pub walltime_secs: f64,
     /// `training.seed`.
     pub seed: i64,
-    /// Processes that trained together.
+    /// Processes that train together.
     pub world_size: u64,
+    /// What earlier parts of the run, with other numbers of processes, trained more (or less) than this one would have.
+    #[serde(default)]
+    pub global_step_offset: i64,
     /// Position in the data after the last trained batch, by rank.
     pub positions: Vec<Position>,
     /// Steps skipped because their loss or gradient was not finite.
@@ -37,6 +40,7 @@ impl TrainState {
             walltime_secs: 0.0,
             seed: training.seed,
             world_size: place.world_size as u64,
+            global_step_offset: 0,
             positions: Vec::new(),
             skipped_steps: 0,
             version: crate::cli::VERSION.to_owned(),
@@ -45,21 +49,31 @@ impl TrainState {
 
     /// Where this rank goes on in the data.
     ///
-    /// With another number of ranks than before every rank gets the same position; the loader then sees that the
-    /// shares are other ones and begins the epoch anew, so that nothing is lost and nothing is seen more than twice.
+    /// With another number of ranks than before every rank gets the same position, that of a rank in the earliest
+    /// epoch; the loader then sees that the shares are other ones and begins that epoch anew, so that nothing is lost
+    /// and nothing is seen more than once more.
     #[must_use]
     pub fn position(&self, place: Place) -> Option<&Position> {
         if self.positions.len() == place.world_size {
             self.positions.get(place.rank)
         } else {
-            self.positions.first()
+            self.positions
+                .iter()
+                .min_by_key(|position| position.epoch())
         }
+    }
+
+    /// Goes on with as many processes as `place` says; the global step counts on from where it is.
+    pub fn continue_at(&mut self, place: Place) {
+        let global_step = self.global_step().cast_signed();
+        self.world_size = place.world_size as u64;
+        self.global_step_offset = global_step - (self.step * self.world_size).cast_signed();
     }
 
     /// The step a checkpoint folder is named after: batches over all processes.
     #[must_use]
     pub fn global_step(&self) -> u64 {
-        self.step * self.world_size
+        (self.step * self.world_size).saturating_add_signed(self.global_step_offset)
     }
 }
 
@@ -79,6 +93,22 @@ pub fn step_seed(seed: i64, step: u64, rank: u64) -> i64 {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn the_global_step_counts_on_with_another_number_of_ranks() {
+        let place = |world_size| Place {
+            world_size,
+            ..Place::ALONE
+        };
+        let mut state = TrainState::first(&TrainingConfig::default(), place(2));
+        let mut seen = Vec::new();
+        for (world_size, steps) in [(2, 4), (1, 1), (3, 2), (3, 1), (1, 2)] {
+            state.continue_at(place(world_size));
+            state.step += steps;
+            seen.push(state.global_step());
+        }
+        assert_eq!(seen, [8, 9, 15, 18, 20]);
+    }
 
     #[test]
     fn every_step_and_rank_draws_its_own_numbers() {

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::TrainError;
 use super::checkpoints::Checkpoints;
 use super::pipeline::{DeviceBatch, Pipeline};
-use super::progress::{Progress, Throughput, log_details};
+use super::progress::{Progress, log_details};
 use super::session::Session;
 use super::setup::{build_loader, build_stepper};
 use super::state::TrainState;
@@ -161,17 +161,8 @@ impl Trainer<'_> {
         output: &StepOutput,
     ) -> anyhow::Result<()> {
         let loss = self.session.mean(&output.loss)?;
-        let throughput = Throughput {
-            global_batch_size: self.session.config.train_data.global_batch_size.get(),
-            world_size: self.state.world_size,
-        };
-        progress.log(
-            self.state.step,
-            loss,
-            throughput,
-            pipeline.waited(),
-            self.state.walltime_secs,
-        );
+        let global_batch_size = self.session.config.train_data.global_batch_size.get();
+        progress.log(&self.state, loss, global_batch_size, pipeline.waited());
         log_details(self.training(), self.state.step, &self.stepper, output);
         Ok(())
     }

@@ -20,6 +20,7 @@ mod data;
 mod data_golden;
 mod data_random;
 mod distributed;
+mod distributed_training;
 mod evaluate;
 mod golden_loop;
 mod golden_model;

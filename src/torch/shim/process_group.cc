@@ -156,13 +156,34 @@ struct Reducer::State {
 Reducer::Reducer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Reducer::~Reducer() { state_->reducer->remove_autograd_hooks(); }
 
+namespace {
+
+// c10d lays its buckets out anew after the first backward, in the order in which gradients came. With three ranks and
+// more, the layout decides in which order a gradient's shares are added, so that a resumed run would differ from one
+// left alone by the rounding of its first step. A backward of zeros over all parameters settles the layout before
+// training: last parameter first. Gradients that are there already are put back.
+void settle_buckets(c10d::Reducer& reducer, const std::vector<at::Tensor>& parameters) {
+  std::vector<at::Tensor> gradients;
+  std::vector<at::Tensor> zeros;
+  for (const auto& parameter : parameters) {
+    gradients.push_back(parameter.grad());
+    parameter.mutable_grad().reset();
+    zeros.push_back(parameter.sum().mul(0).to(at::kCPU, at::kFloat));
+  }
+  reducer.prepare_for_backward({});
+  at::stack(zeros).sum().backward();
+  reducer.rebuild_buckets();
+  for (size_t i = 0; i < parameters.size(); ++i) parameters[i].mutable_grad() = gradients[i];
+}
+
+}  // namespace
+
 std::unique_ptr<Reducer> new_reducer(const Group& group, const TensorList& parameters, uint64_t bucket_bytes) {
   const auto& tensors = parameters.tensors;
   const std::vector<bool> sparse(tensors.size(), false);
   const size_t first_bytes = std::min<size_t>(bucket_bytes, c10d::kDefaultFirstBucketBytes);
   auto [buckets, limits] = c10d::compute_bucket_assignment_by_size(tensors, {first_bytes, bucket_bytes}, sparse);
-  // Backward meets the last parameters first, so their bucket must come first. After the first
-  // backward the reducer orders the buckets anew, by the order in which gradients really came.
+  // Backward meets the last parameters first, so their bucket must come first.
   std::reverse(buckets.begin(), buckets.end());
   auto reducer = std::make_unique<c10d::Reducer>(
       tensors, buckets, group.state().group, sparse, static_cast<int64_t>(bucket_bytes),
@@ -170,12 +191,10 @@ std::unique_ptr<Reducer> new_reducer(const Group& group, const TensorList& param
       /*param_names=*/std::unordered_map<size_t, std::string>(), static_cast<int64_t>(first_bytes),
       /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false,
       /*bucket_bytes_cap_list=*/std::vector<int64_t>());
+  if (!tensors.empty()) settle_buckets(*reducer, tensors);
   return std::make_unique<Reducer>(std::make_unique<Reducer::State>(Reducer::State{std::move(reducer)}));
 }
 
-void Reducer::prepare_for_backward() const {
-  state_->reducer->rebuild_buckets();
-  state_->reducer->prepare_for_backward({});
-}
+void Reducer::prepare_for_backward() const { state_->reducer->prepare_for_backward({}); }
 
 }  // namespace recap

@@ -225,6 +225,12 @@ fn collectives_do_what_they_say() {
 }
 
 #[test]
+fn one_changed_bit_of_one_rank_is_seen_by_all() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_all_succeed(&play("drift", 3, 3, None, folder.path()));
+}
+
+#[test]
 fn ranks_meet_at_an_agents_store_also_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();

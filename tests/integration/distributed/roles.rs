@@ -84,6 +84,7 @@ fn play(role: &str, group: &Rc<dyn Collective>) {
                 std::thread::park();
             }
         }),
+        ("drift", _) => drift(group),
         ("kill in backward", _) => kill_in_backward(group, is_me),
         _ => panic!("unknown role {role}"),
     }
@@ -91,6 +92,19 @@ fn play(role: &str, group: &Rc<dyn Collective>) {
 
 fn signal(signal: Signal) {
     kill_process(getpid(), signal).unwrap();
+}
+
+/// The last rank's parameters change by one bit.
+fn drift(group: &Rc<dyn Collective>) {
+    let weights = weights();
+    let parallel = DataParallel::new(Rc::clone(group), "digest", &weights).unwrap();
+    assert_eq!(parallel.first_difference().unwrap(), None);
+    if group.rank() + 1 == group.world_size() {
+        let mut bits = weights[1].1.detach().view_dtype(Kind::Int).get(7).get(9);
+        let _ = bits.bitwise_xor_(1);
+    }
+    let different = parallel.first_difference().unwrap();
+    assert_eq!(different, Some("mlp.1.weight"));
 }
 
 /// Works with the others; at the third time, this rank has an accident if `is_me`.
