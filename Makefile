@@ -1,6 +1,7 @@
 # make train: build, make random data if there is none, train the production shape for ten steps
 # make test:  every test
 # make bench: speed, side by side with a Python peer
+# make soak:  kills a training at random moments and compares it with one that was left alone
 # make fuzz:  TIME seconds (600) of hostile bytes at each reader of bytes from outside
 # Everything that is missing (libtorch) is fetched once into the user's cache; export LIBTORCH to use your own.
 
@@ -10,7 +11,7 @@ ARGS   ?=
 TIME   ?= 600
 BIN    := target/release/recap-train
 
-.PHONY: train test build libtorch check fuzz help
+.PHONY: train test build libtorch bench soak fuzz check help
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +29,12 @@ train: build
 
 test: libtorch
 	cargo test --locked
+
+bench: libtorch
+	sh tests/bench/run.sh
+
+soak: build
+	sh tests/soak.sh
 
 check: libtorch
 	cargo fmt --check

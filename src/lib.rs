@@ -12,6 +12,7 @@
 //! | [`output`], [`plot`] | files of results: columns, pictures |
 //! | [`model`], [`loss`], [`optim`] | logits, what is minimised, what minimises it |
 //! | [`checkpoint`] | folders that are complete or invisible |
+//! | [`distributed`] | several processes as one training |
 //! | [`torch`] | what tch lacks, behind the only `unsafe` |
 //! | [`config`], [`batch`] | leaves: the typed config, the batch |
 //!
@@ -28,9 +29,10 @@
 //! # Who may import whom
 //!
 //! `main → cli, logging, exit, commands`; `commands → train` and everything below; `train →` everything below;
-//! `data, model, loss, optim, metrics, checkpoint, torch → config, batch` (and `model, loss, optim, checkpoint → torch`),
-//! never each other, never upward; `plot → metrics`; `output`, `config` and `batch` import nothing of ours. tch is unknown to `config`, `data`
-//! and `cli`. `exit` may look at every room's errors. A test holds this (`tests/integration/rooms.rs`).
+//! `data, model, loss, optim, metrics, checkpoint, distributed, torch → config, batch` (and `model, loss, optim,
+//! checkpoint, distributed → torch`, `plot → metrics`), never each other, never upward; `output`, `config` and `batch`
+//! import nothing of ours. tch is unknown to `config`, `data`, `metrics` and `cli`. `exit` may look at every room's
+//! errors; `logging` asks `distributed` which rank this is. A test holds this (`tests/integration/rooms.rs`).
 //!
 //! # Determinism
 //!

@@ -36,7 +36,8 @@ class Contestant:
         return json.loads(answer)
 
     def round(self, steps):
-        self.rounds.append(statistics.median(sum(step) for step in (times := self.ask(steps))))
+        times = self.ask(steps)
+        self.rounds.append(statistics.median(sum(step) for step in times))
         self.parts = [statistics.median(part) for part in zip(*times)]
 
     def close(self):

@@ -196,3 +196,143 @@ fn signal(child: &Child, signal: &str) {
         .unwrap();
     assert!(sent.success());
 }
+
+#[test]
+fn an_accumulation_survives_an_end_in_its_middle() {
+    let run = Run::with_data();
+    let common = ["--set", "training.gradient_accumulation=3"];
+    let whole = save_dir("whole", &run);
+    run.ok(&[&common[..], &["--set", &whole]].concat());
+    let parts = save_dir("parts", &run);
+    for end in ["4", "8", "12"] {
+        let end = format!("training.num_train_steps={end}");
+        run.ok(&[&common[..], &["--set", &parts, "--set", &end]].concat());
+    }
+    assert!(
+        run.checkpoint("whole", 12) == run.checkpoint("parts", 12),
+        "the bytes differ"
+    );
+}
+
+#[test]
+fn the_number_of_loader_threads_changes_nothing() {
+    let run = Run::with_data();
+    let steps = ["--set", "training.num_train_steps=6"];
+    for threads in ["1", "3"] {
+        let threads_key = format!("train_data.map_num_parallel_calls={threads}");
+        let folder = save_dir(threads, &run);
+        run.ok(&[&steps[..], &["--set", &threads_key, "--set", &folder]].concat());
+    }
+    assert!(
+        run.checkpoint("1", 6) == run.checkpoint("3", 6),
+        "the bytes differ"
+    );
+}
+
+#[test]
+fn a_divergence_ends_with_its_own_code_before_the_update() {
+    let run = Run::with_data();
+    let rate = "optimizer.multi_task_learning_rates.backbone_learning_rate={constant: 1.0e38}";
+    let message = run.fails(&["--set", rate], 4);
+    for word in [
+        "diverged at step",
+        "first such tensor",
+        "random-0000",
+        "records",
+    ] {
+        assert!(message.contains(word), "{word} is missing in\n{message}");
+    }
+}
+
+#[test]
+fn a_damaged_newest_checkpoint_is_reported_and_the_one_before_used() {
+    let run = Run::with_data();
+    run.ok(&[]);
+    let whole = run.checkpoint("save", 12);
+    let path = run.path("save/12/optimizer.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let output = run.output(&[]);
+    let log = stderr(&output);
+    assert!(output.status.success(), "{log}");
+    assert!(log.contains("damaged") && log.contains("save/8"), "{log}");
+    assert!(whole == run.checkpoint("save", 12), "the bytes differ");
+}
+
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let run = Run::with_data();
+    let forever = ["--set", "training.num_train_steps=100000"];
+    let mut child = run
+        .command(&forever)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for_step(&mut child, 1);
+    let message = run.fails(&[], 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(message.contains("in use by another run"), "{message}");
+}
+
+/// Makes one value of `user_emb` in the first record of an uncompressed file a NaN, and the checksum right.
+fn poison(file: &std::path::Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    let payload = &mut bytes[12..12 + length];
+    let key = payload
+        .windows(8)
+        .position(|window| window == b"user_emb")
+        .unwrap();
+    // Behind the key: the feature, its float list, and the four packed values, 16 bytes.
+    let packed = payload[key..]
+        .windows(2)
+        .position(|window| window == [0x0a, 16])
+        .unwrap();
+    let value = key + packed + 2;
+    payload[value..value + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let crc = crc32c::crc32c(payload)
+        .rotate_right(15)
+        .wrapping_add(0xa282_ead8);
+    bytes[12 + length..16 + length].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_bad_batch_may_be_skipped_within_a_budget() {
+    let run = Run::new();
+    let inputs = format!("train_data.inputs={}/*", run.path("data").display());
+    run.ok(&[
+        "generate",
+        "--n_examples=64",
+        "--n_files=1",
+        "--compression=none",
+        "--set",
+        &inputs,
+    ]);
+    let file = std::fs::read_dir(run.path("data"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    poison(&file);
+    let steps = ["--set", &inputs, "--set", "training.num_train_steps=4"];
+    let message = run.fails(&steps, 4);
+    assert!(
+        message.contains("batch user_embedding") && message.contains("records"),
+        "{message}"
+    );
+    let budget = [&steps[..], &["--set", "training.max_skipped_steps=1"]].concat();
+    let output = run.output(&budget);
+    assert!(
+        output.status.success() && stderr(&output).contains("skipped"),
+        "{}",
+        stderr(&output)
+    );
+    // Sixty-four records are four batches: the second epoch meets the bad one again, and the budget is spent.
+    let more = [&budget[..], &["--set", "training.num_train_steps=9"]].concat();
+    run.fails(&more, 4);
+}

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::gzip::GzipReader;
 use super::{HEADER_BYTES, masked_crc32c};
 
 const FILE_BUFFER_BYTES: usize = 128 * 1024;
@@ -26,7 +25,7 @@ impl Stream {
         let (reader, is_compressed): (Box<dyn Read + Send>, bool) = if is_record_header(start) {
             (Box::new(file), false)
         } else if start.starts_with(&GZIP_MAGIC) {
-            (Box::new(GzipReader::new(Box::new(file))), true)
+            (Box::new(flate2::bufread::MultiGzDecoder::new(file)), true)
         } else if start.starts_with(&ZSTD_MAGIC) {
             (
                 Box::new(zstd::stream::read::Decoder::with_buffer(file)?),

@@ -3,9 +3,6 @@
 //! A record is a little-endian u64 length, the masked CRC32C of those 8 bytes, the payload, and its masked CRC32C.
 
 mod chunk;
-mod deflate;
-pub(crate) mod gzip;
-mod huffman;
 mod inflate;
 mod read;
 mod write;
