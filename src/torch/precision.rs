@@ -1,4 +1,4 @@
-//! Global number formats: TF32, deterministic kernels, bfloat16 autocast.
+//! Global number formats: TF32, bfloat16 autocast.
 
 use tch::Device;
 
@@ -10,14 +10,6 @@ use super::{TorchError, sys::ffi};
 /// When libtorch refuses.
 pub fn set_tf32(on: bool) -> Result<(), TorchError> {
     Ok(ffi::set_tf32(on)?)
-}
-
-/// Makes libtorch choose kernels that give the same bits on every run; where it has none it warns.
-///
-/// # Errors
-/// When libtorch refuses.
-pub fn set_deterministic(on: bool) -> Result<(), TorchError> {
-    Ok(ffi::set_deterministic(on)?)
 }
 
 /// Runs `body` with matrix products in bfloat16 when `on`; elsewhere f32 stays.

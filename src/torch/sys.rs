@@ -28,7 +28,6 @@ pub(super) mod ffi {
         fn is_empty(self: &TensorList) -> bool;
 
         fn set_tf32(on: bool) -> Result<()>;
-        fn set_deterministic(on: bool) -> Result<()>;
         fn set_autocast(cuda: bool, on: bool) -> Result<()>;
         fn load_cuda() -> Result<String>;
         fn keep_freed_memory();

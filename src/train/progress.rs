@@ -57,17 +57,28 @@ impl Progress {
     }
 }
 
-/// Logs what the config asks for beside the loss.
-pub fn log_details(config: &TrainingConfig, step: u64, stepper: &Stepper, output: &StepOutput) {
+/// Logs what the config asks for beside the loss, of the step that `state` has just finished: this rank's task losses,
+/// and the learning rates that the step was made with.
+pub fn log_details(
+    config: &TrainingConfig,
+    state: &TrainState,
+    stepper: &Stepper,
+    output: &StepOutput,
+) {
+    let global_step = state.global_step();
     if config.log_task_losses {
         let losses: Vec<f64> = Vec::try_from(&output.task_losses).unwrap_or_default();
         for (task, loss) in stepper.ranker.tasks().iter().zip(losses) {
-            info!(global_step = step, task, loss, "task loss");
+            info!(global_step, task, loss, "task loss");
         }
     }
     if config.log_learning_rates {
-        for (group, learning_rate) in stepper.optimizer.learning_rates(step) {
-            info!(global_step = step, group, learning_rate, "learning rate");
+        // Schedules count batches from 0.
+        let rates = stepper
+            .optimizer
+            .learning_rates(state.step.saturating_sub(1));
+        for (group, learning_rate) in rates {
+            info!(global_step, group, learning_rate, "learning rate");
         }
     }
 }

@@ -56,7 +56,6 @@ pub fn resume(stepper: &mut Stepper, checkpoint: &Checkpoint) -> anyhow::Result<
         .context("the checkpoint has no state.json")?;
     let state: TrainState = serde_json::from_value(state.clone())
         .map_err(|error| mismatch(folder, format!("its state.json cannot be used: {error}")))?;
-    // One after the other: together they are as large as the model and its optimizer once more.
     load_model(&stepper.ranker, &checkpoint.model()?, folder)?;
     let optimizer = checkpoint
         .optimizer()?

@@ -163,7 +163,7 @@ impl Trainer<'_> {
         let loss = self.session.mean(&output.loss)?;
         let global_batch_size = self.session.config.train_data.global_batch_size.get();
         progress.log(&self.state, loss, global_batch_size, pipeline.waited());
-        log_details(self.training(), self.state.step, &self.stepper, output);
+        log_details(self.training(), &self.state, &self.stepper, output);
         Ok(())
     }
 

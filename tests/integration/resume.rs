@@ -336,3 +336,29 @@ fn a_bad_batch_may_be_skipped_within_a_budget() {
     let more = [&budget[..], &["--set", "training.num_train_steps=9"]].concat();
     run.fails(&more, 4);
 }
+
+#[test]
+fn logged_rates_are_those_the_step_was_made_with() {
+    let run = Run::with_data();
+    run.ok(&[
+        "--set",
+        "training.num_train_steps=2",
+        "--set",
+        "training.log_learning_rates=true",
+    ]);
+    let text = std::fs::read_to_string(run.path("save/events.jsonl")).unwrap();
+    let records = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let backbone: Vec<(u64, f64)> = records
+        .filter(|record| record["group"] == "backbone")
+        .map(|record| {
+            (
+                record["global_step"].as_u64().unwrap(),
+                record["learning_rate"].as_f64().unwrap(),
+            )
+        })
+        .collect();
+    // A ramp to 0.01 over 4 steps: the first step is made at 0, the second at a quarter.
+    assert_eq!(backbone, [(1, 0.0), (2, 0.0025)]);
+}

@@ -29,14 +29,6 @@ void set_tf32(bool on) {
   context.setAllowTF32CuBLAS(on);
 }
 
-void set_deterministic(bool on) {
-  auto& context = at::globalContext();
-  context.setDeterministicAlgorithms(on, /*warn_only=*/true);
-  context.setDeterministicCuDNN(on);
-  context.setBenchmarkCuDNN(false);
-  context.setDeterministicFillUninitializedMemory(false);
-}
-
 void set_autocast(bool cuda, bool on) {
   const auto device = cuda ? at::kCUDA : at::kCPU;
   if (on) {

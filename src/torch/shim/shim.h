@@ -22,7 +22,6 @@ std::unique_ptr<TensorList> tensor_list();
 
 // context.cc
 void set_tf32(bool on);
-void set_deterministic(bool on);
 void set_autocast(bool cuda, bool on);
 rust::String load_cuda();
 void keep_freed_memory();
