@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::RowBlock;
 use crate::data::payload::{Payload, Source};
+use crate::data::source::Version;
 use crate::data::tfrecord::{Block, Share};
 
 /// What a decoded file is known by.
@@ -45,17 +45,6 @@ impl CachedBlock {
 pub(crate) struct CachedFile {
     pub(crate) blocks: Vec<CachedBlock>,
     version: Version,
-}
-
-/// Tells whether a file has been changed: its size and the time of its last change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Version(u64, Option<SystemTime>);
-
-impl Version {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Self(metadata.len(), metadata.modified().ok()))
-    }
 }
 
 /// A file that is being read for the first time.
@@ -109,7 +98,7 @@ impl Store {
     /// The decoded file, unless it has been changed since.
     pub(crate) fn get(&mut self, key: &FileKey) -> Option<Arc<CachedFile>> {
         let file = self.files.get(key)?;
-        if Version::of(&key.0) == Some(file.version) {
+        if Version::of(&key.0).as_ref() == Some(&file.version) {
             return Some(Arc::clone(file));
         }
         tracing::warn!(file = %key.0.display(), "the file has changed and is decoded anew");
@@ -121,7 +110,7 @@ impl Store {
     pub(crate) fn insert(&mut self, filling: Filling) {
         let Some(file) = filling.file else { return };
         let key = filling.key;
-        if Version::of(&key.0) != Some(file.version) {
+        if Version::of(&key.0).as_ref() != Some(&file.version) {
             return;
         }
         self.bytes += file
