@@ -106,78 +106,97 @@ fn takes_one(count: &AtomicUsize) -> bool {
         .is_ok()
 }
 
-fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-    let mut range = String::new();
-    let mut credential = String::new();
-    for line in lines {
-        let line = line?;
-        let Some((name, value)) = line.split_once(": ") else {
-            break;
+/// What a client asks for.
+struct Request {
+    method: String,
+    /// Without the address, slashes at its ends, and `%`.
+    path: String,
+    query: String,
+    /// `bytes=begin-end`.
+    range: String,
+}
+
+impl Request {
+    /// Reads and notes it.
+    fn read(shared: &Shared, stream: &TcpStream) -> std::io::Result<Self> {
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+        let headers: Vec<String> = lines
+            .map_while(Result::ok)
+            .take_while(|line| !line.is_empty())
+            .collect();
+        let header = |wanted: &str| {
+            let mut headers = headers.iter().filter_map(|line| line.split_once(": "));
+            let found = headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+            found.map(|(_, value)| value.to_owned()).unwrap_or_default()
         };
-        match name.to_lowercase().as_str() {
-            "range" => value.clone_into(&mut range),
-            "authorization" => value.clone_into(&mut credential),
-            _ => {}
-        }
+        let (range, credential) = (header("range"), header("authorization"));
+        let note = format!("{first} {range} {credential}");
+        shared.requests.lock().unwrap().push(note);
+        let mut words = first.split(' ').map(str::to_owned);
+        let (method, target) = (words.next().unwrap(), words.next().unwrap_or_default());
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        Ok(Self {
+            method,
+            path: decoded(path.trim_matches('/')),
+            query: query.to_owned(),
+            range,
+        })
     }
-    let note = format!("{first} {range} {credential}");
-    shared.requests.lock().unwrap().push(note);
-    let mut words = first.split(' ');
-    let (method, target) = (words.next().unwrap(), words.next().unwrap_or_default());
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let path = decoded(path.trim_matches('/'));
-    let path = path.as_str();
-    if query.contains("list-type=2") {
-        return respond(
-            &mut stream,
-            "200 OK",
-            "",
-            list(shared, path, query).as_bytes(),
-        );
+}
+
+fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
+    let request = Request::read(shared, &stream)?;
+    if request.query.contains("list-type=2") {
+        let page = list(shared, &request.path, &request.query);
+        return respond(&mut stream, "200 OK", "", page.as_bytes());
     }
-    let objects = shared.objects.lock().unwrap();
-    let Some(bytes) = objects.get(path) else {
+    let object = shared.objects.lock().unwrap().get(&request.path).cloned();
+    let Some(bytes) = object else {
         return respond(&mut stream, "404 Not Found", "", b"");
     };
-    if method == "GET" && takes_one(&shared.refusals) {
+    if request.method == "HEAD" {
+        let edition = shared.edition(shared.gets.load(Ordering::SeqCst));
+        return announce(&mut stream, "200 OK", &edition, bytes.len());
+    }
+    if takes_one(&shared.refusals) {
         return respond(&mut stream, "503 Slow Down", "", b"");
     }
-    let number = match method {
-        "GET" => shared.gets.fetch_add(1, Ordering::SeqCst),
-        _ => shared.gets.load(Ordering::SeqCst),
-    };
-    let edition = usize::from(shared.changes_after.is_some_and(|after| number >= after));
-    let headers =
-        format!("ETag: \"edition-{edition}\"\r\nLast-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n");
-    if method == "HEAD" {
-        let length = bytes.len();
-        return write!(
-            stream,
-            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{headers}Connection: close\r\n\r\n"
-        );
-    }
-    let (begin, end) = range
-        .strip_prefix("bytes=")
-        .unwrap()
-        .split_once('-')
-        .unwrap();
+    let edition = shared.edition(shared.gets.fetch_add(1, Ordering::SeqCst));
+    let range = request.range.strip_prefix("bytes=").unwrap();
+    let (begin, end) = range.split_once('-').unwrap();
     let (begin, end): (usize, usize) = (begin.parse().unwrap(), end.parse().unwrap());
     let part = &bytes[begin..=end];
     let headers = format!(
-        "{headers}Content-Range: bytes {begin}-{end}/{}\r\n",
+        "{edition}Content-Range: bytes {begin}-{end}/{}\r\n",
         bytes.len()
     );
     if takes_one(&shared.cuts) {
-        let length = part.len();
-        write!(
-            stream,
-            "HTTP/1.1 206 Partial Content\r\nContent-Length: {length}\r\n{headers}Connection: close\r\n\r\n"
-        )?;
-        return stream.write_all(&part[..length / 2]);
+        announce(&mut stream, "206 Partial Content", &headers, part.len())?;
+        return stream.write_all(&part[..part.len() / 2]);
     }
     respond(&mut stream, "206 Partial Content", &headers, part)
+}
+
+impl Shared {
+    /// The headers that tell contents apart, at the GET of this number.
+    fn edition(&self, number: usize) -> String {
+        let edition = usize::from(self.changes_after.is_some_and(|after| number >= after));
+        format!("ETag: \"edition-{edition}\"\r\nLast-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n")
+    }
+}
+
+/// The head of an answer with a body of `length` bytes.
+fn announce(
+    stream: &mut TcpStream,
+    status: &str,
+    headers: &str,
+    length: usize,
+) -> std::io::Result<()> {
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}Connection: close\r\n\r\n"
+    )
 }
 
 fn respond(
@@ -186,11 +205,7 @@ fn respond(
     headers: &str,
     body: &[u8],
 ) -> std::io::Result<()> {
-    let length = body.len();
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}Connection: close\r\n\r\n"
-    )?;
+    announce(stream, status, headers, body.len())?;
     stream.write_all(body)
 }
 

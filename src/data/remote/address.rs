@@ -30,7 +30,8 @@ pub(crate) fn is_remote(file: &Path) -> bool {
 pub(crate) fn pattern_prefix(pattern: &str) -> Option<(&str, bool)> {
     let sign = pattern.find(GLOB_SIGNS)?;
     let slash = pattern[..sign].rfind('/')?;
-    Some((&pattern[..slash], pattern[slash + 1..].contains('/')))
+    let rest = &pattern[slash + 1..];
+    Some((&pattern[..slash], rest.contains('/') || rest.contains("**")))
 }
 
 /// An address in parts.
@@ -158,6 +159,7 @@ mod tests {
         assert_eq!(pattern_prefix("s3://b/d/a.gz"), None);
         assert_eq!(pattern_prefix("s3://b/d/*.gz"), Some(("s3://b/d", false)));
         assert_eq!(pattern_prefix("gs://b/d*/a.gz"), Some(("gs://b", true)));
+        assert_eq!(pattern_prefix("gs://b/d/**"), Some(("gs://b/d", true)));
         assert!(is_remote(Path::new("gs://b/a")) && !is_remote(Path::new("/gs:/b")));
     }
 }

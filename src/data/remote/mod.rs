@@ -47,6 +47,16 @@ pub enum RemoteError {
         /// What the store said last.
         source: StoreError,
     },
+    /// An answer with a range broke off.
+    #[error("bytes {begin} to {end} do not come whole")]
+    CutShort {
+        /// First byte.
+        begin: u64,
+        /// After the last byte.
+        end: u64,
+        /// What happened on the way.
+        source: StoreError,
+    },
     /// The store sent another number of bytes than asked for.
     #[error("{found} bytes came instead of bytes {begin} to {end}")]
     Length {
@@ -91,8 +101,6 @@ pub struct StoreError {
     /// With all causes, each once.
     text: String,
     is_not_found: bool,
-    /// Neither a refusal nor a mistake: the next answer may be another.
-    may_pass: bool,
 }
 
 impl From<object_store::Error> for StoreError {
@@ -109,7 +117,6 @@ impl From<object_store::Error> for StoreError {
         Self {
             text: text.trim_end_matches([':', ' ']).to_owned(),
             is_not_found: matches!(error, object_store::Error::NotFound { .. }),
-            may_pass: matches!(error, object_store::Error::Generic { .. }),
         }
     }
 }

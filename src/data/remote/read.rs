@@ -14,7 +14,8 @@ use super::{Remote, RemoteError, Version};
 const RANGE_BYTES: u64 = 4 << 20;
 /// Ranges that are asked for before they are needed.
 const RANGES_AHEAD: usize = 2;
-/// How often a range is asked for before reading fails, beside what the store's client itself tries again.
+/// How often a range is asked for whose answer breaks off. That requests are refused or not answered at all is the
+/// business of the store's client, which has tried again by itself.
 const TRIES: usize = 3;
 
 type Reply = Result<Vec<u8>, RemoteError>;
@@ -124,7 +125,9 @@ async fn fetch(
     loop {
         let fetched = fetch_once(&*store, &path, &version, begin..end).await;
         match fetched {
-            Err(error) if tries < TRIES && may_pass(&error) => {
+            Err(error @ (RemoteError::CutShort { .. } | RemoteError::Length { .. }))
+                if tries < TRIES =>
+            {
                 tracing::warn!(
                     object = %path,
                     error = &error as &dyn std::error::Error,
@@ -163,7 +166,12 @@ async fn fetch_once(
             now,
         });
     }
-    let bytes = answer.bytes().await.map_err(failed)?;
+    let bytes = answer.bytes().await;
+    let bytes = bytes.map_err(|error| RemoteError::CutShort {
+        begin,
+        end,
+        source: error.into(),
+    })?;
     if bytes.len() as u64 != end - begin {
         return Err(RemoteError::Length {
             begin,
@@ -172,15 +180,6 @@ async fn fetch_once(
         });
     }
     Ok(bytes.into())
-}
-
-/// Whether another try may help: the store's client has tried requests again already, but not answers cut short.
-fn may_pass(error: &RemoteError) -> bool {
-    match error {
-        RemoteError::Fetch { source, .. } => source.may_pass,
-        RemoteError::Length { .. } => true,
-        _ => false,
-    }
 }
 
 fn to_io(error: RemoteError) -> io::Error {
