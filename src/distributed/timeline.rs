@@ -42,7 +42,7 @@ impl Overlap {
         Some(Self {
             num_buckets: of_kind(EventKind::Launched).count(),
             bytes: of_kind(EventKind::Launched).map(|event| event.bytes).sum(),
-            last_bytes: of_kind(EventKind::Launched).last()?.bytes,
+            last_bytes: of_kind(EventKind::Launched).next_back()?.bytes,
             first_launched: of_kind(EventKind::Launched).map(|event| event.at).min()?,
             last_gradient: last(EventKind::Gradient)?,
             last_reduced: last(EventKind::Reduced)?,
