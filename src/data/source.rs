@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::remote::{self, RemoteFile};
 
@@ -48,22 +50,35 @@ pub(crate) fn size(path: &Path) -> u64 {
     }
 }
 
-/// Tells whether a file has been changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
-    /// Size and time of the last change.
-    Local(u64, Option<SystemTime>),
-    /// Size and tag.
-    Remote(remote::Version),
+/// `path` so that it means the same in another folder; an address stays what it is.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    if remote::is_remote(path) {
+        return path.to_path_buf();
+    }
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// Tells whether a file has been changed: its size, and the time of its last change or the tag of its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version(u64, Mark);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Changed(Option<SystemTime>),
+    /// Its hash.
+    Tag(u64),
 }
 
 impl Version {
     /// Of the file at `path` as it is now; `None` if that cannot be told.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         if remote::is_remote(path) {
-            return remote::version(path).ok().map(Self::Remote);
+            let version = remote::version(path).ok()?;
+            let tag = xxh3_64(version.tag.as_bytes());
+            return Some(Self(version.size, Mark::Tag(tag)));
         }
         let metadata = std::fs::metadata(path).ok()?;
-        Some(Self::Local(metadata.len(), metadata.modified().ok()))
+        let changed = metadata.modified().ok();
+        Some(Self(metadata.len(), Mark::Changed(changed)))
     }
 }

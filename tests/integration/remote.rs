@@ -355,7 +355,7 @@ fn dated_folders_of_google_cloud_storage_are_read() {
 }
 
 #[test]
-fn one_file_of_an_http_server_is_read() {
+fn one_file_of_an_http_server_is_read_and_with_a_cache_only_once() {
     let run = Run::with_data();
     let name = "random-00001.tfrecord.gz";
     let local = inputs(&run.path("data").join(name).display().to_string());
@@ -363,11 +363,16 @@ fn one_file_of_an_http_server_is_read() {
     let server = Server::start(Shared::default());
     server.add(&run.path("data"), "files");
     let remote = inputs(&format!("http://{}/files/{name}", server.address));
-    server.ok(&run, &[&save_dir(&run, "remote"), &remote]);
+    let args = [save_dir(&run, "remote"), remote];
+    let [save, remote] = args.each_ref().map(String::as_str);
+    server.ok(&run, &[save, remote, "--set=train_data.cache=true"]);
     assert!(
         run.checkpoint("save", STEPS) == run.checkpoint("remote", STEPS),
         "the bytes differ"
     );
+    let requests = server.requests();
+    let gets = requests.iter().filter(|request| request.starts_with("GET"));
+    assert_eq!(gets.count(), 1, "three epochs: {requests:?}");
 }
 
 /// Trains from a server that plays a trick, passing over damaged records; returns stderr.
