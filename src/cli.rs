@@ -92,6 +92,8 @@ pub enum LogFormat {
 /// Everything but training.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make training data, a schema and a config of CSV or Parquet tables
+    Convert(ConvertArgs),
     /// Write random data that fits the config, for a first run or a test
     Generate(GenerateArgs),
     /// Decode batches exactly as training would see them, and say what is in them
@@ -162,6 +164,30 @@ pub struct PredictArgs {
     /// Add the labels and weights that the records have
     #[arg(long = "labels")]
     pub labels: bool,
+}
+
+/// Options of `convert`.
+#[derive(Clone, Debug, Args)]
+pub struct ConvertArgs {
+    /// The YAML file that says which columns become what; its keys are in configs/REFERENCE.md
+    #[arg(long = "mapping", value_name = "FILE")]
+    pub mapping: PathBuf,
+
+    /// The tables, a glob; nothing: those of the mapping
+    #[arg(long = "inputs", value_name = "GLOB")]
+    pub inputs: Option<String>,
+
+    /// The folder to make; nothing: that of the mapping
+    #[arg(long = "output_dir", value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+
+    /// The vocabulary of an earlier conversion to use; nothing: learn one
+    #[arg(long = "vocabulary", value_name = "FILE.json")]
+    pub vocabulary: Option<PathBuf>,
+
+    /// Threads that make examples; nothing: one per core
+    #[arg(long = "threads", value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// Options of `generate`.
