@@ -117,6 +117,11 @@ pub struct CheckArgs {
     #[arg(long = "dry_run")]
     pub dry_run: bool,
 
+    /// Compute what z_score_log_config needs over every row of train_data first, and write it; nothing: to its
+    /// analysis_path
+    #[arg(long = "write_stats", value_name = "FILE.json", num_args = 0..=1, require_equals = true)]
+    pub write_stats: Option<Option<PathBuf>>,
+
     /// Write the findings as JSON, beside the tables on stdout
     #[arg(long = "output", value_name = "FILE.json")]
     pub output: Option<PathBuf>,

@@ -416,7 +416,10 @@ const MISTAKES: [Mistake; 18] = [
         Fault::Config,
     ),
     (
-        ("before: {train: 2024-02-01x", "before: {train: \"2023-12-31\""),
+        (
+            "before: {train: 2024-02-01x",
+            "before: {train: \"2023-12-31\"",
+        ),
         ("", ""),
         "no row belongs to the part `train`",
         Fault::Data,
