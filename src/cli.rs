@@ -142,8 +142,8 @@ pub struct EvaluateArgs {
     #[arg(long = "output", value_name = "FILE.json")]
     pub output: Option<PathBuf>,
 
-    /// Draw ROC, precision-recall and reliability of every task to this file
-    #[arg(long = "plot", value_name = "FILE.svg")]
+    /// Draw ROC, precision-recall and reliability of every task to this file, .svg or .png
+    #[arg(long = "plot", value_name = "FILE")]
     pub plot: Option<PathBuf>,
 
     /// Measure every checkpoint of training.save_dir, then wait up to training.eval_timeout_in_s for each new one

@@ -236,7 +236,7 @@ fn wrong_arguments_are_bad_usage() {
     for (args, word) in [
         (vec!["evaluate"], "no valid checkpoint"),
         (vec!["evaluate", "--partition=no"], "choose from valid"),
-        (vec!["evaluate", "--plot=a.png"], ".svg"),
+        (vec!["evaluate", "--plot=a.jpg"], ".svg or .png"),
         (
             vec!["evaluate", "--watch", "--checkpoint=x"],
             "--checkpoint",
