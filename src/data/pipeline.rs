@@ -82,6 +82,11 @@ impl Pipeline {
         }
     }
 
+    /// What is read of a record.
+    pub(crate) fn specs(&self) -> &[Spec] {
+        &self.layout.specs
+    }
+
     /// Reads `payloads` into one batch.
     pub(crate) fn batch(
         &self,
@@ -99,16 +104,16 @@ impl Pipeline {
         scratch: &mut Scratch,
     ) -> Result<Vec<Column>, DataError> {
         let mut columns = self.layout.columns(payloads.len());
-        for (row, payload) in payloads.iter().enumerate() {
+        for payload in payloads {
             match &payload.source {
                 Source::Wire { chunk, begin } => {
                     let bytes = &chunk.bytes()[*begin..begin + payload.len];
                     scratch
-                        .read(&self.layout, bytes, &mut columns, row)
+                        .read(&self.layout, bytes, &mut columns)
                         .map_err(|cause| payload.error(cause))?;
                 }
-                Source::Row { block, row: from } => {
-                    block.read(*from, &self.layout.specs, &mut columns, row);
+                Source::Row { block, row } => {
+                    block.read(*row, &self.layout.specs, &mut columns);
                 }
             }
         }
