@@ -35,7 +35,8 @@ section! {
         pub labels: IndexMap<String, String>,
         /// By task: the numeric column that its rows are weighted with.
         pub weights: IndexMap<String, String> = IndexMap::new(),
-        /// Features that identify a row, kept for `predict` and grouped metrics; their names begin with `meta__`.
+        /// Features that identify a row, kept for `predict`; their names begin with `meta__`, and `meta__user_id` is the
+        /// group of the metric `gauc`.
         pub ids: IndexMap<String, IdConfig> = IndexMap::new(),
         /// Which rows are trained on, and which are kept apart (null: all rows are trained on).
         pub split: Option<SplitConfig> = None,
