@@ -54,6 +54,10 @@ pub struct Cli {
     #[arg(long = "nproc_per_node", value_name = "N")]
     pub nproc_per_node: Option<NonZeroUsize>,
 
+    /// Record these steps as a Chrome trace in training.save_dir/profile: from when A are done until B are done
+    #[arg(long = "profile_steps", value_name = "A..B", value_parser = parse_step_range)]
+    pub profile_steps: Option<StepRange>,
+
     /// What to do; nothing: train.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -229,7 +233,13 @@ pub struct UsageError(pub String);
 const BOOLEAN_FLAGS: [&str; 1] = ["debug_loop"];
 
 /// Flags that take a value: these may be written with one dash or two, with underscores or hyphens.
-const VALUE_FLAGS: [&str; 4] = ["config_path", "set", "log_format", "nproc_per_node"];
+const VALUE_FLAGS: [&str; 5] = [
+    "config_path",
+    "set",
+    "log_format",
+    "nproc_per_node",
+    "profile_steps",
+];
 
 /// Rewrites the spellings that the original's flag library accepts into the one that clap knows.
 ///
@@ -283,6 +293,35 @@ pub fn without_flag(args: impl IntoIterator<Item = OsString>, name: &str) -> Vec
         }
     }
     kept
+}
+
+/// Steps of a training: those from when `after` are done until `until` are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepRange {
+    /// Steps done before the first one of the range.
+    pub after: u64,
+    /// Steps done after the last one; more than `after`.
+    pub until: u64,
+}
+
+/// `A..B` with A below B.
+fn parse_step_range(text: &str) -> Result<StepRange, String> {
+    let (after, until) = text
+        .split_once("..")
+        .ok_or("expected A..B, such as 10..20")?;
+    let number = |text: &str| {
+        text.parse::<u64>()
+            .map_err(|error| format!("`{text}`: {error}"))
+    };
+    let range = StepRange {
+        after: number(after)?,
+        until: number(until)?,
+    };
+    if range.after < range.until {
+        Ok(range)
+    } else {
+        Err("the second number must be above the first".to_owned())
+    }
 }
 
 /// Booleans as the original's flag library reads them.

@@ -25,8 +25,9 @@ fn main() -> ExitCode {
     match commands::run(&cli) {
         Ok(()) => ExitCode::from(Exit::Done as u8),
         Err(error) => {
-            logging::report(&error);
-            ExitCode::from(Exit::code_of(&error))
+            let code = Exit::code_of(&error);
+            logging::report(&error, code);
+            ExitCode::from(code)
         }
     }
 }

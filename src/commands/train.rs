@@ -1,7 +1,7 @@
 //! Trains: the banner, the config, the device, the chosen loop; or starts the ranks that do.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use anyhow::Context;
 use tracing::info;
@@ -28,9 +28,9 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
     let launch = Launch::from_env(|name| std::env::var(name).ok())?;
     let is_main_rank = launch.as_ref().is_none_or(|launch| launch.place.rank == 0);
     if is_main_rank {
-        print_line(&"#".repeat(100));
+        print_line(&banner());
     }
-    info!("config:\n{}", config.to_yaml());
+    info!(name: "config", source = %path.display(), "config:\n{}", config.to_yaml());
     let session = Session::start(config, launch.as_ref())?;
     if is_main_rank {
         print_line(&chrono::Local::now().format("%Y_%m_%d_%H_%M").to_string());
@@ -38,12 +38,22 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
     let result = if cli.debug_loop {
         debug::run(&session)
     } else {
-        trainer::run(&session)
+        trainer::run(&session, cli.profile_steps)
     };
     if let Err(error) = &result {
         session.collective.fail(&format!("{error:#}"));
     }
     result
+}
+
+/// A hundred `#`, as the original prints; as many as fit, where a person sees them.
+fn banner() -> String {
+    let mut width = 100;
+    if std::io::stdout().is_terminal() {
+        width = rustix::termios::tcgetwinsize(std::io::stdout())
+            .map_or(width, |size| width.min(usize::from(size.ws_col).max(1)));
+    }
+    "#".repeat(width)
 }
 
 /// Starts `num_processes` ranks of this command line and waits for them.

@@ -53,6 +53,12 @@ section! {
         pub log_learning_rates: bool = false,
         /// Own key: evaluates every partition of `validation_data` each `eval_log_every_n` steps while training.
         pub evaluate: bool = false,
+        /// Own key: writes curves for TensorBoard to `save_dir/tensorboard`, a point each `train_log_every_n` steps and
+        /// at every evaluation.
+        pub tensorboard: bool = true,
+        /// Own key: batches between histograms of every parameter in TensorBoard (null: none). Each reads the whole
+        /// model once.
+        pub histogram_every_n: Option<PositiveInt> = None,
         /// Own key: keeps a copy of the checkpoint that was best by this metric in `save_dir/best`:
         /// `PARTITION/TASK/METRIC`, `PARTITION/loss`, or `mean METRIC` over all partitions and tasks. Needs `evaluate`.
         pub keep_best_metric: Option<String> = None,

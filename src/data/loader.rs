@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::counters::{Counters, Stats};
+use super::counters::{Counters, Meter, Stats};
 use super::error::DataError;
 use super::feed::Delivery;
 use super::payload::Payload;
@@ -106,8 +106,8 @@ impl Loader {
             checks: config.ignore_data_errors,
             decodes: spec.caches,
         };
-        let workers = Workers::start(threads, &pipeline, handling)?;
         let stats = Arc::new(Stats::default());
+        let workers = Workers::start(threads, &pipeline, handling, &stats)?;
         let (output, batches) = sync_channel(BATCHES_AHEAD);
         let last_words = output.clone();
         let sequencer = Sequencer::new(spec, start, workers, output, Arc::clone(&stats));
@@ -145,6 +145,12 @@ impl Loader {
                 Ok(None)
             }
         }
+    }
+
+    /// The counters, for a thread that does not have the loader.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        Meter(Arc::clone(&self.stats))
     }
 
     /// What was done so far.

@@ -32,7 +32,7 @@ mod workers;
 
 pub(crate) use files::list as list_files;
 
-pub use counters::Counters;
+pub use counters::{Counters, Meter};
 pub use error::{DataError, Fault, RecordError};
 pub use loader::{LoadedBatch, Loader, LoaderOptions, RecordId};
 pub use pipeline::{Mode, feature_widths};

@@ -8,7 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
+use super::counters::Stats;
 use super::error::DataError;
 use super::example::Scratch;
 use super::payload::Payload;
@@ -74,6 +76,7 @@ impl Workers {
         count: usize,
         pipeline: &SharedPipeline,
         handling: Handling,
+        stats: &Arc<Stats>,
     ) -> Result<Self, DataError> {
         let queue = Arc::new(Queue::default());
         let (sender, results) = channel();
@@ -89,7 +92,9 @@ impl Workers {
                 pipeline: Arc::clone(pipeline),
                 scratch: Scratch::default(),
                 handling,
+                stats: Arc::clone(stats),
             };
+            stats.has_thread();
             let thread = spawn(format!("data-{index}"), move || worker.run())?;
             workers.threads.push(thread);
         }
@@ -166,6 +171,7 @@ struct Worker {
     pipeline: SharedPipeline,
     scratch: Scratch,
     handling: Handling,
+    stats: Arc<Stats>,
 }
 
 impl Worker {
@@ -182,7 +188,9 @@ impl Worker {
     fn perform(&mut self, task: Task) -> Done {
         match task {
             Task::Read(id, mut reader) => {
+                let begin = Instant::now();
                 let mut block = reader.read_block();
+                self.stats.inflated(begin.elapsed());
                 if self.handling.checks {
                     self.check(&mut block);
                 }
@@ -192,7 +200,10 @@ impl Worker {
                 Done::Read(id, reader, block)
             }
             Task::Batch(number, payloads) => {
-                Done::Batch(number, self.pipeline.batch(&payloads, &mut self.scratch))
+                let begin = Instant::now();
+                let batch = self.pipeline.batch(&payloads, &mut self.scratch);
+                self.stats.parsed(begin.elapsed());
+                Done::Batch(number, batch)
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Training: [`setup`] builds what a run needs, [`step`] is the one step of both loops, [`trainer`] and [`debug`] are
 //! the loops, [`pipeline`] feeds them, [`state`] is what a checkpoint remembers beside tensors. [`evaluate`] measures a
-//! model on a partition, [`validation`] does so while training.
+//! model on a partition, [`validation`] does so while training. [`progress`], [`tensorboard`], [`times`] and
+//! [`profiler`] say how it goes.
 
 pub mod checkpoints;
 pub mod debug;
@@ -8,6 +9,7 @@ pub mod evaluate;
 pub mod evaluation;
 pub mod interrupt;
 pub mod pipeline;
+pub mod profiler;
 pub mod progress;
 pub mod restore;
 pub mod run_record;
@@ -16,6 +18,8 @@ pub mod setup;
 pub mod state;
 pub mod statistics;
 pub mod step;
+pub mod tensorboard;
+pub mod times;
 pub mod trainer;
 pub mod validation;
 
