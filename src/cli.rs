@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -13,6 +14,21 @@ pub const VERSION: &str = concat!(
     env!("RECAP_LIBTORCH"),
     ")"
 );
+
+/// What `--version` says: everything about the build that can explain a difference.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let or = |text: &'static str, other| if text.is_empty() { other } else { text };
+    let nccl = match env!("RECAP_CUDA_SHIM") {
+        "" => "not built in",
+        _ => "built in",
+    };
+    format!(
+        "{VERSION}\ncommit {}\ncuda {}\nnccl {nccl}\n{}",
+        option_env!("RECAP_COMMIT").unwrap_or("unknown (make tells it to the build)"),
+        or(env!("RECAP_CUDA"), "not in this libtorch"),
+        env!("RECAP_RUSTC"),
+    )
+});
 
 const AFTER_HELP: &str = "\
 Results go to stdout, logs and progress to stderr. RUST_LOG filters the log (error, warn, info, debug, trace).
@@ -37,7 +53,7 @@ Examples:
 /// Without a command it trains: from the newest checkpoint in training.save_dir if there is one, else from
 /// training.initial_checkpoint_dir if it is set, else from the start.
 #[derive(Debug, Parser)]
-#[command(name = "recap-train", version = VERSION, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "recap-train", version = VERSION, long_version = LONG_VERSION.as_str(), after_help = AFTER_HELP, max_term_width = 100)]
 #[command(args_override_self = true, disable_help_subcommand = true)]
 pub struct Cli {
     /// Options of every command.
@@ -106,6 +122,16 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Write what a checkpoint predicts of each row, in the order of the input
     Predict(PredictArgs),
+    /// Look at the machine: libtorch, GPUs, threads, memory, disk; say what to do where it is wrong
+    Doctor,
+    /// Print the script that completes this program's command lines in a shell
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page: recap-train man | man -l -
+    Man,
 }
 
 /// Options of `check`.

@@ -2,11 +2,13 @@
 
 mod check;
 mod chosen;
+mod doctor;
 mod evaluate;
 mod generate;
 mod inspect;
 mod predict;
 mod report;
+mod shell;
 mod train;
 
 use std::path::Path;
@@ -33,6 +35,13 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         Some(Command::Evaluate(args)) => evaluate::run(&loaded()?.1.config, args),
         Some(Command::Predict(args)) => predict::run(&loaded()?.1.config, args),
+        Some(Command::Doctor) => {
+            let has_config = cli.common.config_path.is_some();
+            let loaded = has_config.then(loaded).transpose()?;
+            doctor::run(loaded.as_ref().map(|(_, loaded)| &loaded.config))
+        }
+        Some(Command::Completions { shell }) => shell::completions(*shell),
+        Some(Command::Man) => shell::man(),
     }
 }
 

@@ -40,10 +40,9 @@ pub fn start(format: LogFormat) {
     let is_other = other_rank().is_some();
     let level = if is_other { "warn" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     let on_terminal = io::stderr().is_terminal() && !is_dumb && format == LogFormat::Text;
-    let colours = on_terminal && !is_set("NO_COLOR");
+    let colours = on_terminal && !is_colourless();
     bar::allow(on_terminal && !is_other, colours);
     let lines = fmt::layer().with_writer(io::stderr);
     let lines = match format {
@@ -63,6 +62,12 @@ pub fn start(format: LogFormat) {
         .with(lines.with_filter(filter))
         .with(events)
         .try_init();
+}
+
+/// Whether the user asked for no colours (`NO_COLOR`), whatever they would be shown on.
+#[must_use]
+pub fn is_colourless() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// From now on every record also goes to `folder/events.jsonl`, earlier ones of this run included.

@@ -11,7 +11,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::record::{Fields, name_of};
 
 /// Events whose message says all that a person needs; the keys are for machines.
-pub(super) const SPOKEN: [&str; 2] = ["verdict", "failed"];
+pub(super) const SPOKEN: [&str; 3] = ["config", "verdict", "failed"];
 
 /// Writes events as lines of text.
 #[derive(Debug)]

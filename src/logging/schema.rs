@@ -99,6 +99,11 @@ const TASK: Key = key("task", Text, "name of the task");
 /// The events.
 pub const EVENTS: &[Event] = &[
     Event {
+        name: "config",
+        doc: "the config is read; the message holds it as YAML",
+        keys: &[key("source", Text, "its file")],
+    },
+    Event {
         name: "device",
         doc: "the device is chosen",
         keys: &[
