@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::from(Exit::Done as u8),
         Err(error) => {
             let code = Exit::code_of(&error);
-            logging::report(&error, code);
+            logging::report(&error, code, code != Exit::Interrupted as u8);
             ExitCode::from(code)
         }
     }

@@ -47,13 +47,13 @@ impl Spec {
         }
     }
 
-    /// An all-default column of `rows` rows (none yet, if it is of variable length).
+    /// An empty column with room for `rows` rows.
     pub(crate) fn column(&self, rows: usize) -> Column {
         let size = rows * self.keep.width();
         let values = match self.feature.dtype {
-            Dtype::Float => HostValues::F32(vec![0.0; size]),
-            Dtype::Int64 => HostValues::I64(vec![0; size]),
-            Dtype::Bytes => HostValues::Bytes(vec![Vec::new(); size]),
+            Dtype::Float => HostValues::F32(Vec::with_capacity(size)),
+            Dtype::Int64 => HostValues::I64(Vec::with_capacity(size)),
+            Dtype::Bytes => HostValues::Bytes(Vec::with_capacity(size)),
         };
         Column {
             values,
@@ -71,6 +71,33 @@ pub(crate) struct Column {
 }
 
 impl Column {
+    /// Appends a row of defaults: of a variable feature, an empty one.
+    pub(crate) fn push_default(&mut self, spec: &Spec) {
+        let width = spec.keep.width();
+        match &mut self.values {
+            _ if self.ends.is_some() => {}
+            HostValues::F32(values) => values.resize(values.len() + width, 0.0),
+            HostValues::I64(values) => values.resize(values.len() + width, 0),
+            HostValues::Bytes(values) => values.resize(values.len() + width, Vec::new()),
+            // Columns that are being read hold nothing else.
+            _ => {}
+        }
+        self.end_row();
+    }
+
+    /// Marks the end of a row of a variable feature.
+    pub(crate) fn end_row(&mut self) {
+        let len = match &self.values {
+            HostValues::F32(values) => values.len(),
+            HostValues::I64(values) => values.len(),
+            HostValues::Bytes(values) => values.len(),
+            _ => 0,
+        };
+        if let Some(ends) = &mut self.ends {
+            ends.push(len);
+        }
+    }
+
     /// The finished column of `rows` rows.
     pub(crate) fn into_tensor(self, spec: &Spec, rows: usize) -> (Arc<str>, HostTensor) {
         let name = Arc::clone(&spec.feature.name);

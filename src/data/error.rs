@@ -35,7 +35,9 @@ pub enum DataError {
         source: glob::PatternError,
     },
     /// Nothing to read.
-    #[error("no data files found: {searched} matches no file")]
+    #[error(
+        "no data files found: {searched} matches no file; correct it, or let `generate` write random data"
+    )]
     NoFiles {
         /// The pattern, or the folders.
         searched: String,

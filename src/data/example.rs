@@ -1,4 +1,4 @@
-//! Reads a serialised tf.Example straight into the row of a batch: only the features and columns that are used.
+//! Reads a serialised tf.Example straight into the next row of a batch: only the features and columns that are used.
 //!
 //! `Example { Features features = 1 }`, `Features { map<string, Feature> feature = 1 }`, and `Feature` is one of
 //! `bytes_list = 1`, `float_list = 2`, `int64_list = 3`, each with `repeated value = 1`, packed or not, in any mix.
@@ -7,9 +7,9 @@ use std::collections::HashMap;
 
 use super::columns::{Column, Spec};
 use super::error::RecordError;
-use super::lists::{append, len, read_floats, read_ints, read_strings, typed_list};
+use super::lists::{List, Values, packed_list};
+use super::places::{Entry, Places};
 use super::wire::{Field, Wire};
-use crate::batch::HostValues;
 
 /// Which features are read, and which of their columns.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Layout {
         Self { specs, by_key }
     }
 
-    /// Columns for `rows` rows.
+    /// Empty columns with room for `rows` rows.
     pub(crate) fn columns(&self, rows: usize) -> Vec<Column> {
         self.specs.iter().map(|spec| spec.column(rows)).collect()
     }
@@ -37,30 +37,30 @@ impl Layout {
 /// What one thread needs to read examples without allocating.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    /// Where the value of each used feature lies in the payload.
-    found: Vec<Option<(usize, usize)>>,
-    /// The feature that was at each place in the map of the record before: records rarely differ in this.
-    order: Vec<Option<usize>>,
-    floats: Vec<f32>,
-    ints: Vec<i64>,
+    /// Where each used feature lies in the payload.
+    found: Vec<Option<Entry>>,
+    places: Places,
+    values: Values,
 }
 
 impl Scratch {
-    /// Reads `payload` into row `row` of `columns`, which [`Layout::columns`] made; rows come in ascending order.
+    /// Appends `payload` as a row to `columns`, which [`Layout::columns`] made. After an error they are of no use.
     pub(crate) fn read(
         &mut self,
         layout: &Layout,
         payload: &[u8],
         columns: &mut [Column],
-        row: usize,
     ) -> Result<(), RecordError> {
         self.locate(layout, payload)?;
         for (index, (spec, column)) in layout.specs.iter().zip(columns).enumerate() {
             let list = match self.found[index] {
-                Some(span) => typed_list(Wire::within(payload, span), spec)?,
+                Some(entry) => List::of(payload, entry, spec)?,
                 None => None,
             };
-            self.read_column(spec, list, column, row)?;
+            match list {
+                Some(list) => list.read(spec, column, &mut self.values)?,
+                None => column.push_default(spec),
+            }
         }
         Ok(())
     }
@@ -75,15 +75,14 @@ impl Scratch {
             let (1, Field::Bytes(mut features)) = (number, field) else {
                 continue;
             };
-            while let Some((number, field)) = features.field()? {
-                let (1, Field::Bytes(entry)) = (number, field) else {
-                    continue;
+            while !features.is_empty() {
+                let entry = match self.places.pass(place, &mut features) {
+                    Some(entry) => Some(entry),
+                    None => self.read_entry(layout, payload, place, &mut features)?,
                 };
-                let (key, value) = read_entry(entry)?;
-                if let Some(index) = self.lookup(layout, key, place)
-                    && has_kind(value)?
-                {
-                    self.found[index] = Some(value.span());
+                let Some(entry) = entry else { continue };
+                if let Some(feature) = entry.feature {
+                    self.found[feature] = Some(entry);
                 }
                 place += 1;
             }
@@ -91,52 +90,47 @@ impl Scratch {
         Ok(())
     }
 
-    fn lookup(&mut self, layout: &Layout, key: &[u8], place: usize) -> Option<usize> {
-        if let Some(&Some(index)) = self.order.get(place)
-            && layout.specs[index].feature.key.as_bytes() == key
-        {
-            return Some(index);
-        }
-        let index = layout.by_key.get(key).copied();
-        if place < MAX_REMEMBERED {
-            if self.order.len() <= place {
-                self.order.resize(place + 1, None);
-            }
-            self.order[place] = index;
-        }
-        index
+    /// Reads the next field of `features`, and if it is an entry of the map, what it says.
+    fn read_entry(
+        &mut self,
+        layout: &Layout,
+        payload: &[u8],
+        place: usize,
+        features: &mut Wire<'_>,
+    ) -> Result<Option<Entry>, RecordError> {
+        let (start, _) = features.span();
+        let Some((1, Field::Bytes(fields))) = features.field()? else {
+            return Ok(None);
+        };
+        let (end, _) = features.span();
+        let (key, value) = key_and_value(fields)?;
+        let feature = self.lookup(layout, key, place);
+        let feature = match feature {
+            Some(index) if has_kind(value)? => Some(index),
+            _ => None,
+        };
+        let packed = feature.and_then(|index| packed_list(value, &layout.specs[index]));
+        let value = value.span();
+        let entry = Entry {
+            feature,
+            value,
+            packed: packed.map(Wire::span),
+        };
+        self.places.remember(place, payload, (start, end), entry);
+        Ok(Some(entry))
     }
 
-    fn read_column(
-        &mut self,
-        spec: &Spec,
-        list: Option<Wire<'_>>,
-        column: &mut Column,
-        row: usize,
-    ) -> Result<(), RecordError> {
-        if let Some(ends) = &mut column.ends {
-            append(spec, list, &mut column.values)?;
-            ends.push(len(&column.values));
-            return Ok(());
+    fn lookup(&mut self, layout: &Layout, key: &[u8], place: usize) -> Option<usize> {
+        if let Some(feature) = self.places.feature(place, key) {
+            return feature;
         }
-        let Some(list) = list else { return Ok(()) };
-        let width = spec.keep.width();
-        let cells = row * width..(row + 1) * width;
-        match &mut column.values {
-            HostValues::F32(values) => {
-                read_floats(spec, list, &mut values[cells], &mut self.floats)
-            }
-            HostValues::I64(values) => read_ints(spec, list, &mut values[cells], &mut self.ints),
-            HostValues::Bytes(values) => read_strings(spec, list, &mut values[cells]),
-            _ => Ok(()),
-        }
+        let feature = layout.by_key.get(key).copied();
+        self.places.remember_key(place, key, feature);
+        feature
     }
 }
 
-/// Entries whose order is remembered; a record with more is read as well, with a lookup for each further one.
-const MAX_REMEMBERED: usize = 4096;
-
-fn read_entry(mut entry: Wire<'_>) -> Result<(&[u8], Wire<'_>), RecordError> {
+fn key_and_value(mut entry: Wire<'_>) -> Result<(&[u8], Wire<'_>), RecordError> {
     let mut key: &[u8] = &[];
     let mut value = Wire::new(&[]);
     while let Some((number, field)) = entry.field()? {

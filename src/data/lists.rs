@@ -1,16 +1,79 @@
 //! Reads the list of one feature, in any legal encoding, and checks its type and length.
 
-use super::columns::{Keep, Spec};
+use super::columns::{Column, Keep, Spec};
 use super::error::RecordError;
+use super::places::Entry;
 use super::schema::{Dtype, Length};
 use super::wire::{Field, Wire};
 use crate::batch::HostValues;
 
+/// Room for the values of one list.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    floats: Vec<f32>,
+    ints: Vec<i64>,
+}
+
+/// A list of the type that the schema says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum List<'a> {
+    /// One packed chunk, the usual case.
+    Packed(Wire<'a>),
+    /// A `Feature` in any other encoding.
+    Feature(Wire<'a>),
+}
+
+impl<'a> List<'a> {
+    /// The list of `entry`, which lies in `payload`; `None` if it has none.
+    pub(crate) fn of(
+        payload: &'a [u8],
+        entry: Entry,
+        spec: &Spec,
+    ) -> Result<Option<Self>, RecordError> {
+        if let Some(packed) = entry.packed {
+            return Ok(Some(Self::Packed(Wire::within(payload, packed))));
+        }
+        let feature = typed_list(Wire::within(payload, entry.value), spec)?;
+        Ok(feature.map(Self::Feature))
+    }
+
+    /// Appends the list as a row of `column`.
+    pub(crate) fn read(
+        self,
+        spec: &Spec,
+        column: &mut Column,
+        scratch: &mut Values,
+    ) -> Result<(), RecordError> {
+        let is_fixed = column.ends.is_none();
+        match (&mut column.values, self) {
+            (HostValues::F32(row), Self::Packed(chunk)) if is_fixed => {
+                read_packed_floats(spec, chunk, row)?;
+            }
+            (HostValues::I64(row), Self::Packed(chunk)) if is_fixed => {
+                read_packed_ints(spec, chunk, row, &mut scratch.ints)?;
+            }
+            (HostValues::F32(row), list) if is_fixed => {
+                scratch.floats.clear();
+                push_floats(spec, list, &mut scratch.floats)?;
+                keep(spec, &scratch.floats, row)?;
+            }
+            (HostValues::I64(row), list) if is_fixed => {
+                scratch.ints.clear();
+                push_ints(spec, list, &mut scratch.ints)?;
+                keep(spec, &scratch.ints, row)?;
+            }
+            (HostValues::Bytes(row), Self::Feature(feature)) if is_fixed => {
+                read_strings(spec, feature, row)?;
+            }
+            (values, list) => append(spec, list, values)?,
+        }
+        column.end_row();
+        Ok(())
+    }
+}
+
 /// Checks the kind of `feature` (the first that is set counts) and returns the feature itself.
-pub(crate) fn typed_list<'a>(
-    feature: Wire<'a>,
-    spec: &Spec,
-) -> Result<Option<Wire<'a>>, RecordError> {
+fn typed_list<'a>(feature: Wire<'a>, spec: &Spec) -> Result<Option<Wire<'a>>, RecordError> {
     let mut fields = feature;
     while let Some((number, field)) = fields.field()? {
         let found = match (number, field) {
@@ -57,145 +120,126 @@ fn for_each_value<'a>(
     Ok(())
 }
 
-/// The one packed chunk that `feature` consists of, the usual case.
-fn single_chunk(feature: Wire<'_>) -> Result<Option<Wire<'_>>, RecordError> {
-    let mut feature = feature;
-    let Some((_, Field::Bytes(mut list))) = feature.field()? else {
-        return Ok(None);
+/// The one packed chunk of the right type that `feature` consists of, the usual case.
+pub(crate) fn packed_list<'a>(feature: Wire<'a>, spec: &Spec) -> Option<Wire<'a>> {
+    let wanted = match spec.feature.dtype {
+        Dtype::Bytes => return None,
+        Dtype::Float => 2,
+        Dtype::Int64 => 3,
     };
-    if !feature.is_empty() {
-        return Ok(None);
+    let mut feature = feature;
+    let Ok(Some((number, Field::Bytes(mut list)))) = feature.field() else {
+        return None;
+    };
+    if number != wanted || !feature.is_empty() {
+        return None;
     }
-    match list.field()? {
-        Some((1, Field::Bytes(chunk))) if list.is_empty() => Ok(Some(chunk)),
-        _ => Ok(None),
+    match list.field() {
+        Ok(Some((1, Field::Bytes(chunk)))) if list.is_empty() => Some(chunk),
+        _ => None,
     }
 }
 
-pub(crate) fn read_floats(
-    spec: &Spec,
-    feature: Wire<'_>,
-    row: &mut [f32],
-    scratch: &mut Vec<f32>,
-) -> Result<(), RecordError> {
-    let mask = spec.mantissa;
-    let value = |bytes: &[u8; 4]| f32::from_bits(u32::from_le_bytes(*bytes) & mask);
-    if let Some(chunk) = single_chunk(feature)? {
-        let (cells, rest) = chunk.bytes().as_chunks::<4>();
-        if !rest.is_empty() {
-            return Err(chunk.malformed("a packed list of floats is cut short"));
+fn read_packed_floats(spec: &Spec, chunk: Wire<'_>, row: &mut Vec<f32>) -> Result<(), RecordError> {
+    let cells = packed_floats(chunk)?;
+    check_len(spec, cells.len())?;
+    let value = |bytes: &[u8; 4]| f32::from_bits(u32::from_le_bytes(*bytes) & spec.mantissa);
+    match &spec.keep {
+        Keep::First(width) => row.extend(cells[..*width].iter().map(value)),
+        Keep::Picked(positions) => {
+            row.extend(positions.iter().map(|&position| value(&cells[position])));
         }
-        check_len(spec, cells.len())?;
+    }
+    Ok(())
+}
+
+fn packed_floats(chunk: Wire<'_>) -> Result<&[[u8; 4]], RecordError> {
+    let (cells, rest) = chunk.bytes().as_chunks::<4>();
+    if rest.is_empty() {
+        Ok(cells)
+    } else {
+        Err(chunk.malformed("a packed list of floats is cut short"))
+    }
+}
+
+fn read_packed_ints(
+    spec: &Spec,
+    chunk: Wire<'_>,
+    row: &mut Vec<i64>,
+    scratch: &mut Vec<i64>,
+) -> Result<(), RecordError> {
+    let bytes = chunk.bytes();
+    // Small numbers, the usual case: each byte is one of them.
+    if bytes.iter().fold(0, |bits, byte| bits | byte) < 0x80 {
+        check_len(spec, bytes.len())?;
         match &spec.keep {
-            Keep::First(_) => {
-                for (cell, bytes) in row.iter_mut().zip(cells) {
-                    *cell = value(bytes);
-                }
-            }
+            Keep::First(width) => row.extend(bytes[..*width].iter().map(|&byte| i64::from(byte))),
             Keep::Picked(positions) => {
-                for (cell, &position) in row.iter_mut().zip(positions) {
-                    *cell = value(&cells[position]);
-                }
+                row.extend(positions.iter().map(|&at| i64::from(bytes[at])));
             }
         }
         return Ok(());
     }
     scratch.clear();
-    push_floats(spec, feature, scratch)?;
-    check_len(spec, scratch.len())?;
-    keep(spec, scratch, row);
-    Ok(())
+    push_varints(chunk, scratch)?;
+    keep(spec, scratch, row)
 }
 
-pub(crate) fn read_ints(
-    spec: &Spec,
-    feature: Wire<'_>,
-    row: &mut [i64],
-    scratch: &mut Vec<i64>,
-) -> Result<(), RecordError> {
-    if let (Some(mut chunk), Keep::First(_)) = (single_chunk(feature)?, &spec.keep) {
-        let bytes = chunk.bytes();
-        if bytes.iter().all(|&byte| byte < 0x80) {
-            // Small numbers, the usual case: each byte is one of them.
-            check_len(spec, bytes.len())?;
-            for (cell, &byte) in row.iter_mut().zip(bytes) {
-                *cell = byte.into();
-            }
-            return Ok(());
-        }
-        let count = chunk.bytes().iter().filter(|&&byte| byte < 0x80).count();
-        check_len(spec, count)?;
-        for cell in row {
-            *cell = chunk.varint()?.cast_signed();
-        }
-        return check_varints(chunk);
-    }
-    scratch.clear();
-    push_ints(spec, feature, scratch)?;
-    check_len(spec, scratch.len())?;
-    keep(spec, scratch, row);
-    Ok(())
-}
-
-/// Checks the varints that are not kept: none longer than ten bytes, the last one whole.
-fn check_varints(mut chunk: Wire<'_>) -> Result<(), RecordError> {
+fn push_varints(mut chunk: Wire<'_>, values: &mut Vec<i64>) -> Result<(), RecordError> {
     while !chunk.is_empty() {
-        chunk.varint()?;
+        values.push(chunk.varint()?.cast_signed());
     }
     Ok(())
 }
 
-pub(crate) fn read_strings(
-    spec: &Spec,
-    feature: Wire<'_>,
-    row: &mut [Vec<u8>],
-) -> Result<(), RecordError> {
-    let mut count = 0;
+fn read_strings(spec: &Spec, feature: Wire<'_>, row: &mut Vec<Vec<u8>>) -> Result<(), RecordError> {
+    let (before, mut count) = (row.len(), 0);
+    let width = spec.keep.width();
     for_each_value(spec, feature, |value| {
         if let Field::Bytes(bytes) = value {
-            if let Some(cell) = row.get_mut(count) {
-                *cell = bytes.bytes().to_vec();
+            if count < width {
+                row.push(bytes.bytes().to_vec());
             }
             count += 1;
         }
         Ok(())
     })?;
+    debug_assert!(row.len() - before <= width, "no more than the feature has");
     check_len(spec, count)
 }
 
 /// Appends a list of any length.
-pub(crate) fn append(
-    spec: &Spec,
-    feature: Option<Wire<'_>>,
-    values: &mut HostValues,
-) -> Result<(), RecordError> {
-    let Some(feature) = feature else {
-        return Ok(());
-    };
-    match values {
-        HostValues::F32(values) => push_floats(spec, feature, values),
-        HostValues::I64(values) => push_ints(spec, feature, values),
-        HostValues::Bytes(values) => for_each_value(spec, feature, |value| {
-            if let Field::Bytes(bytes) = value {
-                values.push(bytes.bytes().to_vec());
-            }
-            Ok(())
-        }),
+fn append(spec: &Spec, list: List<'_>, values: &mut HostValues) -> Result<(), RecordError> {
+    match (values, list) {
+        (HostValues::F32(values), list) => push_floats(spec, list, values),
+        (HostValues::I64(values), list) => push_ints(spec, list, values),
+        (HostValues::Bytes(values), List::Feature(feature)) => {
+            for_each_value(spec, feature, |value| {
+                if let Field::Bytes(bytes) = value {
+                    values.push(bytes.bytes().to_vec());
+                }
+                Ok(())
+            })
+        }
+        // Columns that are being read hold nothing else, and strings are never packed.
         _ => Ok(()),
     }
 }
 
-fn push_floats(spec: &Spec, feature: Wire<'_>, values: &mut Vec<f32>) -> Result<(), RecordError> {
+fn push_floats(spec: &Spec, list: List<'_>, values: &mut Vec<f32>) -> Result<(), RecordError> {
     let masked = |bytes: [u8; 4]| f32::from_bits(u32::from_le_bytes(bytes) & spec.mantissa);
+    let feature = match list {
+        List::Packed(chunk) => {
+            values.extend(packed_floats(chunk)?.iter().map(|&bytes| masked(bytes)));
+            return Ok(());
+        }
+        List::Feature(feature) => feature,
+    };
     for_each_value(spec, feature, |value| {
         match value {
             Field::Fixed32(bytes) => values.push(masked(bytes)),
             Field::Bytes(chunk) => {
-                let (cells, rest) = chunk.bytes().as_chunks::<4>();
-                if !rest.is_empty() {
-                    return Err(chunk.malformed("a packed list of floats is cut short"));
-                }
-                values.extend(cells.iter().map(|&bytes| masked(bytes)));
+                values.extend(packed_floats(chunk)?.iter().map(|&bytes| masked(bytes)));
             }
             Field::Varint(_) | Field::Other => {}
         }
@@ -203,30 +247,29 @@ fn push_floats(spec: &Spec, feature: Wire<'_>, values: &mut Vec<f32>) -> Result<
     })
 }
 
-fn push_ints(spec: &Spec, feature: Wire<'_>, values: &mut Vec<i64>) -> Result<(), RecordError> {
-    for_each_value(spec, feature, |value| {
-        match value {
-            Field::Varint(value) => values.push(value.cast_signed()),
-            Field::Bytes(mut chunk) => {
-                while !chunk.is_empty() {
-                    values.push(chunk.varint()?.cast_signed());
-                }
-            }
-            Field::Fixed32(_) | Field::Other => {}
+fn push_ints(spec: &Spec, list: List<'_>, values: &mut Vec<i64>) -> Result<(), RecordError> {
+    let feature = match list {
+        List::Packed(chunk) => return push_varints(chunk, values),
+        List::Feature(feature) => feature,
+    };
+    for_each_value(spec, feature, |value| match value {
+        Field::Varint(value) => {
+            values.push(value.cast_signed());
+            Ok(())
         }
-        Ok(())
+        Field::Bytes(chunk) => push_varints(chunk, values),
+        Field::Fixed32(_) | Field::Other => Ok(()),
     })
 }
 
-fn keep<T: Copy>(spec: &Spec, values: &[T], row: &mut [T]) {
+/// Appends the values of `spec` that are kept.
+fn keep<T: Copy>(spec: &Spec, values: &[T], row: &mut Vec<T>) -> Result<(), RecordError> {
+    check_len(spec, values.len())?;
     match &spec.keep {
-        Keep::First(width) => row.copy_from_slice(&values[..*width]),
-        Keep::Picked(positions) => {
-            for (cell, &position) in row.iter_mut().zip(positions) {
-                *cell = values[position];
-            }
-        }
+        Keep::First(width) => row.extend_from_slice(&values[..*width]),
+        Keep::Picked(positions) => row.extend(positions.iter().map(|&position| values[position])),
     }
+    Ok(())
 }
 
 fn check_len(spec: &Spec, found: usize) -> Result<(), RecordError> {
@@ -237,14 +280,5 @@ fn check_len(spec: &Spec, found: usize) -> Result<(), RecordError> {
             found,
         }),
         _ => Ok(()),
-    }
-}
-
-pub(crate) fn len(values: &HostValues) -> usize {
-    match values {
-        HostValues::F32(values) => values.len(),
-        HostValues::I64(values) => values.len(),
-        HostValues::Bytes(values) => values.len(),
-        _ => 0,
     }
 }

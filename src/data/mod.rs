@@ -19,6 +19,7 @@ mod loader;
 pub(crate) mod mask;
 pub(crate) mod payload;
 mod pipeline;
+mod places;
 mod position;
 mod preprocess;
 pub mod random;

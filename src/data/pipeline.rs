@@ -99,16 +99,16 @@ impl Pipeline {
         scratch: &mut Scratch,
     ) -> Result<Vec<Column>, DataError> {
         let mut columns = self.layout.columns(payloads.len());
-        for (row, payload) in payloads.iter().enumerate() {
+        for payload in payloads {
             match &payload.source {
                 Source::Wire { chunk, begin } => {
                     let bytes = &chunk.bytes()[*begin..begin + payload.len];
                     scratch
-                        .read(&self.layout, bytes, &mut columns, row)
+                        .read(&self.layout, bytes, &mut columns)
                         .map_err(|cause| payload.error(cause))?;
                 }
-                Source::Row { block, row: from } => {
-                    block.read(*from, &self.layout.specs, &mut columns, row);
+                Source::Row { block, row } => {
+                    block.read(*row, &self.layout.specs, &mut columns);
                 }
             }
         }

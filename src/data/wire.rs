@@ -93,7 +93,19 @@ impl<'a> Wire<'a> {
     }
 
     /// The next varint; bits past the 64th are dropped, as protobuf does.
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, RecordError> {
+        let bytes = self.bytes();
+        match bytes.first() {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(byte.into())
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, RecordError> {
         let bytes = self.bytes();
         let mut value = 0;
         for (index, &byte) in bytes.iter().take(10).enumerate() {
@@ -108,6 +120,11 @@ impl<'a> Wire<'a> {
         } else {
             "a varint is longer than ten bytes"
         }))
+    }
+
+    /// Passes over `length` bytes, of which it is known that they are there.
+    pub(crate) fn advance(&mut self, length: usize) {
+        self.at = self.end.min(self.at + length);
     }
 
     fn skip(&mut self, length: u64) -> Result<(), RecordError> {

@@ -87,10 +87,15 @@ pub fn open_events(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Logs `error` with everything that led to it; the process is about to end with `exit_code`.
-pub fn report(error: &anyhow::Error, exit_code: u8) {
+/// Logs `error` with everything that led to it; the process is about to end with `exit_code`. A run that was interrupted
+/// on request is no failure.
+pub fn report(error: &anyhow::Error, exit_code: u8, is_failure: bool) {
     let rank = other_rank();
-    tracing::error!(name: "failed", exit_code, rank, "{error:#}");
+    if is_failure {
+        tracing::error!(name: "failed", exit_code, rank, "{error:#}");
+    } else {
+        tracing::warn!(name: "failed", exit_code, rank, "{error:#}");
+    }
 }
 
 /// This process's rank where another one, rank 0, writes the log for people.

@@ -284,7 +284,7 @@ pub const EVENTS: &[Event] = &[
     },
     Event {
         name: "failed",
-        doc: "the program ends with an error",
+        doc: "the program ends early: with an error, or (level `WARN`, exit code 75) because a signal asked for it",
         keys: &[
             key("exit_code", Integer, "as the process will return it"),
             may("rank", Integer, "of a rank other than 0"),

@@ -50,7 +50,10 @@ pub enum TrainError {
         folder: String,
     },
     /// A checkpoint does not fit the config.
-    #[error("checkpoint {folder} does not fit this config: {problem}")]
+    #[error(
+        "checkpoint {folder} does not fit this config: {problem}; train in another training.save_dir, or go back to \
+         the config in run.json"
+    )]
     Mismatch {
         /// The checkpoint.
         folder: String,

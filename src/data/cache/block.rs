@@ -1,5 +1,7 @@
 //! Some decoded rows, column by column, each column in the narrowest type that holds its values exactly.
 
+use std::ops::Range;
+
 use crate::batch::HostValues;
 use crate::data::columns::{Column, Spec};
 
@@ -47,21 +49,17 @@ impl RowBlock {
         }
     }
 
-    /// Copies row `row` into row `to` of `columns`, which are those of the same layout, all default.
-    pub(crate) fn read(&self, row: usize, specs: &[Spec], columns: &mut [Column], to: usize) {
+    /// Appends row `row` to `columns`, which are those of the same layout.
+    pub(crate) fn read(&self, row: usize, specs: &[Spec], columns: &mut [Column]) {
         for ((packed, spec), column) in self.columns.iter().zip(specs).zip(columns) {
             if let Packed::Ragged { ends, values } = packed {
                 let begin = row.checked_sub(1).map_or(0, |before| ends[before]);
                 append(values, begin..ends[row], &mut column.values);
-                if let Some(column_ends) = &mut column.ends {
-                    let before = column_ends.last().copied().unwrap_or(0);
-                    column_ends.push(before + ends[row] - begin);
-                }
             } else {
                 let width = spec.keep.width();
-                let cells = to * width..(to + 1) * width;
-                copy(packed, row * width, cells, &mut column.values);
+                append(packed, row * width..(row + 1) * width, &mut column.values);
             }
+            column.end_row();
         }
     }
 
@@ -138,60 +136,28 @@ fn widen(upper: u16) -> f32 {
     f32::from_bits(u32::from(upper) << 16)
 }
 
-/// Copies the values from `from` on into `cells` of a column of defaults.
-fn copy(packed: &Packed, from: usize, cells: std::ops::Range<usize>, to: &mut HostValues) {
-    let values = from..from + cells.len();
+/// Appends the values in `range`.
+fn append(packed: &Packed, range: Range<usize>, to: &mut HostValues) {
     match (packed, to) {
-        (Packed::F32(packed), HostValues::F32(to)) => {
-            to[cells].copy_from_slice(&packed[values]);
-        }
+        (Packed::F32(packed), HostValues::F32(to)) => to.extend_from_slice(&packed[range]),
         (Packed::UpperHalf(packed), HostValues::F32(to)) => {
-            each(&mut to[cells], &packed[values], |&upper| widen(upper));
+            to.extend(packed[range].iter().map(|&upper| widen(upper)));
         }
-        (Packed::I8(packed), HostValues::I64(to)) => {
-            each(&mut to[cells], &packed[values], |&value| value.into());
-        }
-        (Packed::I16(packed), HostValues::I64(to)) => {
-            each(&mut to[cells], &packed[values], |&value| value.into());
-        }
-        (Packed::I32(packed), HostValues::I64(to)) => {
-            each(&mut to[cells], &packed[values], |&value| value.into());
-        }
-        (Packed::I64(packed), HostValues::I64(to)) => {
-            to[cells].copy_from_slice(&packed[values]);
-        }
-        (Packed::Bytes(packed), HostValues::Bytes(to)) => {
-            to[cells].clone_from_slice(&packed[values]);
-        }
+        (Packed::I8(packed), HostValues::I64(to)) => widened(&packed[range], to),
+        (Packed::I16(packed), HostValues::I64(to)) => widened(&packed[range], to),
+        (Packed::I32(packed), HostValues::I64(to)) => widened(&packed[range], to),
+        (Packed::I64(packed), HostValues::I64(to)) => to.extend_from_slice(&packed[range]),
+        (Packed::Bytes(packed), HostValues::Bytes(to)) => to.extend_from_slice(&packed[range]),
+        (_, HostValues::F32(to)) => to.resize(to.len() + range.len(), 0.0),
+        (_, HostValues::I64(to)) => to.resize(to.len() + range.len(), 0),
+        (_, HostValues::Bytes(to)) => to.resize(to.len() + range.len(), Vec::new()),
+        // Columns that are being read hold nothing else.
         _ => {}
     }
 }
 
-fn each<F, T>(to: &mut [T], from: &[F], value: impl Fn(&F) -> T) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = value(from);
-    }
-}
-
-/// Appends the values in `range`.
-fn append(packed: &Packed, range: std::ops::Range<usize>, to: &mut HostValues) {
-    let count = range.len();
-    let begin = match to {
-        HostValues::F32(values) => {
-            values.resize(values.len() + count, 0.0);
-            values.len() - count
-        }
-        HostValues::I64(values) => {
-            values.resize(values.len() + count, 0);
-            values.len() - count
-        }
-        HostValues::Bytes(values) => {
-            values.resize(values.len() + count, Vec::new());
-            values.len() - count
-        }
-        _ => return,
-    };
-    copy(packed, range.start, begin..begin + count, to);
+fn widened<T: Copy + Into<i64>>(values: &[T], to: &mut Vec<i64>) {
+    to.extend(values.iter().map(|&value| value.into()));
 }
 
 #[cfg(test)]
@@ -208,13 +174,13 @@ mod tests {
         })
     }
 
-    /// Packs a column of two values a row and reads it back row by row, last row first.
+    /// Packs a column of two values a row and reads it back row by row.
     fn round_trip(dtype: Dtype, values: HostValues, rows: usize) -> (HostValues, usize) {
         let specs = [spec(dtype, Length::Fixed(2))];
         let block = RowBlock::pack(vec![Column { values, ends: None }]);
         let mut columns = vec![specs[0].column(rows)];
-        for row in (0..rows).rev() {
-            block.read(row, &specs, &mut columns, row);
+        for row in 0..rows {
+            block.read(row, &specs, &mut columns);
         }
         (columns.remove(0).values, block.size())
     }
@@ -283,8 +249,8 @@ mod tests {
         };
         let block = RowBlock::pack(vec![ragged, strings]);
         let mut columns: Vec<Column> = specs.iter().map(|spec| spec.column(3)).collect();
-        for (to, row) in [2, 0, 1].into_iter().enumerate() {
-            block.read(row, &specs, &mut columns, to);
+        for row in [2, 0, 1] {
+            block.read(row, &specs, &mut columns);
         }
         assert_eq!(columns[0].values, HostValues::I64(vec![7, 5, 6]));
         assert_eq!(columns[0].ends, Some(vec![1, 3, 3]));

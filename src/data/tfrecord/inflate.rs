@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
+use super::gzip::{self, GzipReader};
 use super::{HEADER_BYTES, masked_crc32c};
 
 const FILE_BUFFER_BYTES: usize = 128 * 1024;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// The uncompressed bytes of a file.
@@ -24,8 +24,8 @@ impl Stream {
         let start = file.fill_buf()?;
         let (reader, is_compressed): (Box<dyn Read + Send>, bool) = if is_record_header(start) {
             (Box::new(file), false)
-        } else if start.starts_with(&GZIP_MAGIC) {
-            (Box::new(flate2::bufread::MultiGzDecoder::new(file)), true)
+        } else if start.starts_with(&gzip::MAGIC) {
+            (Box::new(GzipReader::new(file)), true)
         } else if start.starts_with(&ZSTD_MAGIC) {
             (
                 Box::new(zstd::stream::read::Decoder::with_buffer(file)?),

@@ -3,9 +3,12 @@
 //! A record is a little-endian u64 length, the masked CRC32C of those 8 bytes, the payload, and its masked CRC32C.
 
 mod chunk;
+mod gzip;
 mod inflate;
 mod read;
 mod write;
+
+use crc_fast::CrcAlgorithm;
 
 pub(crate) use chunk::{Chunk, ChunkPool};
 pub use inflate::uncompressed;
@@ -20,7 +23,8 @@ const FOOTER_BYTES: usize = 4;
 
 /// The CRC32C of `bytes`, masked as TFRecord stores it.
 fn masked_crc32c(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes)
-        .rotate_right(15)
-        .wrapping_add(0xa282_ead8)
+    let crc = crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes);
+    #[allow(clippy::cast_possible_truncation, reason = "32 bits in the lower half")]
+    let crc = crc as u32;
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }

@@ -47,10 +47,10 @@ fuzz_target!(|bytes: &[u8]| {
     ]);
     let mut scratch = Scratch::default();
     // Twice with the same scratch: what is remembered of the first must not change the second.
-    let mut read = |rows| {
-        let mut columns = layout.columns(rows);
-        let outcome = scratch.read(&layout, bytes, &mut columns, rows - 1);
+    let mut read = || {
+        let mut columns = layout.columns(1);
+        let outcome = scratch.read(&layout, bytes, &mut columns);
         (outcome.is_ok(), format!("{columns:?}"))
     };
-    assert_eq!(read(1), read(1));
+    assert_eq!(read(), read());
 });
