@@ -33,8 +33,17 @@ impl Fields {
 
     /// The words for a person; none: empty.
     pub(super) fn message(&self) -> &str {
-        let message = self.0.get("message").and_then(Value::as_str);
-        message.unwrap_or_default()
+        self.text("message")
+    }
+
+    /// The number under `key`; NaN where there is none.
+    pub(super) fn number(&self, key: &str) -> f64 {
+        self.0.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN)
+    }
+
+    /// The text under `key`; none: empty.
+    pub(super) fn text(&self, key: &str) -> &str {
+        self.0.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
     fn put(&mut self, field: &Field, value: Value) {

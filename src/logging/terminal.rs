@@ -1,6 +1,6 @@
 //! Log lines for a person at a terminal: short, in colours where they are wanted.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{self, Write};
 
 use serde_json::Value;
@@ -38,15 +38,13 @@ where
     ) -> fmt::Result {
         let now = chrono::Local::now().format("%H:%M:%S").to_string();
         let level = *event.metadata().level();
-        writeln!(
-            writer,
-            "{}",
-            self.line(&now, level, name_of(event), Fields::of(event))
-        )
+        let line = self.line(&now, level, name_of(event), Fields::of(event));
+        writer.write_str(&line)
     }
 }
 
 impl Lines {
+    /// Empty for what a person need not see.
     fn line(self, now: &str, level: Level, name: Option<&str>, fields: Fields) -> String {
         let mut line = self.paint(DIM, now);
         line.push(' ');
@@ -56,42 +54,62 @@ impl Lines {
             Level::INFO => String::new(),
             other => self.paint(DIM, &format!("{}: ", other.as_str().to_lowercase())),
         };
-        let Fields(mut fields) = fields;
-        let message = fields
-            .shift_remove("message")
-            .map_or_else(String::new, |value| plain(&value));
-        let number = |key: &str| fields.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN);
-        // Writing to a string cannot fail.
-        let _ = match name {
-            Some("step") => {
-                let what = message.trim_end_matches(", training.").to_lowercase();
-                write!(
-                    line,
+        match name {
+            // `saved` follows soon.
+            Some("saving") if fields.number("stalled_secs") < 1.0 => return String::new(),
+            Some(name) => line += &self.named(name, fields),
+            None => line += &self.generic(fields),
+        }
+        line.push('\n');
+        line
+    }
+
+    /// What the records of an event come to in the width of a terminal.
+    fn named(self, name: &str, fields: Fields) -> String {
+        match name {
+            "step" => {
+                let step = fields.message().trim_end_matches(", training.");
+                let step = step.to_lowercase().replace(':', "");
+                format!(
                     "{}  loss {}  {:.0} examples/s  wait {:.0}%",
-                    self.paint(BOLD, &what.replace(':', "")),
-                    short(number("loss")),
-                    number("global_example_per_s"),
-                    number("data_wait_share") * 100.0,
+                    self.paint(BOLD, &step),
+                    short(fields.number("loss")),
+                    fields.number("global_example_per_s"),
+                    fields.number("data_wait_share") * 100.0,
                 )
             }
-            // `check --print` shows it; the whole is in run.json.
-            Some("config") => write!(
-                line,
-                "config {}",
-                plain(fields.get("source").unwrap_or(&Value::Null))
+            "evaluated" => format!(
+                "{}  loss {}  {} examples in {:.1} s",
+                self.paint(BOLD, &format!("evaluated {}", fields.text("partition"))),
+                short(fields.number("eval_loss")),
+                fields.number("examples"),
+                fields.number("seconds"),
             ),
-            Some("verdict") => write!(line, "{}", message.replace("; limit", "\n         limit")),
-            Some(name) if SPOKEN.contains(&name) => write!(line, "{message}"),
-            _ => {
-                let keys = fields.iter().map(|(key, value)| {
-                    format!("{}{}", self.paint(DIM, &format!("{key}=")), plain(value))
-                });
-                let words = Some(message).filter(|message| !message.is_empty());
-                let words: Vec<String> = words.into_iter().chain(keys).collect();
-                write!(line, "{}", words.join(" "))
+            "evaluation" => {
+                let task = fields.text("task");
+                let task = task.rsplit('.').next().unwrap_or_default();
+                let metric = |name: &str, digits: usize| match fields.number(name) {
+                    value if value.is_nan() => String::new(),
+                    value => format!("{} {value:.digits$}  ", self.paint(DIM, name)),
+                };
+                format!("  {}{}{task}", metric("auroc", 3), metric("rce", 1))
             }
-        };
-        line
+            // `check --print` shows it; the whole is in run.json.
+            "config" => format!("config {}", fields.text("source")),
+            "verdict" => fields.message().replace("; limit", "\n         limit"),
+            name if SPOKEN.contains(&name) => fields.message().to_owned(),
+            _ => self.generic(fields),
+        }
+    }
+
+    fn generic(self, mut fields: Fields) -> String {
+        let message = fields.message().to_owned();
+        fields.0.shift_remove("message");
+        let keys = fields.0.iter();
+        let keys = keys.map(|(key, value)| self.paint(DIM, &format!("{key}=")) + &plain(value));
+        let words = Some(message).filter(|message| !message.is_empty());
+        let words: Vec<String> = words.into_iter().chain(keys).collect();
+        words.join(" ")
     }
 
     fn paint(self, colour: &str, text: &str) -> String {
@@ -115,7 +133,9 @@ fn plain(value: &Value) -> String {
 /// Four digits that matter.
 pub(super) fn short(value: f64) -> String {
     let size = value.abs();
-    if value == 0.0 || (1e-3..1e6).contains(&size) {
+    if value.fract() == 0.0 && size < 1e9 {
+        format!("{value:.0}")
+    } else if (1e-3..1e6).contains(&size) {
         let digits = if size >= 1000.0 { 1 } else { 4 };
         format!("{value:.digits$}")
     } else {
@@ -188,13 +208,41 @@ mod tests {
         let record =
             fields(json!({ "message": "saved", "checkpoint": "runs/a/10", "x": null, "n": 3 }));
         let line = Lines { colours: false }.line("14:05:07", Level::INFO, Some("saved"), record);
-        assert_eq!(line, "14:05:07 saved checkpoint=runs/a/10 x=- n=3");
+        assert_eq!(line, "14:05:07 saved checkpoint=runs/a/10 x=- n=3\n");
+    }
+
+    #[test]
+    fn metrics_of_a_long_task_fit_eighty_columns() {
+        let task = "recap.engagement.is_good_clicked_convo_desc_favorited_or_replied";
+        let record = fields(json!({ "task": task, "auroc": 0.75, "rce": 12.34, "ctr": 0.5 }));
+        let line =
+            Lines { colours: false }.line("14:05:07", Level::INFO, Some("evaluation"), record);
+        assert_eq!(
+            line,
+            "14:05:07   auroc 0.750  rce 12.3  is_good_clicked_convo_desc_favorited_or_replied\n"
+        );
+        assert!(line.trim_end().len() <= 80, "{}", line.len());
+    }
+
+    #[test]
+    fn a_save_that_stalls_nothing_is_not_told_twice() {
+        let line = |stalled: f64| {
+            let record =
+                fields(json!({ "message": "saving in the background", "stalled_secs": stalled }));
+            Lines { colours: false }.line("14:05:07", Level::INFO, Some("saving"), record)
+        };
+        assert_eq!(line(0.01), "");
+        assert_eq!(
+            line(2.5),
+            "14:05:07 saving in the background stalled_secs=2.5000\n"
+        );
     }
 
     #[test]
     fn numbers_are_short() {
         let cases = [
-            (0.0, "0.0000"),
+            (0.0, "0"),
+            (7.0, "7"),
             (0.808_281_6, "0.8083"),
             (12_345.67, "12345.7"),
             (1.5e-7, "1.500e-7"),

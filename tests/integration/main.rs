@@ -22,6 +22,7 @@ mod data_random;
 mod distributed;
 mod distributed_training;
 mod evaluate;
+mod examples;
 mod golden_loop;
 mod golden_model;
 mod help;
