@@ -47,17 +47,19 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// Begins at `at` of `total` (`None`: nobody knows), with `what` in front.
+    /// Begins at `at` of `total` (`None`: nobody knows), with `what` in front. Within something that has a bar already,
+    /// nothing more is shown.
     #[must_use]
     pub fn begin(what: &'static str, at: u64, total: Option<u64>) -> Self {
-        let inner = is_on_terminal().then(|| {
+        let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = (is_on_terminal() && shown.is_none()).then(|| {
             let target = ProgressDrawTarget::stderr_with_hz(RATE);
             let bar = ProgressBar::with_draw_target(total, target);
             bar.set_style(style(total.is_some()));
             bar.set_prefix(what);
             bar.set_position(at);
             bar.reset_eta();
-            *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+            *shown = Some(bar.clone());
             bar
         });
         Self {

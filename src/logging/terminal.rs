@@ -90,9 +90,9 @@ impl Lines {
                 let task = task.rsplit('.').next().unwrap_or_default();
                 let metric = |name: &str, digits: usize| match fields.number(name) {
                     value if value.is_nan() => String::new(),
-                    value => format!("{} {value:.digits$}  ", self.paint(DIM, name)),
+                    value => format!("{} {value:.digits$} ", self.paint(DIM, name)),
                 };
-                format!("  {}{}{task}", metric("auroc", 3), metric("rce", 1))
+                format!(" {}{}{task}", metric("auroc", 3), metric("rce", 1))
             }
             // `check --print` shows it; the whole is in run.json.
             "config" => format!("config {}", fields.text("source")),
@@ -190,7 +190,7 @@ mod tests {
         let line = Lines { colours: false }.line("14:05:07", Level::INFO, Some("step"), step());
         assert_eq!(
             line,
-            "14:05:07 step 10  loss 0.8083  424 examples/s  wait 1%"
+            "14:05:07 step 10  loss 0.8083  424 examples/s  wait 1%\n"
         );
     }
 
@@ -219,7 +219,7 @@ mod tests {
             Lines { colours: false }.line("14:05:07", Level::INFO, Some("evaluation"), record);
         assert_eq!(
             line,
-            "14:05:07   auroc 0.750  rce 12.3  is_good_clicked_convo_desc_favorited_or_replied\n"
+            "14:05:07  auroc 0.750 rce 12.3 is_good_clicked_convo_desc_favorited_or_replied\n"
         );
         assert!(line.trim_end().len() <= 80, "{}", line.len());
     }

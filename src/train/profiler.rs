@@ -112,7 +112,7 @@ impl Profiler {
 
     fn wait_for_device(&self) {
         if let Device::Cuda(index) = self.device {
-            tch::Cuda::synchronize(index as i64);
+            tch::Cuda::synchronize(i64::try_from(index).unwrap_or(0));
         }
     }
 }

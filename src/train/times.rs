@@ -183,10 +183,7 @@ impl Verdict {
                 "compute",
                 "try training.mixed_precision, a larger train_data.global_batch_size, or more GPUs (--nproc_per_node)",
             ),
-            None => (
-                "compute",
-                "a GPU, or more cores: reading the data is not what holds it back",
-            ),
+            None => ("compute", "a GPU, or more cores"),
         }
     }
 
@@ -219,5 +216,73 @@ fn data_advice(loader: &Counters, total: Duration) -> &'static str {
     } else {
         "keep the decoded rows in memory (train_data.cache), or give the loader more cores \
          (train_data.map_num_parallel_calls)"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn times(checkpoint: u32, evaluation: u32) -> RunTimes {
+        RunTimes {
+            start: SECOND,
+            steps: 7,
+            parts: StepTimes {
+                forward: 20 * SECOND,
+                backward: 30 * SECOND,
+                update: 4 * SECOND,
+            },
+            checkpoint: checkpoint * SECOND,
+            evaluation: evaluation * SECOND,
+            ..RunTimes::begin()
+        }
+    }
+
+    fn beside(wait: u32, inflate: u32, parse: u32) -> Beside {
+        Beside {
+            data_wait: wait * SECOND,
+            copy: SECOND,
+            loader: Counters {
+                inflate_busy: inflate * SECOND,
+                parse_busy: parse * SECOND,
+                threads: 2,
+                ..Counters::default()
+            },
+        }
+    }
+
+    fn verdict(times: &RunTimes, beside: &Beside) -> Verdict {
+        Verdict::of(times, beside, 100 * SECOND, Device::Cpu)
+    }
+
+    #[test]
+    fn the_largest_thing_beside_computing_is_the_limit() {
+        let limit = |checkpoint, evaluation, wait| {
+            verdict(&times(checkpoint, evaluation), &beside(wait, 0, 0)).limit
+        };
+        assert_eq!(limit(5, 5, 5), "compute");
+        assert_eq!(limit(5, 5, 30), "data");
+        assert_eq!(limit(25, 5, 10), "checkpoint");
+        assert_eq!(limit(5, 35, 30), "evaluation");
+    }
+
+    #[test]
+    fn advice_on_data_depends_on_what_its_threads_do() {
+        let advice = |inflate, parse| verdict(&times(0, 0), &beside(40, inflate, parse)).advice;
+        assert!(advice(10, 5).contains("faster disk"));
+        assert!(advice(120, 20).contains("zstd"));
+        assert!(advice(20, 120).contains("train_data.cache"));
+    }
+
+    #[test]
+    fn the_words_tell_the_largest_first_and_leave_out_nothing_large() {
+        let verdict = verdict(&times(5, 0), &beside(10, 0, 0));
+        assert_eq!(
+            verdict.text(100 * SECOND, 7),
+            "7 steps in 100.0 s: backward 30%, other 30%, forward 20%, data wait 10%, checkpoint 5%, optimizer 4%, \
+             start 1%; limit: compute; faster: a GPU, or more cores"
+        );
     }
 }

@@ -138,8 +138,7 @@ fn cores() -> usize {
 
 fn threads(ranks_here: usize) -> Finding {
     let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1);
-    let setting =
-        |name: &str| std::env::var(name).map_or_else(|_| "not set".to_owned(), |value| value);
+    let setting = |name: &str| std::env::var(name).unwrap_or_else(|_| "not set".to_owned());
     let omp = setting("OMP_NUM_THREADS");
     judge_threads(
         threads,

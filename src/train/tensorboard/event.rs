@@ -98,10 +98,10 @@ struct Message(Vec<u8>);
 impl Message {
     fn raw(&mut self, mut value: u64) {
         while value >= 0x80 {
-            self.0.push((value & 0x7f) as u8 | 0x80);
+            self.0.push(value.to_le_bytes()[0] | 0x80);
             value >>= 7;
         }
-        self.0.push(value as u8);
+        self.0.push(value.to_le_bytes()[0]);
     }
 
     fn tag(&mut self, field: u64, wire_type: u64) {
@@ -118,6 +118,7 @@ impl Message {
         self.0.extend(value.to_le_bytes());
     }
 
+    #[allow(clippy::cast_possible_truncation, reason = "the field is that narrow")]
     fn float(&mut self, field: u64, value: f64) {
         self.tag(field, 5);
         self.0.extend((value as f32).to_le_bytes());

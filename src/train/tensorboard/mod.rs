@@ -38,11 +38,11 @@ pub struct Board {
 
 impl std::fmt::Debug for Board {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let board = formatter
+        let path = &self.path;
+        formatter
             .debug_struct("Board")
-            .field("path", &self.path)
-            .finish_non_exhaustive();
-        board
+            .field("path", path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -218,13 +218,11 @@ mod tests {
         let found = histogram(&values).unwrap();
         assert_eq!((found.min, found.max, found.count), (0.0, 3.0, 4.0));
         assert_eq!((found.sum, found.sum_of_squares), (5.0, 11.0));
-        assert_eq!(found.counts.iter().sum::<f64>(), 4.0);
-        assert_eq!(
-            (found.counts[0], found.counts[10], found.counts[29]),
-            (1.0, 2.0, 1.0)
-        );
+        let mut expected = vec![0.0; 30];
+        (expected[0], expected[10], expected[29]) = (1.0, 2.0, 1.0);
+        assert_eq!(found.counts, expected);
         let constant = histogram(&Tensor::from_slice(&[2.0_f32, 2.0])).unwrap();
-        assert_eq!(constant.counts.iter().sum::<f64>(), 2.0);
+        assert!(constant.counts.contains(&2.0));
         assert!(constant.limits[0] < 2.0 && constant.limits[29] > 2.0);
     }
 }
