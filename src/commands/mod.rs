@@ -11,6 +11,7 @@ mod report;
 mod shell;
 mod train;
 
+use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::Context;
@@ -56,6 +57,16 @@ fn load_config(args: &CommonArgs) -> anyhow::Result<(&Path, Loaded)> {
         tracing::warn!("{warning}");
     }
     Ok((path, loaded))
+}
+
+/// Columns of the terminal that stdout is; `None` where it is none.
+fn terminal_width() -> Option<usize> {
+    let stdout = std::io::stdout();
+    let size = stdout
+        .is_terminal()
+        .then(|| rustix::termios::tcgetwinsize(&stdout))?;
+    let columns = usize::from(size.ok()?.ws_col);
+    (columns > 0).then_some(columns)
 }
 
 /// Checks the columns that the config names against the schema

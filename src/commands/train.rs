@@ -1,7 +1,7 @@
 //! Trains: the banner, the config, the device, the chosen loop; or starts the ranks that do.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use anyhow::Context;
 use tracing::info;
@@ -48,12 +48,7 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
 
 /// A hundred `#`, as the original prints; as many as fit, where a person sees them.
 fn banner() -> String {
-    let mut width = 100;
-    if std::io::stdout().is_terminal() {
-        width = rustix::termios::tcgetwinsize(std::io::stdout())
-            .map_or(width, |size| width.min(usize::from(size.ws_col).max(1)));
-    }
-    "#".repeat(width)
+    "#".repeat(super::terminal_width().unwrap_or(100).min(100))
 }
 
 /// Starts `num_processes` ranks of this command line and waits for them.
