@@ -22,9 +22,14 @@ section! {
         pub repeat_files: bool = true,
         /// Files per unit of work of the original's data service; no effect here.
         pub file_batch_size: PositiveInt = positive(16),
-        /// Asks the original to keep decoded rows in memory; no effect here, the order and content of batches are the
-        /// same.
+        /// Keep decoded rows, so that later epochs read no records. The order and content of batches are the same.
         pub cache: bool = false,
+        /// Own key: with `cache`, keep the rows in files of this folder, for later runs too (null: in memory). They
+        /// are found again as long as data files, schema and columns are the same; old ones are yours to delete.
+        pub cache_dir: Option<String> = None,
+        /// Own key: with `cache` in memory, the most megabytes of rows to keep in each process (null: half of the
+        /// memory there is). Files beyond it are read again in every epoch.
+        pub cache_memory_in_mb: Option<PositiveInt> = None,
         /// Address of the original's data service; no effect here, records are read by this process.
         pub data_service_dispatcher: Option<String> = None,
         /// Skip damaged records, counting and logging them; else the first one ends the run with exit code 3.

@@ -22,7 +22,7 @@ pub struct Counters {
     pub loader_wait: Duration,
     /// How long the order waited for files to be read.
     pub file_wait: Duration,
-    /// Busy time of the threads, added up: reading, inflating, checksums.
+    /// Busy time of the threads, added up: reading, inflating, checksums; decoding too where rows are kept.
     pub inflate_busy: Duration,
     /// Busy time of the threads, added up: records into batches.
     pub parse_busy: Duration,

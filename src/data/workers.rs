@@ -15,7 +15,8 @@ use super::error::DataError;
 use super::example::Scratch;
 use super::payload::Payload;
 use super::pipeline::{Finished, SharedPipeline};
-use super::tfrecord::{Block, RecordReader};
+use super::reader::{FileReader, Handling};
+use super::tfrecord::Block;
 
 /// Names an open file: its epoch, and its place in the epoch's order.
 pub(crate) type FileId = (u64, usize);
@@ -24,7 +25,7 @@ pub(crate) type FileId = (u64, usize);
 #[derive(Debug)]
 pub(crate) enum Task {
     /// Read the next records of a file.
-    Read(FileId, Box<RecordReader>),
+    Read(FileId, Box<FileReader>),
     /// Parse records into a batch.
     Batch(u64, Vec<Payload>),
 }
@@ -33,20 +34,11 @@ pub(crate) enum Task {
 #[derive(Debug)]
 pub(crate) enum Done {
     /// A file's next records; the reader comes back for more.
-    Read(FileId, Box<RecordReader>, Block),
+    Read(FileId, Box<FileReader>, Block),
     /// A batch.
     Batch(u64, Result<Finished, DataError>),
     /// A thread panicked over its task.
     Panicked(DataError),
-}
-
-/// What is done to records when they are read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Handling {
-    /// Each is tried, and passed over if it is bad.
-    pub(crate) checks: bool,
-    /// They are decoded to be kept.
-    pub(crate) decodes: bool,
 }
 
 /// The pool. Dropping it discards what is queued and joins the threads.
@@ -189,14 +181,8 @@ impl Worker {
         match task {
             Task::Read(id, mut reader) => {
                 let begin = Instant::now();
-                let mut block = reader.read_block();
+                let block = reader.read(&self.pipeline, &mut self.scratch, self.handling);
                 self.stats.inflated(begin.elapsed());
-                if self.handling.checks {
-                    self.check(&mut block);
-                }
-                if self.handling.decodes {
-                    self.pipeline.decode(&mut block.records, &mut self.scratch);
-                }
                 Done::Read(id, reader, block)
             }
             Task::Batch(number, payloads) => {
@@ -206,19 +192,6 @@ impl Worker {
                 Done::Batch(number, batch)
             }
         }
-    }
-
-    fn check(&mut self, block: &mut Block) {
-        let before = block.records.len();
-        block.records.retain(|payload| {
-            let outcome = self.pipeline.check(payload, &mut self.scratch);
-            if let Err(error) = &outcome {
-                let cause = std::error::Error::source(error);
-                tracing::warn!(error = %error, cause, "skipping a bad record");
-            }
-            outcome.is_ok()
-        });
-        block.skipped += (before - block.records.len()) as u64;
     }
 }
 

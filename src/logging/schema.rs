@@ -262,7 +262,7 @@ pub const EVENTS: &[Event] = &[
             key(
                 "inflate_secs",
                 Number,
-                "busy time of the loader's threads: reading, decompressing, checksums",
+                "busy time of the loader's threads: reading, decompressing, checksums; decoding too where rows are kept",
             ),
             key(
                 "parse_secs",
