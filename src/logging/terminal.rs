@@ -96,7 +96,11 @@ impl Lines {
             }
             // `check --print` shows it; the whole is in run.json.
             "config" => format!("config {}", fields.text("source")),
-            "verdict" => fields.message().replace("; limit", "\n         limit"),
+            "verdict" => {
+                let message = fields.message();
+                let message = message.replace("; beside", "\n         beside");
+                message.replace("; limit", "\n         limit")
+            }
             name if SPOKEN.contains(&name) => fields.message().to_owned(),
             _ => self.generic(fields),
         }

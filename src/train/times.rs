@@ -96,7 +96,7 @@ impl RunTimes {
             limit = verdict.limit,
             advice = verdict.advice,
             "{}",
-            verdict.text(total, self.steps)
+            verdict.text(total, self.steps, beside)
         );
     }
 }
@@ -187,7 +187,7 @@ impl Verdict {
         }
     }
 
-    fn text(&self, total: Duration, steps: u64) -> String {
+    fn text(&self, total: Duration, steps: u64, beside: &Beside) -> String {
         let mut parts = self.parts();
         parts.sort_by(|a, b| b.1.total_cmp(&a.1));
         let parts = parts.into_iter().filter(|(_, share)| *share >= 0.005);
@@ -195,9 +195,12 @@ impl Verdict {
             .map(|(name, share)| format!("{name} {:.0}%", share * 100.0))
             .collect();
         format!(
-            "{steps} steps in {:.1} s: {}; limit: {}; faster: {}",
+            "{steps} steps in {:.1} s: {}; beside it inflate {:.1} s, parse {:.1} s, copy {:.1} s; limit: {}; faster: {}",
             total.as_secs_f64(),
             parts.join(", "),
+            beside.loader.inflate_busy.as_secs_f64(),
+            beside.loader.parse_busy.as_secs_f64(),
+            beside.copy.as_secs_f64(),
             self.limit,
             self.advice
         )
@@ -278,11 +281,12 @@ mod tests {
 
     #[test]
     fn the_words_tell_the_largest_first_and_leave_out_nothing_large() {
-        let verdict = verdict(&times(5, 0), &beside(10, 0, 0));
+        let beside = beside(10, 3, 2);
+        let verdict = verdict(&times(5, 0), &beside);
         assert_eq!(
-            verdict.text(100 * SECOND, 7),
+            verdict.text(100 * SECOND, 7, &beside),
             "7 steps in 100.0 s: backward 30%, other 30%, forward 20%, data wait 10%, checkpoint 5%, optimizer 4%, \
-             start 1%; limit: compute; faster: a GPU, or more cores"
+             start 1%; beside it inflate 3.0 s, parse 2.0 s, copy 1.0 s; limit: compute; faster: a GPU, or more cores"
         );
     }
 }
