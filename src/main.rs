@@ -26,7 +26,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::from(Exit::Done as u8),
         Err(error) => {
             let code = Exit::code_of(&error);
-            logging::report(&error, code, code != Exit::Interrupted as u8);
+            if code == Exit::Interrupted as u8 {
+                logging::report_end(&error, code);
+            } else {
+                logging::report(&error, code);
+            }
             ExitCode::from(code)
         }
     }

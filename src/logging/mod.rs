@@ -87,15 +87,16 @@ pub fn open_events(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Logs `error` with everything that led to it; the process is about to end with `exit_code`. A run that was interrupted
-/// on request is no failure.
-pub fn report(error: &anyhow::Error, exit_code: u8, is_failure: bool) {
+/// Logs `error` with everything that led to it; the process is about to end with `exit_code`.
+pub fn report(error: &anyhow::Error, exit_code: u8) {
     let rank = other_rank();
-    if is_failure {
-        tracing::error!(name: "failed", exit_code, rank, "{error:#}");
-    } else {
-        tracing::warn!(name: "failed", exit_code, rank, "{error:#}");
-    }
+    tracing::error!(name: "failed", exit_code, rank, "{error:#}");
+}
+
+/// Logs an end that was asked for; the process is about to end with `exit_code`.
+pub fn report_end(reason: &anyhow::Error, exit_code: u8) {
+    let rank = other_rank();
+    tracing::info!(name: "stopped", exit_code, rank, "{reason:#}");
 }
 
 /// This process's rank where another one, rank 0, writes the log for people.

@@ -11,7 +11,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::record::{Fields, name_of};
 
 /// Events whose message says all that a person needs; the keys are for machines.
-pub(super) const SPOKEN: [&str; 3] = ["config", "verdict", "failed"];
+pub(super) const SPOKEN: [&str; 4] = ["config", "verdict", "failed", "stopped"];
 
 /// Writes events as lines of text.
 #[derive(Debug)]

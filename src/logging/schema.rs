@@ -283,8 +283,16 @@ pub const EVENTS: &[Event] = &[
         ],
     },
     Event {
+        name: "stopped",
+        doc: "the program ends because a signal asked for it, with everything saved",
+        keys: &[
+            key("exit_code", Integer, "75"),
+            may("rank", Integer, "of a rank other than 0"),
+        ],
+    },
+    Event {
         name: "failed",
-        doc: "the program ends early: with an error, or (level `WARN`, exit code 75) because a signal asked for it",
+        doc: "the program ends with an error",
         keys: &[
             key("exit_code", Integer, "as the process will return it"),
             may("rank", Integer, "of a rank other than 0"),

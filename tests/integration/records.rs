@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use recap_train::logging::schema::{COMMON, EVENTS, Key, SCHEMA, Type};
 use serde_json::Value;
@@ -348,4 +349,43 @@ fn without_tensorboard_nothing_is_written_for_it() {
     run.ok(&["--set", &other]);
     let files = std::fs::read_dir(run.path("other/tensorboard")).unwrap();
     assert_eq!(files.count(), 1);
+}
+
+#[test]
+fn an_interrupted_run_says_that_it_was_asked_to_end() {
+    let run = Run::with_data();
+    let mut command = run.command(&[
+        "--log_format=json",
+        "--set",
+        "training.num_train_steps=100000",
+    ]);
+    let mut child = command
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let is_step = |line: &String| line.contains("\"event\":\"step\"");
+    let first = lines.by_ref().map(Result::unwrap).find(is_step);
+    assert!(first.is_some(), "the run has ended before its first step");
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    let met = check(&rest.join("\n"));
+    for event in ["interrupted", "saved", "verdict", "stopped"] {
+        assert!(met.contains(event), "no {event} in {met:?}");
+    }
+    assert!(!met.contains("failed"), "{met:?}");
+    let last = rest.last().unwrap();
+    assert!(
+        last.contains("run the same command again") && last.contains("\"exit_code\":75"),
+        "{last}"
+    );
 }
