@@ -84,7 +84,9 @@ pub enum DataError {
         source: RecordError,
     },
     /// Files were there, but not one record for this rank in them.
-    #[error("an epoch over {files} files has no usable record for rank {rank}")]
+    #[error(
+        "an epoch over {files} files has no usable record for rank {rank}: give it more records, or use fewer ranks"
+    )]
     NoRecords {
         /// How many files were read.
         files: usize,

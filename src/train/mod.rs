@@ -75,7 +75,7 @@ pub enum TrainError {
         code: u8,
     },
     /// A thread of the pipeline ended without a word.
-    #[error("the {thread} thread panicked")]
+    #[error("the {thread} thread panicked: a bug in this program, its message stands above")]
     Panicked {
         /// Its name.
         thread: &'static str,

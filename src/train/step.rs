@@ -129,7 +129,10 @@ impl Stepper {
 
     fn forward(&self, batch: &Batch) -> anyhow::Result<(Tensor, Losses)> {
         let _range = profile::range("forward");
-        let labels = batch.labels.as_ref().context("the batch has no labels")?;
+        let labels = batch
+            .labels
+            .as_ref()
+            .context("the batch has no labels: name them in train_data.tasks")?;
         autocast_bf16(self.options.mixed_precision, self.device(), || {
             let outputs = self.ranker.forward(batch, Mode::Train)?;
             // The loss stays in f32: its logarithms need the mantissa.
