@@ -23,7 +23,7 @@ libtorch:
 	@sh .cargo/libtorch.sh
 
 build: libtorch
-	cargo build --release --locked
+	RECAP_COMMIT="$$(git describe --always --dirty 2>/dev/null || echo unknown)" cargo build --release --locked
 
 train: build
 	@ls $(DATA)/*.gz >/dev/null 2>&1 || $(BIN) --config_path=$(CONFIG) generate --n_examples=4096 --n_files=4

@@ -27,9 +27,9 @@ fn main() -> ExitCode {
         Err(error) => {
             let code = Exit::code_of(&error);
             if code == Exit::Interrupted as u8 {
-                logging::report_end(&error);
+                logging::report_end(&error, code);
             } else {
-                logging::report(&error);
+                logging::report(&error, code);
             }
             ExitCode::from(code)
         }

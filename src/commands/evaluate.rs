@@ -133,7 +133,7 @@ impl Session<'_> {
             }
         }
         let report = Report::new(folder, global_step, &evaluations);
-        let table = report.table(self.config.which_metrics.is_some());
+        let table = report.table(self.config.which_metrics.is_some(), super::terminal_width());
         std::io::stdout()
             .write_all(table.as_bytes())
             .context("cannot write to stdout")?;

@@ -29,9 +29,9 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
     let launch = Launch::from_env(|name| std::env::var(name).ok())?;
     let is_main_rank = launch.as_ref().is_none_or(|launch| launch.place.rank == 0);
     if is_main_rank {
-        print_line(&"#".repeat(100));
+        print_line(&banner());
     }
-    info!("config:\n{}", config.to_yaml());
+    info!(name: "config", source = %path.display(), "config:\n{}", config.to_yaml());
     let session = Session::start(config, launch.as_ref())?;
     if is_main_rank {
         print_line(&chrono::Local::now().format("%Y_%m_%d_%H_%M").to_string());
@@ -39,12 +39,17 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
     let result = if cli.debug_loop {
         debug::run(&session)
     } else {
-        trainer::run(&session)
+        trainer::run(&session, cli.profile_steps)
     };
     if let Err(error) = &result {
         session.collective.fail(&format!("{error:#}"));
     }
     result
+}
+
+/// A hundred `#`, as the original prints; as many as fit, where a person sees them.
+fn banner() -> String {
+    "#".repeat(super::terminal_width().unwrap_or(100).min(100))
 }
 
 /// Starts `num_processes` ranks of this command line and waits for them.

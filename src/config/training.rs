@@ -60,6 +60,12 @@ section! {
         /// Own key: the partitions of `validation_data` to evaluate while training (null: all of them); another one,
         /// such as test data, waits for the command `evaluate`.
         pub evaluate_partitions: Option<Vec<String>> = None,
+        /// Own key: writes curves for TensorBoard to `save_dir/tensorboard`, a point each `train_log_every_n` steps and
+        /// at every evaluation.
+        pub tensorboard: bool = true,
+        /// Own key: batches between histograms of every parameter in TensorBoard (null: none). Each reads the whole
+        /// model once.
+        pub histogram_every_n: Option<PositiveInt> = None,
         /// Own key: keeps a copy of the checkpoint that was best by this metric in `save_dir/best`:
         /// `PARTITION/TASK/METRIC`, `PARTITION/loss`, or `mean METRIC` over all partitions and tasks. Needs `evaluate`.
         pub keep_best_metric: Option<String> = None,

@@ -37,7 +37,9 @@ pub enum DataError {
         source: glob::PatternError,
     },
     /// Nothing to read.
-    #[error("no data files found: {searched} matches no file")]
+    #[error(
+        "no data files found: {searched} matches no file; correct it, or let `generate` write random data"
+    )]
     NoFiles {
         /// The pattern, or the folders.
         searched: String,
@@ -84,7 +86,9 @@ pub enum DataError {
         source: RecordError,
     },
     /// Files were there, but not one record for this rank in them.
-    #[error("an epoch over {files} files has no usable record for rank {rank}")]
+    #[error(
+        "an epoch over {files} files has no usable record for rank {rank}: give it more records, or use fewer ranks"
+    )]
     NoRecords {
         /// How many files were read.
         files: usize,

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::cache::Cache;
-use super::counters::{Counters, Stats};
+use super::counters::{Counters, Meter, Stats};
 use super::error::DataError;
 use super::feed::{Delivery, Feed};
 use super::payload::Payload;
@@ -113,8 +113,8 @@ impl Loader {
         } else {
             Cache::Off
         };
-        let workers = Workers::start(threads, &pipeline, handling)?;
         let stats = Arc::new(Stats::default());
+        let workers = Workers::start(threads, &pipeline, handling, &stats)?;
         let (output, batches) = sync_channel(BATCHES_AHEAD);
         let last_words = output.clone();
         let feed = Feed::new(&spec, cache, workers, output, Arc::clone(&stats));
@@ -153,6 +153,12 @@ impl Loader {
                 Ok(None)
             }
         }
+    }
+
+    /// The counters, for a thread that does not have the loader.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        Meter(Arc::clone(&self.stats))
     }
 
     /// What was done so far.

@@ -39,7 +39,7 @@ mod workers;
 pub(crate) use files::list as list_files;
 pub(crate) use source::size as file_size;
 
-pub use counters::Counters;
+pub use counters::{Counters, Meter};
 pub use error::{DataError, Fault, RecordError};
 pub use loader::{LoadedBatch, Loader, LoaderOptions, RecordId};
 pub use pipeline::{Mode, feature_widths};

@@ -8,7 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
+use super::counters::Stats;
 use super::error::DataError;
 use super::example::Scratch;
 use super::payload::Payload;
@@ -66,6 +68,7 @@ impl Workers {
         count: usize,
         pipeline: &SharedPipeline,
         handling: Handling,
+        stats: &Arc<Stats>,
     ) -> Result<Self, DataError> {
         let queue = Arc::new(Queue::default());
         let (sender, results) = channel();
@@ -81,7 +84,9 @@ impl Workers {
                 pipeline: Arc::clone(pipeline),
                 scratch: Scratch::default(),
                 handling,
+                stats: Arc::clone(stats),
             };
+            stats.has_thread();
             let thread = spawn(format!("data-{index}"), move || worker.run())?;
             workers.threads.push(thread);
         }
@@ -158,6 +163,7 @@ struct Worker {
     pipeline: SharedPipeline,
     scratch: Scratch,
     handling: Handling,
+    stats: Arc<Stats>,
 }
 
 impl Worker {
@@ -174,11 +180,16 @@ impl Worker {
     fn perform(&mut self, task: Task) -> Done {
         match task {
             Task::Read(id, mut reader) => {
+                let begin = Instant::now();
                 let block = reader.read(&self.pipeline, &mut self.scratch, self.handling);
+                self.stats.inflated(begin.elapsed());
                 Done::Read(id, reader, block)
             }
             Task::Batch(number, payloads) => {
-                Done::Batch(number, self.pipeline.batch(&payloads, &mut self.scratch))
+                let begin = Instant::now();
+                let batch = self.pipeline.batch(&payloads, &mut self.scratch);
+                self.stats.parsed(begin.elapsed());
+                Done::Batch(number, batch)
             }
         }
     }

@@ -295,8 +295,10 @@ impl Event {
     }
 }
 
-/// The shared object with the CUDA part: beside the program, else where the build left it.
-fn cuda_shim() -> Option<PathBuf> {
+/// The shared object with the CUDA part (NCCL): beside the program, else where the build left it; `None` where it was
+/// not built.
+#[must_use]
+pub fn cuda_shim() -> Option<PathBuf> {
     let program = std::env::current_exe().ok();
     let beside = program.map(|program| program.with_file_name(CUDA_SHIM));
     let built = Some(PathBuf::from(BUILT_CUDA_SHIM));

@@ -1,4 +1,4 @@
-//! The bridge to `shim/process_group.cc`: the second and last room with `unsafe` in it.
+//! The bridge to `shim/process_group.cc`: the second file with `unsafe` in it.
 
 #![allow(unsafe_code, reason = "the door to c10d")]
 #![allow(

@@ -1,6 +1,7 @@
 //! Training: [`setup`] builds what a run needs, [`step`] is the one step of both loops, [`trainer`] and [`debug`] are
 //! the loops, [`pipeline`] feeds them, [`state`] is what a checkpoint remembers beside tensors. [`evaluate`] measures a
 //! model on a partition, [`validation`] does so while training; [`window`] measures what was trained on last.
+//! [`progress`], [`tensorboard`], [`times`] and [`profiler`] say how it goes.
 
 pub mod checkpoints;
 pub mod debug;
@@ -8,6 +9,7 @@ pub mod evaluate;
 pub mod evaluation;
 pub mod interrupt;
 pub mod pipeline;
+pub mod profiler;
 pub mod progress;
 pub mod restore;
 pub mod run_record;
@@ -16,6 +18,8 @@ pub mod setup;
 pub mod state;
 pub mod statistics;
 pub mod step;
+pub mod tensorboard;
+pub mod times;
 pub mod trainer;
 pub mod validation;
 pub mod window;
@@ -47,7 +51,10 @@ pub enum TrainError {
         folder: String,
     },
     /// A checkpoint does not fit the config.
-    #[error("checkpoint {folder} does not fit this config: {problem}")]
+    #[error(
+        "checkpoint {folder} does not fit this config: {problem}; train in another training.save_dir, or go back to \
+         the config in run.json"
+    )]
     Mismatch {
         /// The checkpoint.
         folder: String,
@@ -72,7 +79,7 @@ pub enum TrainError {
         code: u8,
     },
     /// A thread of the pipeline ended without a word.
-    #[error("the {thread} thread panicked")]
+    #[error("the {thread} thread panicked: a bug in this program, its message stands above")]
     Panicked {
         /// Its name.
         thread: &'static str,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,8 +13,9 @@ use tch::Device;
 
 use super::TrainError;
 use super::interrupt::Interrupt;
+use super::times::Beside;
 use crate::batch::Batch;
-use crate::data::{Loader, Position, RecordId};
+use crate::data::{LoadedBatch, Loader, Meter, Position, RecordId};
 
 /// Batches that wait on the device, beside the one that trains.
 const AHEAD: usize = 1;
@@ -66,6 +69,9 @@ pub struct Pipeline {
     thread: Option<JoinHandle<()>>,
     /// Time the loop has waited for data.
     waited: Duration,
+    /// Nanoseconds that the copy thread has spent on copies.
+    copied: Arc<AtomicU64>,
+    meter: Meter,
 }
 
 impl Pipeline {
@@ -75,14 +81,18 @@ impl Pipeline {
     /// When no thread can be started.
     pub fn start(loader: Loader, device: Device) -> anyhow::Result<Self> {
         let (sender, receiver) = sync_channel(AHEAD);
+        let (meter, copied) = (loader.meter(), Arc::new(AtomicU64::new(0)));
+        let spent = Arc::clone(&copied);
         let thread = std::thread::Builder::new()
             .name("copy".to_owned())
-            .spawn(move || copy_all(loader, device, &sender))
+            .spawn(move || copy_all(loader, device, &sender, &spent))
             .context("cannot start the copy thread")?;
         Ok(Self {
             batches: Some(receiver),
             thread: Some(thread),
             waited: Duration::ZERO,
+            copied,
+            meter,
         })
     }
 
@@ -122,6 +132,16 @@ impl Pipeline {
         self.waited
     }
 
+    /// What has happened beside the loop so far.
+    #[must_use]
+    pub fn beside(&self) -> Beside {
+        Beside {
+            data_wait: self.waited,
+            copy: Duration::from_nanos(self.copied.load(Ordering::Relaxed)),
+            loader: self.meter.read(),
+        }
+    }
+
     fn join(&mut self) -> anyhow::Result<()> {
         self.batches = None;
         let Some(thread) = self.thread.take() else {
@@ -140,12 +160,23 @@ impl Drop for Pipeline {
     }
 }
 
-fn copy_all(mut loader: Loader, device: Device, sender: &SyncSender<anyhow::Result<DeviceBatch>>) {
+fn copy_all(
+    mut loader: Loader,
+    device: Device,
+    sender: &SyncSender<anyhow::Result<DeviceBatch>>,
+    spent: &AtomicU64,
+) {
     loop {
-        let batch = match next_on_device(&mut loader, device) {
-            Ok(Some(batch)) => Ok(batch),
+        let batch = match loader.next_batch() {
+            Ok(Some(loaded)) => {
+                let begin = Instant::now();
+                let batch = on_device(loaded, device);
+                let nanos = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                spent.fetch_add(nanos, Ordering::Relaxed);
+                batch
+            }
             Ok(None) => return,
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
         let failed = batch.is_err();
         if sender.send(batch).is_err() || failed {
@@ -159,15 +190,16 @@ fn copy_all(mut loader: Loader, device: Device, sender: &SyncSender<anyhow::Resu
 /// # Errors
 /// When reading or copying fails.
 pub fn next_on_device(loader: &mut Loader, device: Device) -> anyhow::Result<Option<DeviceBatch>> {
-    let Some(loaded) = loader.next_batch()? else {
-        return Ok(None);
-    };
-    let batch = Batch::from_host(&loaded.batch, device)?;
-    Ok(Some(DeviceBatch {
-        batch,
+    let loaded = loader.next_batch()?;
+    loaded.map(|loaded| on_device(loaded, device)).transpose()
+}
+
+fn on_device(loaded: LoadedBatch, device: Device) -> anyhow::Result<DeviceBatch> {
+    Ok(DeviceBatch {
+        batch: Batch::from_host(&loaded.batch, device)?,
         position: loaded.position,
         records: loaded.records,
-    }))
+    })
 }
 
 #[cfg(test)]

@@ -97,14 +97,22 @@ impl Session {
     ) -> anyhow::Result<(f64, Vec<f64>)> {
         let loss = output.loss.f_reshape([1])?;
         let losses = if with_tasks {
-            Tensor::f_cat(&[&loss, &output.task_losses], 0)?
+            self.mean(&Tensor::f_cat(&[&loss, &output.task_losses], 0)?)?
         } else {
-            loss.copy()
+            self.mean(&loss)?
         };
-        self.collective.all_reduce_mean(&losses)?;
-        let losses: Vec<f64> = Vec::try_from(&losses)?;
         let (loss, tasks) = losses.split_first().context("a step without a loss")?;
         Ok((*loss, tasks.to_vec()))
+    }
+
+    /// The means of `values`, a vector, over all ranks; every rank calls this at the same step.
+    ///
+    /// # Errors
+    /// When a rank is lost, or libtorch refuses.
+    pub fn mean(&self, values: &Tensor) -> anyhow::Result<Vec<f64>> {
+        let mean = values.copy();
+        self.collective.all_reduce_mean(&mean)?;
+        Ok(Vec::try_from(&mean)?)
     }
 
     /// Gives every rank what rank 0 knows.

@@ -78,7 +78,10 @@ impl Window {
     /// # Errors
     /// When a rank is lost, or libtorch refuses.
     pub fn log(&self, session: &Session, global_step: u64) -> anyhow::Result<()> {
-        let losses = self.losses()?;
+        let losses = match self.losses()? {
+            Some(losses) => session.mean(&losses)?,
+            None => Vec::new(),
+        };
         let metrics = gather(self.metrics()?, session)?;
         let batches = self.batches.len();
         for (place, (task, metrics)) in metrics.tasks().enumerate() {
@@ -86,11 +89,9 @@ impl Window {
             let [count, ctr, pctr, calibration, rce, auroc] =
                 ["count", "ctr", "pctr", "calibration", "rce", "auroc"]
                     .map(|name| results.get(name).copied());
-            let loss = match &losses {
-                Some(losses) => session.mean(&losses.f_get(i64::try_from(place)?)?)?,
-                None => f64::NAN,
-            };
+            let loss = losses.get(place).copied();
             info!(
+                name: "last_batches",
                 global_step,
                 task, batches, loss, count, ctr, pctr, calibration, rce, auroc, "last batches"
             );

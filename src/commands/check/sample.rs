@@ -190,12 +190,12 @@ impl DataReport {
             "type",
             "width",
             "not 0",
-            "columns never set",
+            "never set",
         ];
         write_table(out, header, &rows)?;
         writeln!(out, "\nlabels")?;
         let rows: Vec<_> = self.labels.iter().map(Label::cells).collect();
-        write_table(out, ["name", "used", "positive"], &rows)?;
+        write_table(out, ["name", "used", "1 in %"], &rows)?;
         writeln!(out)
     }
 }
