@@ -1,6 +1,6 @@
 //! Training: [`setup`] builds what a run needs, [`step`] is the one step of both loops, [`trainer`] and [`debug`] are
 //! the loops, [`pipeline`] feeds them, [`state`] is what a checkpoint remembers beside tensors. [`evaluate`] measures a
-//! model on a partition, [`validation`] does so while training.
+//! model on a partition, [`validation`] does so while training; [`window`] measures what was trained on last.
 
 pub mod checkpoints;
 pub mod debug;
@@ -18,6 +18,7 @@ pub mod statistics;
 pub mod step;
 pub mod trainer;
 pub mod validation;
+pub mod window;
 
 /// Why training ended before its last step.
 #[derive(Debug, thiserror::Error)]

@@ -99,12 +99,21 @@ impl Session {
         let losses = if with_tasks {
             Tensor::f_cat(&[&loss, &output.task_losses], 0)?
         } else {
-            loss.copy()
+            loss
         };
-        self.collective.all_reduce_mean(&losses)?;
-        let losses: Vec<f64> = Vec::try_from(&losses)?;
+        let losses = self.means(&losses)?;
         let (loss, tasks) = losses.split_first().context("a step without a loss")?;
         Ok((*loss, tasks.to_vec()))
+    }
+
+    /// The mean of every number in `numbers`, `[n]`, over all ranks, which all must call this.
+    ///
+    /// # Errors
+    /// When a rank is lost.
+    pub fn means(&self, numbers: &Tensor) -> anyhow::Result<Vec<f64>> {
+        let means = numbers.detach().copy();
+        self.collective.all_reduce_mean(&means)?;
+        Ok(Vec::try_from(&means)?)
     }
 
     /// Gives every rank what rank 0 knows.

@@ -14,6 +14,7 @@ use super::state::TrainState;
 use super::statistics::Statistics;
 use super::step::{StepOutput, Stepper};
 use super::validation::Validation;
+use super::window::Window;
 use crate::config::TrainingConfig;
 
 /// One run of the training loop.
@@ -25,6 +26,8 @@ pub struct Trainer<'a> {
     state: TrainState,
     /// Evaluations between steps, where they are asked for.
     validation: Option<Validation>,
+    /// The last batches, where metrics over them are asked for.
+    window: Option<Window>,
     /// When the clock of `state.walltime_secs` was last advanced.
     clock: Instant,
 }
@@ -57,6 +60,7 @@ pub fn run(session: &Session) -> anyhow::Result<()> {
         checkpoints,
         state,
         validation,
+        window: Window::build(&session.config),
         clock: Instant::now(),
     };
     trainer.train(pipeline)?;
@@ -135,7 +139,12 @@ impl Trainer<'_> {
             None
         };
         let output = match self.stepper.run(self.state.step, &next.batch) {
-            Ok(output) => Some(output),
+            Ok(output) => {
+                if let Some(window) = &mut self.window {
+                    window.add(&next.batch, &output);
+                }
+                Some(output)
+            }
             Err(error) => {
                 let error = with_records(error, &next.source());
                 let diverged = matches!(error.downcast_ref(), Some(TrainError::Diverged { .. }));
@@ -165,6 +174,9 @@ impl Trainer<'_> {
         let global_batch_size = self.session.config.train_data.global_batch_size.get();
         progress.log(&self.state, loss, global_batch_size, pipeline.waited());
         log_details(self.training(), &self.state, &self.stepper, &task_losses);
+        if let Some(window) = &self.window {
+            window.log(self.session, self.state.global_step())?;
+        }
         Ok(())
     }
 
