@@ -11,8 +11,6 @@ pub struct Overlap {
     pub num_buckets: usize,
     /// Bytes of all buckets.
     pub bytes: u64,
-    /// Bytes of the last bucket: backward is over when it sets off, so that nothing can hide it.
-    pub last_bytes: u64,
     /// When the all-reduce of the first bucket set off.
     pub first_launched: Duration,
     /// When this rank had the last of its own gradients: what is left of the averaging then is waited for.
@@ -42,7 +40,6 @@ impl Overlap {
         Some(Self {
             num_buckets: of_kind(EventKind::Launched).count(),
             bytes: of_kind(EventKind::Launched).map(|event| event.bytes).sum(),
-            last_bytes: of_kind(EventKind::Launched).next_back()?.bytes,
             first_launched: of_kind(EventKind::Launched).map(|event| event.at).min()?,
             last_gradient: last(EventKind::Gradient)?,
             last_reduced: last(EventKind::Reduced)?,
@@ -83,7 +80,6 @@ mod tests {
         let expected = Overlap {
             num_buckets: 3,
             bytes: 33,
-            last_bytes: 12,
             first_launched: millis(1),
             last_gradient: millis(5),
             last_reduced: millis(7),

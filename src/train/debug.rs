@@ -48,9 +48,10 @@ pub fn run(session: &Session) -> anyhow::Result<()> {
         let output = stepper
             .run(step, &next.batch)
             .with_context(|| format!("batch from {}", next.source()))?;
+        // Before the next collective, which is no part of it.
+        report_averaging(step, &stepper);
         let (loss, task_losses) = session.mean_losses(&output, true)?;
         report_step(step, &stepper, &output, &task_losses);
-        report_averaging(step, &stepper);
         info!("Step {step} completed. Loss = {loss}");
     }
     Ok(session.collective.leave()?)

@@ -97,22 +97,23 @@ impl Session {
     ) -> anyhow::Result<(f64, Vec<f64>)> {
         let loss = output.loss.f_reshape([1])?;
         let losses = if with_tasks {
-            self.mean(&Tensor::f_cat(&[&loss, &output.task_losses], 0)?)?
+            Tensor::f_cat(&[&loss, &output.task_losses], 0)?
         } else {
-            self.mean(&loss)?
+            loss
         };
+        let losses = self.means(&losses)?;
         let (loss, tasks) = losses.split_first().context("a step without a loss")?;
         Ok((*loss, tasks.to_vec()))
     }
 
-    /// The means of `values`, a vector, over all ranks; every rank calls this at the same step.
+    /// The mean of every number in `numbers`, `[n]`, over all ranks, which all must call this.
     ///
     /// # Errors
-    /// When a rank is lost, or libtorch refuses.
-    pub fn mean(&self, values: &Tensor) -> anyhow::Result<Vec<f64>> {
-        let mean = values.copy();
-        self.collective.all_reduce_mean(&mean)?;
-        Ok(Vec::try_from(&mean)?)
+    /// When a rank is lost.
+    pub fn means(&self, numbers: &Tensor) -> anyhow::Result<Vec<f64>> {
+        let means = numbers.detach().copy();
+        self.collective.all_reduce_mean(&means)?;
+        Ok(Vec::try_from(&means)?)
     }
 
     /// Gives every rank what rank 0 knows.

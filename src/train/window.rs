@@ -79,7 +79,7 @@ impl Window {
     /// When a rank is lost, or libtorch refuses.
     pub fn log(&self, session: &Session, global_step: u64) -> anyhow::Result<()> {
         let losses = match self.losses()? {
-            Some(losses) => session.mean(&losses)?,
+            Some(losses) => session.means(&losses)?,
             None => Vec::new(),
         };
         let metrics = gather(self.metrics()?, session)?;

@@ -244,7 +244,7 @@ fn print(gigabits: f64, rounds: &[Round]) -> Result<(), Box<dyn Error>> {
     let mut stdout = std::io::stdout().lock();
     writeln!(
         stdout,
-        "| {} | {}, {:.1} MB, the last {:.1} | {:.0} | {:.0} | {:.0} | {:.0} ({:.0} – {:.0}) | {:.0}% | {:.0} / {:.0} / {:.0} |",
+        "| {} | {}, {:.1} MB | {:.0} | {:.0} | {:.0} | {:.0} ({:.0} – {:.0}) | {:.0}% | {:.0} / {:.0} / {:.0} |",
         if gigabits > 0.0 {
             gigabits.to_string()
         } else {
@@ -252,7 +252,6 @@ fn print(gigabits: f64, rounds: &[Round]) -> Result<(), Box<dyn Error>> {
         },
         overlap.num_buckets,
         overlap.bytes as f64 / 1e6,
-        overlap.last_bytes as f64 / 1e6,
         median(&|round| round.backward),
         median(&|round| round.averaging),
         median(&sum),

@@ -526,26 +526,31 @@ fn damaged_rows_and_abandoned_parts_are_noticed_and_removed() {
     let rows = tempfile::tempdir().unwrap();
     let config = small_config(&random_files(folder.path(), 2, 400), 16, 30);
     let kept_config = kept(&config, rows.path());
-    let plain = take(&mut Loader::open(&config, training(3), None).unwrap(), 60);
-    let run = || {
+    // Two epochs and a half, and ten.
+    let plain = take(&mut Loader::open(&config, training(3), None).unwrap(), 250);
+    let run = |batches: usize| {
         let mut loader = Loader::open(&kept_config, training(3), None).unwrap();
-        assert_same(&take(&mut loader, 60), &plain);
-        drop(loader);
-        assert_eq!(names(rows.path()).len(), 2, "{:?}", names(rows.path()));
+        assert_same(&take(&mut loader, batches), &plain[..batches]);
     };
-    run();
+    run(60);
+    assert_eq!(names(rows.path()).len(), 2);
     let first = rows.path().join(&names(rows.path())[0]);
     let good = std::fs::read(&first).unwrap();
     for at in [0, 9, 20, 40, good.len() / 2, good.len() - 12] {
         let mut bytes = good.clone();
         bytes[at] ^= 0x10;
         std::fs::write(&first, &bytes).unwrap();
-        run();
+        run(60);
+        assert!(std::fs::read(&first).map_or(true, |kept| kept != bytes));
         std::fs::write(&first, &good[..at]).unwrap();
-        run();
+        run(60);
+        assert!(std::fs::read(&first).map_or(true, |kept| kept.len() != at));
     }
     std::fs::write(rows.path().join(".part-left"), "by a run that was killed").unwrap();
-    run();
+    // What was removed is kept again in one of the next epochs.
+    run(250);
+    assert_eq!(names(rows.path()).len(), 2, "{:?}", names(rows.path()));
+    assert!(std::fs::read(&first).unwrap() == good);
 }
 
 #[test]

@@ -222,6 +222,21 @@ fn logged_task_losses_are_means_over_ranks() {
 }
 
 #[test]
+fn the_debug_loop_tells_when_gradients_were_averaged() {
+    let run = exact();
+    let steps = set("training.num_train_steps", 2);
+    let text = launch(&run, &["--debug_loop", &steps], 2);
+    // Rank 0 says it once a step; the tiny model fits into one bucket, which leaves when backward is over.
+    let said = "averaging of gradients step=";
+    assert_eq!(text.matches(said).count(), 2, "{text}");
+    assert!(text.contains("buckets=1"), "{text}");
+    assert!(
+        text.contains("launched_before_the_last_gradient=0"),
+        "{text}"
+    );
+}
+
+#[test]
 fn ranks_told_by_the_environment_reach_what_one_process_reaches() {
     let run = exact();
     let alone = train_alone(&run);
