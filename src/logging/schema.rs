@@ -159,11 +159,7 @@ pub const EVENTS: &[Event] = &[
     Event {
         name: "task_loss",
         doc: "with `training.log_task_losses`, beside `step`",
-        keys: &[
-            GLOBAL_STEP,
-            TASK,
-            key("loss", Number, "of rank 0's share of the batch"),
-        ],
+        keys: &[GLOBAL_STEP, TASK, key("loss", Number, "mean over ranks")],
     },
     Event {
         name: "learning_rate",

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::state::TrainState;
-use super::step::{StepOutput, Stepper};
+use super::step::Stepper;
 use crate::config::TrainingConfig;
 use crate::logging::bar::{self, Bar};
 
@@ -129,15 +129,6 @@ impl Progress {
     }
 }
 
-/// The loss of every task of this rank's batch; waits for the device.
-pub fn task_losses<'a>(
-    stepper: &'a Stepper,
-    output: &StepOutput,
-) -> impl Iterator<Item = (&'a String, f64)> {
-    let losses: Vec<f64> = Vec::try_from(&output.task_losses).unwrap_or_default();
-    stepper.ranker.tasks().iter().zip(losses)
-}
-
 /// The learning rate of every parameter group that the step `state` has just finished was made with.
 pub fn learning_rates(stepper: &Stepper, state: &TrainState) -> Vec<(String, f64)> {
     // Schedules count batches from 0.
@@ -145,17 +136,17 @@ pub fn learning_rates(stepper: &Stepper, state: &TrainState) -> Vec<(String, f64
     stepper.optimizer.learning_rates(step)
 }
 
-/// Logs what the config asks for beside the loss, of the step that `state` has just finished: this rank's task losses,
-/// and the learning rates that the step was made with.
+/// Logs what the config asks for beside the loss, of the step that `state` has just finished: `task_losses`, in the
+/// order of the model's tasks, and the learning rates that the step was made with.
 pub fn log_details(
     config: &TrainingConfig,
     state: &TrainState,
     stepper: &Stepper,
-    output: &StepOutput,
+    task_losses: &[f64],
 ) {
     let global_step = state.global_step();
     if config.log_task_losses {
-        for (task, loss) in task_losses(stepper, output) {
+        for (task, loss) in stepper.ranker.tasks().iter().zip(task_losses) {
             info!(name: "task_loss", global_step, task, loss, "task loss");
         }
     }

@@ -14,7 +14,7 @@ use super::setup::{build_loader, build_stepper};
 use super::state::TrainState;
 use super::statistics::Statistics;
 use super::step::{StepOutput, Stepper};
-use super::tensorboard::Board;
+use super::tensorboard::{Board, Losses};
 use super::times::RunTimes;
 use super::validation::Validation;
 use crate::cli::StepRange;
@@ -197,11 +197,17 @@ impl Trainer<'_> {
         pipeline: &Pipeline,
         output: &StepOutput,
     ) -> anyhow::Result<()> {
-        let loss = self.session.mean(&output.loss)?;
+        // Every rank has the same answer, so that they average together.
+        let with_tasks = self.training().log_task_losses || self.training().tensorboard;
+        let (loss, task_losses) = self.session.mean_losses(output, with_tasks)?;
         let speed = progress.log(&self.state, loss, pipeline.waited());
-        log_details(self.training(), &self.state, &self.stepper, output);
+        log_details(self.training(), &self.state, &self.stepper, &task_losses);
         if let Some(board) = &mut self.board {
-            board.log_step(&self.stepper, &self.state, output, (loss, &speed));
+            let losses = Losses {
+                mean: loss,
+                by_task: &task_losses,
+            };
+            board.log_step(&self.stepper, &self.state, output, (&losses, &speed));
         }
         Ok(())
     }

@@ -34,6 +34,7 @@ mod numerics;
 mod predict;
 mod python_checkpoint;
 mod records;
+mod remote;
 mod resume;
 mod rooms;
 mod support;

@@ -28,6 +28,15 @@ const NAME: &str = "events.out.tfevents.";
 /// Buckets of a histogram.
 const BUCKETS: i64 = 30;
 
+/// The losses of one step, as means over all ranks.
+#[derive(Clone, Copy, Debug)]
+pub struct Losses<'a> {
+    /// Of all tasks together: what is minimised.
+    pub mean: f64,
+    /// In the order of the model's tasks.
+    pub by_task: &'a [f64],
+}
+
 /// Writes what a run shows in TensorBoard. Rank 0 has one; a failure to write is told once and ends the writing, not the
 /// run.
 pub struct Board {
@@ -87,10 +96,10 @@ impl Board {
         stepper: &Stepper,
         state: &TrainState,
         output: &StepOutput,
-        (loss, speed): (f64, &Speed),
+        (losses, speed): (&Losses<'_>, &Speed),
     ) {
         let mut points = vec![
-            ("loss".to_owned(), loss),
+            ("loss".to_owned(), losses.mean),
             ("speed/examples_per_s".to_owned(), speed.examples_per_s),
             ("speed/steps_per_s".to_owned(), speed.steps_per_s),
             ("speed/data_wait_share".to_owned(), speed.data_wait_share),
@@ -98,8 +107,8 @@ impl Board {
         if let Some(norm) = &output.grad_norm {
             points.push(("grad_norm".to_owned(), norm.double_value(&[])));
         }
-        let losses = progress::task_losses(stepper, output);
-        points.extend(losses.map(|(task, loss)| (format!("task_loss/{task}"), loss)));
+        let losses = stepper.ranker.tasks().iter().zip(losses.by_task);
+        points.extend(losses.map(|(task, loss)| (format!("task_loss/{task}"), *loss)));
         let rates = progress::learning_rates(stepper, state).into_iter();
         points.extend(rates.map(|(group, rate)| (format!("learning_rate/{group}"), rate)));
         self.write(state.global_step(), &[Event::Scalars(&points)]);
