@@ -1,6 +1,7 @@
 # make train: build, make random data if there is none, train the production shape for ten steps
 # make test:  every test
 # make bench: speed, side by side with a Python peer
+# make census: from a CSV to metrics on real data, CENSUS=census-income.test.gz
 # make soak:  kills a training at random moments and compares it with one that was left alone
 # make fuzz:  TIME seconds (600) of hostile bytes at each reader of bytes from outside
 # Everything that is missing (libtorch) is fetched once into the user's cache; export LIBTORCH to use your own.
@@ -9,9 +10,10 @@ CONFIG ?= configs/local_prod.yaml
 DATA   ?= runs/random_data
 ARGS   ?=
 TIME   ?= 600
+CENSUS ?=
 BIN    := target/release/recap-train
 
-.PHONY: train test build libtorch bench soak fuzz check help
+.PHONY: train test build libtorch bench census soak fuzz check help
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +34,9 @@ test: libtorch
 
 bench: libtorch
 	sh tests/bench/run.sh
+
+census: build
+	sh tests/census.sh $(BIN) $(CENSUS)
 
 soak: build
 	sh tests/soak.sh

@@ -112,6 +112,8 @@ pub enum LogFormat {
 /// Everything but training.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make training data, a schema and a config of CSV or Parquet tables
+    Convert(ConvertArgs),
     /// Write random data that fits the config, for a first run or a test
     Generate(GenerateArgs),
     /// Decode batches exactly as training would see them, and say what is in them
@@ -145,6 +147,11 @@ pub struct CheckArgs {
     #[arg(long = "dry_run")]
     pub dry_run: bool,
 
+    /// Compute what z_score_log_config needs over every row of train_data first, and write it; nothing: to its
+    /// analysis_path
+    #[arg(long = "write_stats", value_name = "FILE.json", num_args = 0..=1, require_equals = true)]
+    pub write_stats: Option<Option<PathBuf>>,
+
     /// Write the findings as JSON, beside the tables on stdout
     #[arg(long = "output", value_name = "FILE.json")]
     pub output: Option<PathBuf>,
@@ -165,8 +172,8 @@ pub struct EvaluateArgs {
     #[arg(long = "output", value_name = "FILE.json")]
     pub output: Option<PathBuf>,
 
-    /// Draw ROC, precision-recall and reliability of every task to this file
-    #[arg(long = "plot", value_name = "FILE.svg")]
+    /// Draw ROC, precision-recall and reliability of every task to this file, .svg or .png
+    #[arg(long = "plot", value_name = "FILE")]
     pub plot: Option<PathBuf>,
 
     /// Measure every checkpoint of training.save_dir, then wait up to training.eval_timeout_in_s for each new one
@@ -192,6 +199,30 @@ pub struct PredictArgs {
     /// Add the labels and weights that the records have
     #[arg(long = "labels")]
     pub labels: bool,
+}
+
+/// Options of `convert`.
+#[derive(Clone, Debug, Args)]
+pub struct ConvertArgs {
+    /// The YAML file that says which columns become what; its keys are in configs/REFERENCE.md
+    #[arg(long = "mapping", value_name = "FILE")]
+    pub mapping: PathBuf,
+
+    /// The tables, a glob; nothing: those of the mapping
+    #[arg(long = "inputs", value_name = "GLOB")]
+    pub inputs: Option<String>,
+
+    /// The folder to make; nothing: that of the mapping
+    #[arg(long = "output_dir", value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+
+    /// The vocabulary of an earlier conversion to use; nothing: learn one
+    #[arg(long = "vocabulary", value_name = "FILE.json")]
+    pub vocabulary: Option<PathBuf>,
+
+    /// Threads that make examples; nothing: one per core
+    #[arg(long = "threads", value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// Options of `generate`.

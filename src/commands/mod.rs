@@ -2,6 +2,7 @@
 
 mod check;
 mod chosen;
+mod convert;
 mod doctor;
 mod evaluate;
 mod generate;
@@ -28,6 +29,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let loaded = || load_config(&cli.common);
     match &cli.command {
         None => train::run(cli),
+        Some(Command::Convert(args)) => convert::run(args),
         Some(Command::Generate(args)) => generate::run(&loaded()?.1.config, args),
         Some(Command::Inspect(args)) => inspect::run(&loaded()?.1.config, args),
         Some(Command::Check(args)) => {

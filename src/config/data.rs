@@ -106,6 +106,9 @@ section! {
         /// Share of the negative rows that were kept when the data was made. 0.1 makes calibrated probabilities about
         /// ten times smaller. Range: above 0, at most 1.
         pub neg_downsampling_rate: f64 = 1.0,
+        /// Own key: the (renamed) feature of floats, one per row, that weighs the task's rows in loss and metrics, on
+        /// top of the rates (null: none).
+        pub weight_feature: Option<String> = None,
     }
 }
 

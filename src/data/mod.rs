@@ -8,6 +8,7 @@ mod cache;
 pub(crate) mod columns;
 mod counters;
 mod draw;
+pub(crate) mod encode;
 mod epoch;
 mod error;
 pub(crate) mod example;

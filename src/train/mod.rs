@@ -1,7 +1,7 @@
 //! Training: [`setup`] builds what a run needs, [`step`] is the one step of both loops, [`trainer`] and [`debug`] are
 //! the loops, [`pipeline`] feeds them, [`state`] is what a checkpoint remembers beside tensors. [`evaluate`] measures a
-//! model on a partition, [`validation`] does so while training. [`progress`], [`tensorboard`], [`times`] and
-//! [`profiler`] say how it goes.
+//! model on a partition, [`validation`] does so while training; [`window`] measures what was trained on last.
+//! [`progress`], [`tensorboard`], [`times`] and [`profiler`] say how it goes.
 
 pub mod checkpoints;
 pub mod debug;
@@ -22,6 +22,7 @@ pub mod tensorboard;
 pub mod times;
 pub mod trainer;
 pub mod validation;
+pub mod window;
 
 /// Why training ended before its last step.
 #[derive(Debug, thiserror::Error)]

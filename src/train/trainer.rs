@@ -17,6 +17,7 @@ use super::step::{StepOutput, Stepper};
 use super::tensorboard::{Board, Losses};
 use super::times::RunTimes;
 use super::validation::Validation;
+use super::window::Window;
 use crate::cli::StepRange;
 use crate::config::TrainingConfig;
 use crate::torch::profile;
@@ -30,6 +31,8 @@ pub struct Trainer<'a> {
     state: TrainState,
     /// Evaluations between steps, where they are asked for.
     validation: Option<Validation>,
+    /// The last batches, where metrics over them are asked for.
+    window: Option<Window>,
     /// When the clock of `state.walltime_secs` was last advanced.
     clock: Instant,
     /// Curves, on rank 0.
@@ -71,6 +74,7 @@ pub fn run(session: &Session, profile_steps: Option<StepRange>) -> anyhow::Resul
         checkpoints,
         state,
         validation,
+        window: Window::build(&session.config),
         clock: Instant::now(),
     };
     trainer.train(pipeline)?;
@@ -171,6 +175,9 @@ impl Trainer<'_> {
         let output = match self.stepper.run(self.state.step, &next.batch) {
             Ok(output) => {
                 self.times.add_step(&output.times);
+                if let Some(window) = &mut self.window {
+                    window.add(&next.batch, &output);
+                }
                 Some(output)
             }
             Err(error) => {
@@ -208,6 +215,9 @@ impl Trainer<'_> {
                 by_task: &task_losses,
             };
             board.log_step(&self.stepper, &self.state, output, (&losses, &speed));
+        }
+        if let Some(window) = &self.window {
+            window.log(self.session, self.state.global_step())?;
         }
         Ok(())
     }

@@ -106,7 +106,9 @@ impl Validation {
         if !config.training.evaluate {
             return Ok(None);
         }
-        let partitions = config.validation_data.keys();
+        let chosen = config.training.evaluate_partitions.as_ref();
+        let is_chosen = |name: &&String| chosen.is_none_or(|chosen| chosen.contains(name));
+        let partitions = config.validation_data.keys().filter(is_chosen);
         let evaluators = partitions.map(|name| Evaluator::build(config, name, session.device));
         let evaluators = evaluators.collect::<anyhow::Result<Vec<_>>>()?;
         let best = match &config.training.keep_best_metric {

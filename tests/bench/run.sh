@@ -32,3 +32,5 @@ echo "machine: $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 
 "$python" tests/bench/compare_loaders.py --python "$python" --loader-bench "$(bench loader)" \
   --program target/release/recap-train ${LOADER_ARGS:-}
 "$(bench ranks)" --batch 512 ${RANKS_ARGS:-}
+cargo bench --locked --bench metrics -- ${METRICS_ARGS:-}
+cargo bench --locked --bench predict -- ${PREDICT_ARGS:-}

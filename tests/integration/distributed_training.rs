@@ -554,3 +554,46 @@ fn another_number_of_ranks_begins_the_earliest_epoch_anew() {
         assert!(uses.values().all(|&n| n == 1), "{world_size} ranks");
     }
 }
+
+#[test]
+fn metrics_over_the_last_batches_are_those_of_all_ranks() {
+    let run = exact();
+    let flags = [
+        set("training.log_metrics_window", 2),
+        set("training.num_train_steps", 3),
+    ];
+    let found = |world_size: usize| {
+        let folder = format!("window{world_size}");
+        let args = [&flags[..], &[save_dir(&run, &folder)]].concat();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        match world_size {
+            1 => drop(run.ok(&args)),
+            _ => drop(launch(&run, &args, world_size)),
+        }
+        let events = std::fs::read_to_string(run.path(&folder).join("events.jsonl")).unwrap();
+        let records = events
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let lines =
+            records.filter(|record: &serde_json::Value| record["message"] == "last batches");
+        let keys = [
+            "loss",
+            "count",
+            "ctr",
+            "pctr",
+            "calibration",
+            "rce",
+            "auroc",
+        ];
+        let numbers = lines.map(|line| keys.map(|key| line[key].as_f64().unwrap()));
+        numbers.collect::<Vec<_>>()
+    };
+    let (one, two) = (found(1), found(2));
+    assert_eq!((one.len(), two.len()), (6, 6));
+    for (one, two) in one.concat().into_iter().zip(two.concat()) {
+        assert!(
+            (one - two).abs() <= 1e-4 * one.abs().max(1.0),
+            "{one} {two}"
+        );
+    }
+}

@@ -16,6 +16,7 @@ mod cli;
 mod config;
 mod config_messages;
 mod config_reference;
+mod convert;
 mod data;
 mod data_golden;
 mod data_random;
