@@ -14,7 +14,7 @@ use super::setup::{build_loader, build_stepper};
 use super::state::TrainState;
 use super::statistics::Statistics;
 use super::step::{StepOutput, Stepper};
-use super::tensorboard::Board;
+use super::tensorboard::{Board, Losses};
 use super::times::RunTimes;
 use super::validation::Validation;
 use super::window::Window;
@@ -174,10 +174,10 @@ impl Trainer<'_> {
         };
         let output = match self.stepper.run(self.state.step, &next.batch) {
             Ok(output) => {
+                self.times.add_step(&output.times);
                 if let Some(window) = &mut self.window {
                     window.add(&next.batch, &output);
                 }
-                self.times.add_step(&output.times);
                 Some(output)
             }
             Err(error) => {
@@ -204,20 +204,17 @@ impl Trainer<'_> {
         pipeline: &Pipeline,
         output: &StepOutput,
     ) -> anyhow::Result<()> {
-        let training = &self.session.config.training;
-        let with_tasks = training.log_task_losses || training.tensorboard;
+        // Every rank has the same answer, so that they average together.
+        let with_tasks = self.training().log_task_losses || self.training().tensorboard;
         let (loss, task_losses) = self.session.mean_losses(output, with_tasks)?;
         let speed = progress.log(&self.state, loss, pipeline.waited());
-        log_details(training, &self.state, &self.stepper, &task_losses);
+        log_details(self.training(), &self.state, &self.stepper, &task_losses);
         if let Some(board) = &mut self.board {
-            let losses = (loss, task_losses.as_slice());
-            board.log_step(
-                &self.stepper,
-                &self.state,
-                output.grad_norm.as_ref(),
-                losses,
-                &speed,
-            );
+            let losses = Losses {
+                mean: loss,
+                by_task: &task_losses,
+            };
+            board.log_step(&self.stepper, &self.state, output, (&losses, &speed));
         }
         if let Some(window) = &self.window {
             window.log(self.session, self.state.global_step())?;

@@ -23,6 +23,7 @@ fn stdout(args: &[&str]) -> String {
 fn the_help_of_every_command_is_as_reviewed() {
     insta::assert_snapshot!("help", stdout(&["--help"]));
     let commands = [
+        "convert",
         "generate",
         "inspect",
         "check",

@@ -18,7 +18,7 @@ use super::evaluation::Evaluation;
 use super::progress::{self, Speed};
 use super::session::Session;
 use super::state::TrainState;
-use super::step::Stepper;
+use super::step::{StepOutput, Stepper};
 use crate::data::tfrecord::{Compression, RecordWriter};
 
 /// Folder in `save_dir`.
@@ -27,6 +27,15 @@ const FOLDER: &str = "tensorboard";
 const NAME: &str = "events.out.tfevents.";
 /// Buckets of a histogram.
 const BUCKETS: i64 = 30;
+
+/// The losses of one step, as means over all ranks.
+#[derive(Clone, Copy, Debug)]
+pub struct Losses<'a> {
+    /// Of all tasks together: what is minimised.
+    pub mean: f64,
+    /// In the order of the model's tasks.
+    pub by_task: &'a [f64],
+}
 
 /// Writes what a run shows in TensorBoard. Rank 0 has one; a failure to write is told once and ends the writing, not the
 /// run.
@@ -86,20 +95,19 @@ impl Board {
         &mut self,
         stepper: &Stepper,
         state: &TrainState,
-        grad_norm: Option<&Tensor>,
-        (loss, task_losses): (f64, &[f64]),
-        speed: &Speed,
+        output: &StepOutput,
+        (losses, speed): (&Losses<'_>, &Speed),
     ) {
         let mut points = vec![
-            ("loss".to_owned(), loss),
+            ("loss".to_owned(), losses.mean),
             ("speed/examples_per_s".to_owned(), speed.examples_per_s),
             ("speed/steps_per_s".to_owned(), speed.steps_per_s),
             ("speed/data_wait_share".to_owned(), speed.data_wait_share),
         ];
-        if let Some(norm) = grad_norm {
+        if let Some(norm) = &output.grad_norm {
             points.push(("grad_norm".to_owned(), norm.double_value(&[])));
         }
-        let losses = stepper.ranker.tasks().iter().zip(task_losses);
+        let losses = stepper.ranker.tasks().iter().zip(losses.by_task);
         points.extend(losses.map(|(task, loss)| (format!("task_loss/{task}"), *loss)));
         let rates = progress::learning_rates(stepper, state).into_iter();
         points.extend(rates.map(|(group, rate)| (format!("learning_rate/{group}"), rate)));
