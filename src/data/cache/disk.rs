@@ -75,6 +75,7 @@ impl Folder {
             path,
             reader,
             next: start,
+            blocks: 0,
         })
     }
 
@@ -197,6 +198,7 @@ pub(crate) struct KeptReader {
     reader: BufReader<File>,
     /// Records before this one are passed over.
     next: u64,
+    blocks: u64,
 }
 
 impl KeptReader {
@@ -231,8 +233,14 @@ impl KeptReader {
         let [length, checksum] =
             [&head[..8], &head[8..]].map(|bytes| bytes.try_into().map_or(0, u64::from_le_bytes));
         if length == 0 {
-            return Ok(None);
+            // The end says how many blocks there are.
+            return if checksum == self.blocks {
+                Ok(None)
+            } else {
+                Err(damaged("blocks are missing"))
+            };
         }
+        self.blocks += 1;
         if length > MAX_BLOCK_BYTES {
             return Err(damaged("the length of a block is damaged"));
         }
