@@ -77,7 +77,9 @@ impl Exit {
         }
         match error.downcast_ref::<TrainError>()? {
             TrainError::Diverged { .. } => Some(Self::Diverged),
-            TrainError::Interrupted { .. } => Some(Self::Interrupted),
+            TrainError::Interrupted { .. } | TrainError::RanksInterrupted => {
+                Some(Self::Interrupted)
+            }
             TrainError::Mismatch { .. } => Some(Self::Usage),
             _ => None,
         }

@@ -83,6 +83,11 @@ pub fn report(error: &anyhow::Error) {
     }
 }
 
+/// Logs an end that was asked for.
+pub fn report_end(reason: &anyhow::Error) {
+    tracing::info!("{reason:#}");
+}
+
 /// This process's rank where another one, rank 0, writes the log for people.
 fn other_rank() -> Option<usize> {
     let launch = Launch::from_env(|name| std::env::var(name).ok())

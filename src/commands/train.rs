@@ -9,6 +9,7 @@ use tracing::info;
 use crate::cli::{Cli, UsageError, without_flag};
 use crate::distributed::env::Launch;
 use crate::distributed::launcher::Launcher;
+use crate::exit::Exit;
 use crate::torch::memory;
 use crate::train::session::Session;
 use crate::train::{TrainError, debug, trainer};
@@ -50,8 +51,13 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
 fn launch(num_processes: usize) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let args: Vec<OsString> = without_flag(std::env::args_os().skip(1), "nproc_per_node");
-    match Launcher::new(program, args, num_processes).run() {
+    let launcher = Launcher {
+        interrupted: Some(Exit::Interrupted as u8),
+        ..Launcher::new(program, args, num_processes)
+    };
+    match launcher.run() {
         Ok(0) => Ok(()),
+        Ok(code) if launcher.interrupted == Some(code) => Err(TrainError::RanksInterrupted.into()),
         Ok(code) => Err(TrainError::RankFailed { code }.into()),
         Err(error) => Err(UsageError(error.to_string()).into()),
     }

@@ -7,7 +7,8 @@ use super::value::{PositiveInt, positive};
 section! {
     /// One data set.
     pub struct RecapDataConfig {
-        /// A glob of TFRecord files, gzip or plain; `*` does not cross a `/`, `**` does.
+        /// A glob of TFRecord files, gzip or plain; `*` does not cross a `/`, `**` does. Files may lie in stores: `gs://`,
+        /// `s3://`, or one `https://` file, with credentials from the usual variables (`GOOGLE_...`, `AWS_...`).
         pub inputs: Option<String> = None,
         /// The `.gz` files of hourly folders.
         pub explicit_datetime_inputs: Option<ExplicitDatetimeInputs> = None,

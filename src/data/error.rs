@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::remote::RemoteError;
+
 /// Whose fault a [`DataError`] is; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -99,6 +101,14 @@ pub enum DataError {
         /// What the system said.
         source: io::Error,
     },
+    /// Remote objects cannot be listed or found.
+    #[error("cannot find {address}")]
+    Remote {
+        /// The pattern, file or folder.
+        address: String,
+        /// What the store said.
+        source: RemoteError,
+    },
     /// A background thread ended without a result: a defect.
     #[error("the data thread `{thread}` failed: {message}")]
     Thread {
@@ -118,6 +128,9 @@ pub enum RecordError {
     /// The file cannot be read: the machine's fault.
     #[error("reading failed")]
     Read(#[source] io::Error),
+    /// The object of a store cannot be read, or has changed.
+    #[error("reading from its store failed")]
+    Fetch(#[source] io::Error),
     /// The compressed stream is damaged or cut short.
     #[error("the compressed stream is damaged")]
     Inflate(#[source] io::Error),
@@ -192,12 +205,30 @@ impl DataError {
             | Self::Pattern { .. }
             | Self::Support { .. }
             | Self::NotInSchema { .. } => Fault::Config,
+            Self::Remote { source, .. } => match source {
+                RemoteError::Address { .. } | RemoteError::Store(_) => Fault::Config,
+                RemoteError::Thread(_) => Fault::Machine,
+                _ => Fault::Data,
+            },
             Self::Record { source, .. } if !matches!(source, RecordError::Read(_)) => Fault::Data,
             Self::NoFiles { .. } | Self::MissingFolders { .. } | Self::NoRecords { .. } => {
                 Fault::Data
             }
             Self::Record { .. } | Self::Io { .. } | Self::Thread { .. } => Fault::Machine,
         }
+    }
+
+    /// Whether it is a damaged record, or file, that may be passed over. A store that does not answer is not: what it
+    /// holds may be whole.
+    pub(crate) fn is_damage(&self) -> bool {
+        let is_fetch = matches!(
+            self,
+            Self::Record {
+                source: RecordError::Fetch(_),
+                ..
+            }
+        );
+        self.fault() == Fault::Data && !is_fetch
     }
 
     pub(crate) fn setting(key: impl Into<String>, reason: impl Into<String>) -> Self {

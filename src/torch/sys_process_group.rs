@@ -57,6 +57,8 @@ pub(super) mod ffi {
             bucket_bytes: u64,
         ) -> Result<UniquePtr<Reducer>>;
         fn prepare_for_backward(self: &Reducer) -> Result<()>;
+        fn start_timeline(self: &Reducer);
+        fn stop_timeline(self: &Reducer) -> Vec<u64>;
     }
 }
 

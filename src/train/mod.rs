@@ -62,6 +62,9 @@ pub enum TrainError {
         /// `training.num_train_steps`.
         num_train_steps: u64,
     },
+    /// A signal asked the ranks that this process started to end.
+    #[error("all ranks were interrupted and have saved: run the same command again to go on")]
+    RanksInterrupted,
     /// A rank that this process started has failed; its own log says why.
     #[error("a rank failed with exit code {code}")]
     RankFailed {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::state::TrainState;
-use super::step::{StepOutput, Stepper};
+use super::step::Stepper;
 use crate::config::TrainingConfig;
 
 /// Measures between two log lines.
@@ -57,20 +57,17 @@ impl Progress {
     }
 }
 
-/// Logs what the config asks for beside the loss, of the step that `state` has just finished: this rank's task losses,
-/// and the learning rates that the step was made with.
+/// Logs what the config asks for beside the loss, of the step that `state` has just finished: `task_losses`, in the
+/// order of the model's tasks (none: not asked for), and the learning rates that the step was made with.
 pub fn log_details(
     config: &TrainingConfig,
     state: &TrainState,
     stepper: &Stepper,
-    output: &StepOutput,
+    task_losses: &[f64],
 ) {
     let global_step = state.global_step();
-    if config.log_task_losses {
-        let losses: Vec<f64> = Vec::try_from(&output.task_losses).unwrap_or_default();
-        for (task, loss) in stepper.ranker.tasks().iter().zip(losses) {
-            info!(global_step, task, loss, "task loss");
-        }
+    for (task, loss) in stepper.ranker.tasks().iter().zip(task_losses) {
+        info!(global_step, task, loss, "task loss");
     }
     if config.log_learning_rates {
         // Schedules count batches from 0.

@@ -169,10 +169,11 @@ impl Trainer<'_> {
         pipeline: &Pipeline,
         output: &StepOutput,
     ) -> anyhow::Result<()> {
-        let loss = self.session.mean(&output.loss)?;
+        let with_tasks = self.training().log_task_losses;
+        let (loss, task_losses) = self.session.mean_losses(output, with_tasks)?;
         let global_batch_size = self.session.config.train_data.global_batch_size.get();
         progress.log(&self.state, loss, global_batch_size, pipeline.waited());
-        log_details(self.training(), &self.state, &self.stepper, output);
+        log_details(self.training(), &self.state, &self.stepper, &task_losses);
         if let Some(window) = &self.window {
             window.log(self.session, self.state.global_step())?;
         }

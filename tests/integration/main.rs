@@ -33,6 +33,7 @@ mod model_mistakes;
 mod numerics;
 mod predict;
 mod python_checkpoint;
+mod remote;
 mod resume;
 mod rooms;
 mod support;

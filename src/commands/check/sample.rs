@@ -84,7 +84,7 @@ pub(super) fn look(config: &RecapConfig) -> anyhow::Result<DataReport> {
 impl Files {
     fn of(config: &RecapDataConfig) -> Result<Self, DataError> {
         let files = data::list_files(config)?;
-        let size = |file: &Arc<Path>| std::fs::metadata(file).map_or(0, |data| data.len());
+        let size = |file: &Arc<Path>| data::file_size(file);
         Ok(Self {
             count: files.len(),
             bytes: files.iter().map(size).sum(),

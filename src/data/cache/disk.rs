@@ -18,6 +18,7 @@ use super::store::{FileKey, Version};
 use crate::data::columns::Spec;
 use crate::data::error::DataError;
 use crate::data::payload::{Payload, Source};
+use crate::data::source;
 
 /// Changes with the form of the files.
 const MAGIC: [u8; 8] = *b"RECAPRW1";
@@ -91,7 +92,7 @@ impl Folder {
     }
 
     fn path_of(&self, (path, share): &FileKey, version: Version) -> PathBuf {
-        let full = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let full = source::absolute(path);
         let mut digest = Sha256::new();
         digest.update(self.layout);
         digest.update(format!("{share:?} {version:?} "));

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::RowBlock;
 use super::disk::{Place, payloads};
 use crate::data::payload::{Payload, Source};
+pub(super) use crate::data::source::Version;
 use crate::data::tfrecord::{Block, Share};
 
 /// What a decoded file is known by.
@@ -34,17 +34,6 @@ impl CachedBlock {
 pub(crate) struct CachedFile {
     pub(crate) blocks: Vec<CachedBlock>,
     version: Version,
-}
-
-/// Tells whether a file has been changed: its size and the time of its last change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Version(u64, Option<SystemTime>);
-
-impl Version {
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Self(metadata.len(), metadata.modified().ok()))
-    }
 }
 
 /// A file that is being read for the first time.
