@@ -47,14 +47,15 @@ fn mapping(yaml: &str) -> ConversionConfig {
     config::parse(&yaml.replace("2024-02-01x", "\"2024-02-01\"")).unwrap()
 }
 
-struct Place(tempfile::TempDir);
+/// A folder for tables and what is made of them; gone when dropped.
+pub(crate) struct Place(tempfile::TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -62,7 +63,7 @@ impl Place {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    fn convert(
+    pub(crate) fn convert(
         &self,
         yaml: &str,
         inputs: &str,
@@ -101,7 +102,7 @@ impl Place {
     }
 
     /// All rows of a part as one batch, read with the config that was written.
-    fn rows(&self, output: &str, part: &str) -> HostBatch {
+    pub(crate) fn rows(&self, output: &str, part: &str) -> HostBatch {
         let path = self.path(output).join("config.yaml");
         let loaded = config::load_recap(&path, &[]).unwrap().config;
         let mut data = loaded.train_data;
@@ -119,14 +120,14 @@ impl Place {
     }
 }
 
-fn floats(batch: &HostBatch, name: &str) -> Vec<f32> {
+pub(crate) fn floats(batch: &HostBatch, name: &str) -> Vec<f32> {
     match &batch.feature(name).unwrap().values {
         HostValues::F32(values) => values.clone(),
         other => panic!("{name}: {other:?}"),
     }
 }
 
-fn ints(batch: &HostBatch, name: &str) -> Vec<i64> {
+pub(crate) fn ints(batch: &HostBatch, name: &str) -> Vec<i64> {
     match &batch.feature(name).unwrap().values {
         HostValues::I64(values) => values.clone(),
         other => panic!("{name}: {other:?}"),

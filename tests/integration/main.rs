@@ -17,6 +17,7 @@ mod config;
 mod config_messages;
 mod config_reference;
 mod convert;
+mod convert_parquet;
 mod data;
 mod data_golden;
 mod data_random;

@@ -1,0 +1,103 @@
+//! What only Parquet has: empty cells that are no text, truth values, dates, nested columns.
+
+use std::sync::Arc;
+
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int32Type};
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::parser::parse_message_type;
+use recap_train::batch::HostValues;
+
+use crate::convert::{Place, floats, ints};
+
+const SCHEMA: &str = "message people {
+  REQUIRED group nested { REQUIRED INT32 x; }
+  OPTIONAL DOUBLE age;
+  OPTIONAL BYTE_ARRAY city (UTF8);
+  REQUIRED BOOLEAN paid;
+  REQUIRED INT32 day (DATE);
+}";
+
+const MAPPING: &str = "
+continuous: [age]
+missing: -1
+discrete: [{columns: [city]}]
+labels: {paid: paid == 1}
+split: {time: {column: day, before: {train: 19724, test: null}}}
+";
+
+type Group<'a> = SerializedRowGroupWriter<'a, std::fs::File>;
+
+/// Writes the next column of a row group.
+fn column<T: parquet::data_type::DataType>(
+    group: &mut Group<'_>,
+    values: &[T::T],
+    levels: Option<&[i16]>,
+) {
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<T>()
+        .write_batch(values, levels, None)
+        .unwrap();
+    column.close().unwrap();
+}
+
+/// Two row groups of two rows; the second and the third row lack age and city.
+fn write(path: &std::path::Path) {
+    let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).unwrap();
+    let text = |text: &str| ByteArray::from(text);
+    for (age, city, levels, days) in [
+        (30.5, "Rome", [1, 0], [19_722, 19_723]),
+        (50.0, "Oslo", [0, 1], [19_723, 19_724]),
+    ] {
+        let mut group = writer.next_row_group().unwrap();
+        column::<Int32Type>(&mut group, &[1, 2], None);
+        column::<DoubleType>(&mut group, &[age], Some(&levels));
+        column::<ByteArrayType>(&mut group, &[text(city)], Some(&levels));
+        column::<BoolType>(&mut group, &[true, false], None);
+        column::<Int32Type>(&mut group, &days, None);
+        group.close().unwrap();
+    }
+    writer.close().unwrap();
+}
+
+#[test]
+fn empty_cells_truth_values_and_dates_of_parquet_are_understood() {
+    let place = Place::new();
+    write(&place.path("t.parquet"));
+    place.convert(MAPPING, "t.parquet", "out", 2).unwrap();
+    let train = place.rows("out", "train");
+    assert_eq!(floats(&train, "continuous"), [30.5, -1.0, -1.0]);
+    // The empty city is the commonest value.
+    assert_eq!(ints(&train, "discrete"), [2, 1, 1]);
+    let labels = &train.labels.as_ref().unwrap().values;
+    assert_eq!(*labels, HostValues::I64(vec![1, 0, 1]));
+    let test = place.rows("out", "test");
+    assert_eq!(floats(&test, "continuous"), [50.0]);
+    assert_eq!(ints(&test, "discrete"), [0], "Oslo was not trained on");
+}
+
+#[test]
+fn nested_columns_and_damaged_files_are_refused() {
+    let place = Place::new();
+    write(&place.path("t.parquet"));
+    let nested = MAPPING.replace("[age]", "[nested]");
+    let error = place.convert(&nested, "t.parquet", "out", 1).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("column `nested`, only one that is nested"),
+        "{error}"
+    );
+    let bytes = std::fs::read(place.path("t.parquet")).unwrap();
+    std::fs::write(place.path("t.parquet"), &bytes[..bytes.len() - 9]).unwrap();
+    let error = place.convert(MAPPING, "t.parquet", "out", 1).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("t.parquet: cannot be read as Parquet"),
+        "{error}"
+    );
+    assert!(!place.path("out").exists());
+}
