@@ -1,6 +1,7 @@
 # make train: build, make random data if there is none, train the production shape for ten steps
 # make test:  every test
 # make bench: speed, side by side with a Python peer
+# make bench-gpu: the step on a GPU, side by side with PyTorch's; PYTHON names one with torch for CUDA
 # make soak:  kills a training at random moments and compares it with one that was left alone
 # make fuzz:  TIME seconds (600) of hostile bytes at each reader of bytes from outside
 # Everything that is missing (libtorch) is fetched once into the user's cache; export LIBTORCH to use your own.
@@ -11,7 +12,7 @@ ARGS   ?=
 TIME   ?= 600
 BIN    := target/release/recap-train
 
-.PHONY: train test build libtorch bench soak fuzz check help
+.PHONY: train test build libtorch bench bench-gpu soak fuzz check help
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +33,9 @@ test: libtorch
 
 bench: libtorch
 	sh tests/bench/run.sh
+
+bench-gpu:
+	sh tests/bench/run_gpu.sh
 
 soak: build
 	sh tests/soak.sh

@@ -5,7 +5,13 @@
 use std::path::{Path, PathBuf};
 
 /// One object each, so that an edit recompiles little.
-const SHIM: [&str; 3] = ["context.cc", "fused.cc", "process_group.cc"];
+const SHIM: [&str; 5] = [
+    "context.cc",
+    "fused.cc",
+    "linear.cc",
+    "process_group.cc",
+    "transfer.cc",
+];
 
 /// The Rust halves of the bridges.
 const BRIDGES: [&str; 2] = ["src/torch/sys.rs", "src/torch/sys_process_group.rs"];

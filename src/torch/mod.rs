@@ -2,12 +2,14 @@
 
 pub mod device;
 pub mod fused;
+pub mod linear;
 pub mod memory;
 pub mod named;
 pub mod precision;
 pub mod process_group;
 mod sys;
 mod sys_process_group;
+pub mod transfer;
 
 /// libtorch said no.
 #[derive(Debug, thiserror::Error)]

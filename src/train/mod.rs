@@ -1,8 +1,9 @@
 //! Training: [`setup`] builds what a run needs, [`step`] is the one step of both loops, [`trainer`] and [`debug`] are
-//! the loops, [`pipeline`] feeds them, [`state`] is what a checkpoint remembers beside tensors. [`evaluate`] measures a
+//! the loops, [`pipeline`] feeds them through [`staging`], [`state`] is what a checkpoint remembers beside tensors. [`evaluate`] measures a
 //! model on a partition, [`validation`] does so while training.
 
 pub mod checkpoints;
+pub mod checks;
 pub mod debug;
 pub mod evaluate;
 pub mod evaluation;
@@ -13,6 +14,7 @@ pub mod restore;
 pub mod run_record;
 pub mod session;
 pub mod setup;
+pub mod staging;
 pub mod state;
 pub mod statistics;
 pub mod step;

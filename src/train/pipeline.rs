@@ -11,10 +11,11 @@ use tch::Device;
 
 use super::TrainError;
 use super::interrupt::Interrupt;
+use super::staging::{Staged, Stager};
 use crate::batch::Batch;
 use crate::data::{Loader, Position, RecordId};
 
-/// Batches that wait on the device, beside the one that trains.
+/// Batches that wait on the device, or are on their way to it, beside the one that trains.
 const AHEAD: usize = 1;
 
 /// How often a wait for data looks whether a signal has come.
@@ -35,15 +36,20 @@ impl DeviceBatch {
     /// The records of the batch for a message: `a.gz records 3-7, 12; b.gz records 0-3`.
     #[must_use]
     pub fn source(&self) -> String {
-        let mut by_file: BTreeMap<&Path, Vec<u64>> = BTreeMap::new();
-        for record in &self.records {
-            by_file.entry(&record.file).or_default().push(record.record);
-        }
-        let file = |(path, records): (&Path, Vec<u64>)| {
-            format!("{} records {}", path.display(), ranges(records))
-        };
-        by_file.into_iter().map(file).collect::<Vec<_>>().join("; ")
+        source_of(&self.records)
     }
+}
+
+/// Records for a message, as [`DeviceBatch::source`].
+pub(super) fn source_of(records: &[RecordId]) -> String {
+    let mut by_file: BTreeMap<&Path, Vec<u64>> = BTreeMap::new();
+    for record in records {
+        by_file.entry(&record.file).or_default().push(record.record);
+    }
+    let file = |(path, records): (&Path, Vec<u64>)| {
+        format!("{} records {}", path.display(), ranges(records))
+    };
+    by_file.into_iter().map(file).collect::<Vec<_>>().join("; ")
 }
 
 /// `3-7, 12` for the numbers 3 to 7 and 12.
@@ -62,7 +68,7 @@ fn ranges(mut numbers: Vec<u64>) -> String {
 #[derive(Debug)]
 pub struct Pipeline {
     /// The copy thread holds the other end.
-    batches: Option<Receiver<anyhow::Result<DeviceBatch>>>,
+    batches: Option<Receiver<anyhow::Result<Staged>>>,
     thread: Option<JoinHandle<()>>,
     /// Time the loop has waited for data.
     waited: Duration,
@@ -104,7 +110,7 @@ impl Pipeline {
         };
         loop {
             match batches.recv_timeout(LOOK) {
-                Ok(batch) => return batch.map(Some),
+                Ok(batch) => return batch?.take().map(Some),
                 Err(RecvTimeoutError::Timeout)
                     if interrupt.is_some_and(Interrupt::is_requested) =>
                 {
@@ -140,12 +146,13 @@ impl Drop for Pipeline {
     }
 }
 
-fn copy_all(mut loader: Loader, device: Device, sender: &SyncSender<anyhow::Result<DeviceBatch>>) {
+fn copy_all(mut loader: Loader, device: Device, sender: &SyncSender<anyhow::Result<Staged>>) {
+    let stager = Stager::new(device);
     loop {
-        let batch = match next_on_device(&mut loader, device) {
-            Ok(Some(batch)) => Ok(batch),
+        let batch = match loader.next_batch() {
+            Ok(Some(loaded)) => stager.stage(loaded),
             Ok(None) => return,
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
         let failed = batch.is_err();
         if sender.send(batch).is_err() || failed {

@@ -6,6 +6,7 @@ use tracing::{info, warn};
 
 use super::TrainError;
 use super::checkpoints::Checkpoints;
+use super::checks::{Checks, Recent};
 use super::pipeline::{DeviceBatch, Pipeline};
 use super::progress::{Progress, log_details};
 use super::session::Session;
@@ -25,6 +26,8 @@ pub struct Trainer<'a> {
     state: TrainState,
     /// Evaluations between steps, where they are asked for.
     validation: Option<Validation>,
+    /// Batches whose outcome may not be known yet.
+    recent: Recent,
     /// When the clock of `state.walltime_secs` was last advanced.
     clock: Instant,
 }
@@ -40,6 +43,8 @@ pub fn run(session: &Session) -> anyhow::Result<()> {
     }
     let mut stepper = build_stepper(&session.config, session.device, session.place)?;
     let validation = Validation::build(session)?;
+    let may_skip = session.config.training.max_skipped_steps > 0;
+    stepper.options.checks = Checks::choose(session.device, may_skip);
     let state = checkpoints.restore(session, &mut stepper)?;
     session.join(&mut stepper, &state)?;
     let training = &session.config.training;
@@ -57,6 +62,7 @@ pub fn run(session: &Session) -> anyhow::Result<()> {
         checkpoints,
         state,
         validation,
+        recent: Recent::default(),
         clock: Instant::now(),
     };
     trainer.train(pipeline)?;
@@ -134,10 +140,11 @@ impl Trainer<'_> {
         } else {
             None
         };
+        self.recent.push(self.state.step, next);
         let output = match self.stepper.run(self.state.step, &next.batch) {
             Ok(output) => Some(output),
             Err(error) => {
-                let error = with_records(error, &next.source());
+                let error = with_records(error, &self.recent);
                 let diverged = matches!(error.downcast_ref(), Some(TrainError::Diverged { .. }));
                 let Some(statistics) = statistics.filter(|_| diverged) else {
                     return Err(error);
@@ -154,12 +161,19 @@ impl Trainer<'_> {
         Ok(output)
     }
 
+    /// Waits for the outcome of the steps so far: nothing is told or kept of a training that has diverged.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        let settled = self.stepper.settle();
+        settled.map_err(|error| with_records(error, &self.recent))
+    }
+
     fn log(
-        &self,
+        &mut self,
         progress: &mut Progress,
         pipeline: &Pipeline,
         output: &StepOutput,
     ) -> anyhow::Result<()> {
+        self.settle()?;
         let loss = self.session.mean(&output.loss)?;
         let global_batch_size = self.session.config.train_data.global_batch_size.get();
         progress.log(&self.state, loss, global_batch_size, pipeline.waited());
@@ -170,6 +184,7 @@ impl Trainer<'_> {
     /// Evaluates where it is asked for, off the clock, and saves the state beside the other checkpoints if it is the
     /// best so far.
     fn evaluate(&mut self, progress: &mut Progress) -> anyhow::Result<()> {
+        self.settle()?;
         let Some(validation) = &mut self.validation else {
             return Ok(());
         };
@@ -201,6 +216,7 @@ impl Trainer<'_> {
     }
 
     fn save(&mut self) -> anyhow::Result<()> {
+        self.settle()?;
         self.checkpoints
             .save(self.session, &self.stepper, &self.state)
     }
@@ -231,12 +247,12 @@ impl Trainer<'_> {
 }
 
 /// Adds to a divergence which records it happened on.
-fn with_records(error: anyhow::Error, source: &str) -> anyhow::Error {
+fn with_records(error: anyhow::Error, recent: &Recent) -> anyhow::Error {
     match error.downcast::<TrainError>() {
         Ok(TrainError::Diverged { step, what, .. }) => TrainError::Diverged {
             step,
             what,
-            records: source.to_owned(),
+            records: recent.source(step),
         }
         .into(),
         Ok(other) => other.into(),
