@@ -1,13 +1,16 @@
 """Runs our step and the PyTorch peers in turn, in one run on one machine, and prints medians and ratios as Markdown.
 
     python3 compare_steps.py --step-bench PATH --python PYTHON [--batch 128 1024] [--precision f32 bf16] [--rounds N]
+        [--variant=NAME=VALUE] [--variant=--option]
 
 Every contestant is a process of its own that stays up and makes a few steps when asked, so that what else the machine
 does hits all of them alike. A ratio is the median over rounds of (ours / theirs) within one round.
 
 The products alone are every matrix product of the step (each Linear layer's output, weight gradient and input gradient)
 as plain calls on memory that is there already: what the machine can do at these shapes, once with each library that
-libtorch has for them. `share` is their time over the step's: 1 would be a step that does nothing else.
+libtorch has for them. Their time over the step's is its share of the ceiling: 1 would be a step that does nothing else.
+
+A variant is our step once more with a variable of the environment or an option of the bench changed, to try a setting.
 """
 
 import argparse
@@ -28,10 +31,12 @@ FLOP_PER_ROW = 3 * 2 * sum(inputs * outputs * count for inputs, outputs, count i
 
 
 class Contestant:
-    def __init__(self, name, command):
+    def __init__(self, name, command, environment=None):
         self.name, self.rounds, self.parts = name, [], []
+        environment = {**os.environ, **(environment or {})}
         begin = time.perf_counter()
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.ask(1)
         self.first_step_seconds = time.perf_counter() - begin
         self.ask(2)
@@ -72,6 +77,13 @@ def gpu_mb(pid):
     return float(of_process[0]) if of_process and of_process[0].strip().isdigit() else None
 
 
+def variant(text, command):
+    if text.startswith("-"):
+        return Contestant(f"recap-train {text}", [*command, text])
+    name, value = text.split("=", 1)
+    return Contestant(f"recap-train {text}", command, {name: value})
+
+
 def compare(args, batch, precision):
     options = ["--batch", str(batch)] + (["--bf16"] if precision == "bf16" else [])
     ours_command = [args.step_bench, *options]
@@ -86,7 +98,8 @@ def compare(args, batch, precision):
     floors = [
         Contestant(names[library], [*ours_command, "--gemm", f"--linear={library}"]) for library in libraries
     ]
-    contestants = [ours, *peers, *floors]
+    variants = [variant(text, ours_command) for text in args.variant if precision == "f32"]
+    contestants = [ours, *peers, *variants, *floors]
     for _ in range(args.rounds):
         for contestant in contestants:
             contestant.round(args.steps)
@@ -131,6 +144,7 @@ def main():
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 1024])
     parser.add_argument("--precision", nargs="+", choices=["f32", "bf16"], default=["f32", "bf16"])
     parser.add_argument("--compile-modes", nargs="*", default=["default"])
+    parser.add_argument("--variant", action="append", default=[])
     parser.add_argument("--gpu", action="store_true", help="the machine has one: GPU memory, finer times, TF32 for f32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3)
