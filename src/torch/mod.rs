@@ -9,6 +9,7 @@ pub mod precision;
 pub mod process_group;
 mod sys;
 mod sys_process_group;
+pub mod threads;
 pub mod transfer;
 
 /// libtorch said no.

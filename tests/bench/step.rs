@@ -1,6 +1,6 @@
 //! Our training step at the production shape, for `compare_steps.py`.
 //!
-//!     step --batch N [--bf16] [--linear mkl|onednn] [--gemm]
+//!     step --batch N [--bf16] [--linear mkl|onednn] [--spin] [--gemm]
 //!
 //! Stays up, and answers every line `N` on standard input with one line of JSON about N steps: `steps`, the milliseconds
 //! of each, and `parts`, the medians of forward, backward and optimizer. With `--gemm` a step is nothing but its matrix
@@ -22,7 +22,7 @@ use std::time::Instant;
 use clap::Parser;
 use recap_train::batch::Batch;
 use recap_train::config;
-use recap_train::torch::{linear, memory};
+use recap_train::torch::{linear, memory, threads};
 use recap_train::train::checks::Checks;
 use recap_train::train::setup::{Place, build_device, build_stepper};
 use recap_train::train::step::Stepper;
@@ -39,6 +39,9 @@ struct Args {
     /// Whose f32 products on the CPU: mkl or onednn; nothing: as training would choose
     #[arg(long)]
     linear: Option<String>,
+    /// Let waiting threads spin, as libtorch does by itself
+    #[arg(long)]
+    spin: bool,
     /// Only the matrix products
     #[arg(long)]
     gemm: bool,
@@ -57,6 +60,9 @@ fn main() {
         return;
     };
     memory::keep_freed();
+    if !args.spin {
+        threads::wait_asleep().unwrap();
+    }
     let overrides = [format!("training.mixed_precision={}", args.bf16)];
     let config = config::load_recap(Path::new("configs/local_prod.yaml"), &overrides).unwrap();
     let device = build_device(Place::ALONE).unwrap();
