@@ -2,6 +2,7 @@
 # make test:  every test
 # make bench: speed, side by side with a Python peer
 # make bench-gpu: the step on a GPU, side by side with PyTorch's; PYTHON names one with torch for CUDA
+# make census: from a CSV to metrics on real data, CENSUS=census-income.test.gz
 # make soak:  kills a training at random moments and compares it with one that was left alone
 # make fuzz:  TIME seconds (600) of hostile bytes at each reader of bytes from outside
 # Everything that is missing (libtorch) is fetched once into the user's cache; export LIBTORCH to use your own.
@@ -10,9 +11,10 @@ CONFIG ?= configs/local_prod.yaml
 DATA   ?= runs/random_data
 ARGS   ?=
 TIME   ?= 600
+CENSUS ?=
 BIN    := target/release/recap-train
 
-.PHONY: train test build libtorch bench bench-gpu soak fuzz check help
+.PHONY: train test build libtorch bench bench-gpu census soak fuzz check help
 .DEFAULT_GOAL := help
 
 help:
@@ -22,7 +24,7 @@ libtorch:
 	@sh .cargo/libtorch.sh
 
 build: libtorch
-	cargo build --release --locked
+	RECAP_COMMIT="$$(git describe --always --dirty 2>/dev/null || echo unknown)" cargo build --release --locked
 
 train: build
 	@ls $(DATA)/*.gz >/dev/null 2>&1 || $(BIN) --config_path=$(CONFIG) generate --n_examples=4096 --n_files=4
@@ -36,6 +38,9 @@ bench: libtorch
 
 bench-gpu:
 	sh tests/bench/run_gpu.sh
+
+census: build
+	sh tests/census.sh $(BIN) $(CENSUS)
 
 soak: build
 	sh tests/soak.sh

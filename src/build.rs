@@ -5,16 +5,21 @@
 use std::path::{Path, PathBuf};
 
 /// One object each, so that an edit recompiles little.
-const SHIM: [&str; 5] = [
+const SHIM: [&str; 6] = [
     "context.cc",
     "fused.cc",
     "linear.cc",
     "process_group.cc",
+    "profile.cc",
     "transfer.cc",
 ];
 
 /// The Rust halves of the bridges.
-const BRIDGES: [&str; 2] = ["src/torch/sys.rs", "src/torch/sys_process_group.rs"];
+const BRIDGES: [&str; 3] = [
+    "src/torch/sys.rs",
+    "src/torch/sys_process_group.rs",
+    "src/torch/sys_profile.rs",
+];
 
 /// What the headers of c10d want to know.
 const C10D: [&str; 3] = ["USE_DISTRIBUTED", "USE_RPC", "USE_C10D_GLOO"];
@@ -30,7 +35,13 @@ fn main() {
     link(&libtorch);
     compile_shim(&libtorch);
     compile_cuda(&libtorch);
-    println!("cargo:rustc-env=RECAP_LIBTORCH={}", version(&libtorch));
+    let facts = std::fs::read_to_string(libtorch.join("version.py")).unwrap_or_default();
+    let version = fact(&facts, "__version__").unwrap_or("unknown");
+    println!("cargo:rustc-env=RECAP_LIBTORCH={version}");
+    let has_cuda = libtorch.join("lib/libtorch_cuda.so").exists();
+    let cuda = fact(&facts, "cuda").filter(|_| has_cuda);
+    println!("cargo:rustc-env=RECAP_CUDA={}", cuda.unwrap_or_default());
+    println!("cargo:rustc-env=RECAP_RUSTC={}", rustc());
 }
 
 /// The torch folder (`include`, `lib`) that torch-sys links.
@@ -147,10 +158,22 @@ fn compile_shared(libtorch: &Path, headers: &[PathBuf], object: &Path) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// `2.11.0+cpu` and the like, from `version.py`.
-fn version(libtorch: &Path) -> String {
-    let text = std::fs::read_to_string(libtorch.join("version.py")).unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("__version__"));
-    let quoted = line.and_then(|line| line.split(['\'', '"']).nth(1));
-    quoted.unwrap_or("unknown").to_owned()
+/// The quoted value of `name` in `version.py`: `2.11.0+cpu` and the like.
+fn fact<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let is_it = |line: &&str| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with([':', ' ', '=']))
+    };
+    let line = text.lines().find(is_it)?;
+    line.split(['\'', '"']).nth(1)
+}
+
+/// `rustc 1.95.0 (...)`.
+fn rustc() -> String {
+    let program = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = std::process::Command::new(program)
+        .arg("--version")
+        .output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.unwrap_or_else(|_| "rustc unknown".to_owned())
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -13,6 +14,21 @@ pub const VERSION: &str = concat!(
     env!("RECAP_LIBTORCH"),
     ")"
 );
+
+/// What `--version` says: everything about the build that can explain a difference.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let or = |text: &'static str, other| if text.is_empty() { other } else { text };
+    let nccl = match env!("RECAP_CUDA_SHIM") {
+        "" => "not built in",
+        _ => "built in",
+    };
+    format!(
+        "{VERSION}\ncommit {}\ncuda {}\nnccl {nccl}\n{}",
+        option_env!("RECAP_COMMIT").unwrap_or("unknown (make tells it to the build)"),
+        or(env!("RECAP_CUDA"), "not in this libtorch"),
+        env!("RECAP_RUSTC"),
+    )
+});
 
 const AFTER_HELP: &str = "\
 Results go to stdout, logs and progress to stderr. RUST_LOG filters the log (error, warn, info, debug, trace).
@@ -37,7 +53,7 @@ Examples:
 /// Without a command it trains: from the newest checkpoint in training.save_dir if there is one, else from
 /// training.initial_checkpoint_dir if it is set, else from the start.
 #[derive(Debug, Parser)]
-#[command(name = "recap-train", version = VERSION, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "recap-train", version = VERSION, long_version = LONG_VERSION.as_str(), after_help = AFTER_HELP, max_term_width = 100)]
 #[command(args_override_self = true, disable_help_subcommand = true)]
 pub struct Cli {
     /// Options of every command.
@@ -53,6 +69,10 @@ pub struct Cli {
     /// Start N processes on this machine that train together, one GPU each where there are GPUs
     #[arg(long = "nproc_per_node", value_name = "N")]
     pub nproc_per_node: Option<NonZeroUsize>,
+
+    /// Record these steps as a Chrome trace in training.save_dir/profile: from when A are done until B are done
+    #[arg(long = "profile_steps", value_name = "A..B", value_parser = parse_step_range)]
+    pub profile_steps: Option<StepRange>,
 
     /// What to do; nothing: train.
     #[command(subcommand)]
@@ -92,6 +112,8 @@ pub enum LogFormat {
 /// Everything but training.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make training data, a schema and a config of CSV or Parquet tables
+    Convert(ConvertArgs),
     /// Write random data that fits the config, for a first run or a test
     Generate(GenerateArgs),
     /// Decode batches exactly as training would see them, and say what is in them
@@ -102,6 +124,16 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Write what a checkpoint predicts of each row, in the order of the input
     Predict(PredictArgs),
+    /// Look at the machine: libtorch, GPUs, threads, memory, disk; say what to do where it is wrong
+    Doctor,
+    /// Print the script that completes this program's command lines in a shell
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page: recap-train man | man -l -
+    Man,
 }
 
 /// Options of `check`.
@@ -114,6 +146,11 @@ pub struct CheckArgs {
     /// Train one step as well, and take a checkpoint through a temporary folder
     #[arg(long = "dry_run")]
     pub dry_run: bool,
+
+    /// Compute what z_score_log_config needs over every row of train_data first, and write it; nothing: to its
+    /// analysis_path
+    #[arg(long = "write_stats", value_name = "FILE.json", num_args = 0..=1, require_equals = true)]
+    pub write_stats: Option<Option<PathBuf>>,
 
     /// Write the findings as JSON, beside the tables on stdout
     #[arg(long = "output", value_name = "FILE.json")]
@@ -135,8 +172,8 @@ pub struct EvaluateArgs {
     #[arg(long = "output", value_name = "FILE.json")]
     pub output: Option<PathBuf>,
 
-    /// Draw ROC, precision-recall and reliability of every task to this file
-    #[arg(long = "plot", value_name = "FILE.svg")]
+    /// Draw ROC, precision-recall and reliability of every task to this file, .svg or .png
+    #[arg(long = "plot", value_name = "FILE")]
     pub plot: Option<PathBuf>,
 
     /// Measure every checkpoint of training.save_dir, then wait up to training.eval_timeout_in_s for each new one
@@ -162,6 +199,30 @@ pub struct PredictArgs {
     /// Add the labels and weights that the records have
     #[arg(long = "labels")]
     pub labels: bool,
+}
+
+/// Options of `convert`.
+#[derive(Clone, Debug, Args)]
+pub struct ConvertArgs {
+    /// The YAML file that says which columns become what; its keys are in configs/REFERENCE.md
+    #[arg(long = "mapping", value_name = "FILE")]
+    pub mapping: PathBuf,
+
+    /// The tables, a glob; nothing: those of the mapping
+    #[arg(long = "inputs", value_name = "GLOB")]
+    pub inputs: Option<String>,
+
+    /// The folder to make; nothing: that of the mapping
+    #[arg(long = "output_dir", value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+
+    /// The vocabulary of an earlier conversion to use; nothing: learn one
+    #[arg(long = "vocabulary", value_name = "FILE.json")]
+    pub vocabulary: Option<PathBuf>,
+
+    /// Threads that make examples; nothing: one per core
+    #[arg(long = "threads", value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// Options of `generate`.
@@ -229,7 +290,13 @@ pub struct UsageError(pub String);
 const BOOLEAN_FLAGS: [&str; 1] = ["debug_loop"];
 
 /// Flags that take a value: these may be written with one dash or two, with underscores or hyphens.
-const VALUE_FLAGS: [&str; 4] = ["config_path", "set", "log_format", "nproc_per_node"];
+const VALUE_FLAGS: [&str; 5] = [
+    "config_path",
+    "set",
+    "log_format",
+    "nproc_per_node",
+    "profile_steps",
+];
 
 /// Rewrites the spellings that the original's flag library accepts into the one that clap knows.
 ///
@@ -283,6 +350,35 @@ pub fn without_flag(args: impl IntoIterator<Item = OsString>, name: &str) -> Vec
         }
     }
     kept
+}
+
+/// Steps of a training: those from when `after` are done until `until` are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepRange {
+    /// Steps done before the first one of the range.
+    pub after: u64,
+    /// Steps done after the last one; more than `after`.
+    pub until: u64,
+}
+
+/// `A..B` with A below B.
+fn parse_step_range(text: &str) -> Result<StepRange, String> {
+    let (after, until) = text
+        .split_once("..")
+        .ok_or("expected A..B, such as 10..20")?;
+    let number = |text: &str| {
+        text.parse::<u64>()
+            .map_err(|error| format!("`{text}`: {error}"))
+    };
+    let range = StepRange {
+        after: number(after)?,
+        until: number(until)?,
+    };
+    if range.after < range.until {
+        Ok(range)
+    } else {
+        Err("the second number must be above the first".to_owned())
+    }
 }
 
 /// Booleans as the original's flag library reads them.

@@ -2,6 +2,7 @@
 
 use crate::cli::UsageError;
 use crate::config::ConfigError;
+use crate::convert::ConvertError;
 use crate::data::{DataError, Fault};
 use crate::distributed::env::LaunchError;
 use crate::metrics::MetricError;
@@ -41,6 +42,14 @@ impl Exit {
         exit.unwrap_or(Self::Failed) as u8
     }
 
+    fn of_fault(fault: Fault) -> Self {
+        match fault {
+            Fault::Config => Self::Usage,
+            Fault::Data => Self::Data,
+            Fault::Machine => Self::Failed,
+        }
+    }
+
     fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
         if error.is::<UsageError>() || error.is::<ConfigError>() || error.is::<LaunchError>() {
             return Some(Self::Usage);
@@ -49,11 +58,10 @@ impl Exit {
             return error.is_config().then_some(Self::Usage);
         }
         if let Some(error) = error.downcast_ref::<DataError>() {
-            return Some(match error.fault() {
-                Fault::Config => Self::Usage,
-                Fault::Data => Self::Data,
-                Fault::Machine => Self::Failed,
-            });
+            return Some(Self::of_fault(error.fault()));
+        }
+        if let Some(error) = error.downcast_ref::<ConvertError>() {
+            return Some(Self::of_fault(error.fault()));
         }
         if let Some(OutputError::Format { .. }) = error.downcast_ref() {
             return Some(Self::Usage);
@@ -69,7 +77,9 @@ impl Exit {
         }
         match error.downcast_ref::<TrainError>()? {
             TrainError::Diverged { .. } => Some(Self::Diverged),
-            TrainError::Interrupted { .. } => Some(Self::Interrupted),
+            TrainError::Interrupted { .. } | TrainError::RanksInterrupted => {
+                Some(Self::Interrupted)
+            }
             TrainError::Mismatch { .. } => Some(Self::Usage),
             _ => None,
         }

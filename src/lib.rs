@@ -8,6 +8,7 @@
 //! | [`commands`] | one file per command; short, calls the rooms below |
 //! | [`train`] | the step, the two loops, resume |
 //! | [`data`] | files to host batches: TFRecord, wire reader, shuffle, preprocessing, position |
+//! | [`convert`] | tables to training data: mapping, vocabularies, labels, parts |
 //! | [`metrics`] | what is reported of predictions |
 //! | [`output`], [`plot`] | files of results: columns, pictures |
 //! | [`model`], [`loss`], [`optim`] | logits, what is minimised, what minimises it |
@@ -30,8 +31,8 @@
 //!
 //! `main → cli, logging, exit, commands`; `commands → train` and everything below; `train →` everything below;
 //! `data, model, loss, optim, metrics, checkpoint, distributed, torch → config, batch` (and `model, loss, optim,
-//! checkpoint, distributed → torch`, `plot → metrics`), never each other, never upward; `output`, `config` and `batch`
-//! import nothing of ours. tch is unknown to `config`, `data`, `metrics` and `cli`. `exit` may look at every room's
+//! checkpoint, distributed → torch`, `plot → metrics`, `convert → data`), never each other, never upward; `output`, `config` and `batch`
+//! import nothing of ours. tch is unknown to `config`, `data`, `convert`, `metrics` and `cli`. `exit` may look at every room's
 //! errors; `logging` asks `distributed` which rank this is. A test holds this (`tests/integration/rooms.rs`).
 //!
 //! # Determinism
@@ -44,6 +45,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod convert;
 pub mod data;
 pub mod distributed;
 pub mod exit;

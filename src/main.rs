@@ -25,8 +25,13 @@ fn main() -> ExitCode {
     match commands::run(&cli) {
         Ok(()) => ExitCode::from(Exit::Done as u8),
         Err(error) => {
-            logging::report(&error);
-            ExitCode::from(Exit::code_of(&error))
+            let code = Exit::code_of(&error);
+            if code == Exit::Interrupted as u8 {
+                logging::report_end(&error, code);
+            } else {
+                logging::report(&error, code);
+            }
+            ExitCode::from(code)
         }
     }
 }

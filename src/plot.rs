@@ -1,5 +1,7 @@
 //! Pictures of an evaluation: per partition and task the ROC curve, the precision-recall curve and the reliability
-//! table, as SVG.
+//! table, as SVG or PNG.
+
+mod png;
 
 use std::ops::Range;
 
@@ -8,6 +10,8 @@ use plotters::prelude::{
     BLUE, ChartBuilder, Circle, Color, DrawingArea, IntoDrawingArea, LineSeries, RED, RGBColor,
     SVGBackend, WHITE,
 };
+
+pub use png::{Fonts, png};
 
 use crate::metrics::{Auroc, Curve, MetricSet, PrAuc, ReliabilityTable, TaskMetrics};
 

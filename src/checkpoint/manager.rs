@@ -141,7 +141,7 @@ impl Manager {
         let save_dir = self.save_dir.clone();
         let write = move || {
             let folder = stage()?.publish()?;
-            info!(checkpoint = %folder.display(), "saved");
+            info!(name: "saved", checkpoint = %folder.display(), "saved");
             then(&save_dir)?;
             Ok(folder)
         };

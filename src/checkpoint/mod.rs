@@ -58,7 +58,7 @@ pub enum CheckpointError {
         source: tch::TchError,
     },
     /// The thread that writes checkpoints ended without a word.
-    #[error("the checkpoint writer panicked")]
+    #[error("the checkpoint writer panicked: a bug in this program, its message stands above")]
     WriterPanicked,
 }
 

@@ -17,7 +17,7 @@ use crate::cli::{EvaluateArgs, UsageError};
 use crate::config::RecapConfig;
 use crate::model::Ranker;
 use crate::output::PartFile;
-use crate::plot;
+use crate::plot::{self, Fonts};
 use crate::train::evaluate::{EvaluateError, Evaluator};
 use crate::train::evaluation::Evaluation;
 use crate::train::restore::load_weights;
@@ -34,11 +34,12 @@ const MARKS: &str = "evaled_by";
 /// # Errors
 /// When a checkpoint or the data cannot be read, or a result cannot be written.
 pub(super) fn run(config: &RecapConfig, args: &EvaluateArgs) -> anyhow::Result<()> {
-    check_plot(args.plot.as_deref())?;
+    let picture = args.plot.as_deref().map(Picture::of).transpose()?;
     let device = build_device(Place::ALONE)?;
     let session = Session {
         config,
         args,
+        picture,
         evaluators: evaluators(config, args.partition.as_deref(), device)?,
         ranker: build_ranker(config, device)?,
     };
@@ -50,15 +51,32 @@ pub(super) fn run(config: &RecapConfig, args: &EvaluateArgs) -> anyhow::Result<(
     Ok(())
 }
 
-fn check_plot(path: Option<&Path>) -> Result<(), UsageError> {
-    match path {
-        Some(path) if path.extension().is_none_or(|ending| ending != "svg") => {
-            let path = path.display();
-            Err(UsageError(format!(
-                "--plot {path}: pictures are SVG, name a file that ends in .svg"
-            )))
+/// How the picture is written, which is known before anything is measured.
+#[derive(Debug)]
+enum Picture {
+    Svg,
+    Png(Fonts),
+}
+
+impl Picture {
+    fn of(path: &Path) -> Result<Self, UsageError> {
+        let refused = |reason: String| UsageError(format!("--plot {}: {reason}", path.display()));
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("svg") => Ok(Self::Svg),
+            Some("png") => match Fonts::of_system() {
+                Ok(fonts) => Ok(Self::Png(fonts)),
+                Err(error) => Err(refused(error.to_string())),
+            },
+            _ => Err(refused("name a file that ends in .svg or .png".to_owned())),
         }
-        _ => Ok(()),
+    }
+
+    fn write(&self, path: &Path, svg: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Svg => PartFile::write(path, svg.as_bytes())?,
+            Self::Png(fonts) => PartFile::write(path, &plot::png(svg, fonts)?)?,
+        }
+        Ok(())
     }
 }
 
@@ -87,6 +105,7 @@ fn evaluators(
 struct Session<'a> {
     config: &'a RecapConfig,
     args: &'a EvaluateArgs,
+    picture: Option<Picture>,
     evaluators: Vec<Evaluator>,
     ranker: Ranker,
 }
@@ -114,17 +133,17 @@ impl Session<'_> {
             }
         }
         let report = Report::new(folder, global_step, &evaluations);
-        let table = report.table(self.config.which_metrics.is_some());
+        let table = report.table(self.config.which_metrics.is_some(), super::terminal_width());
         std::io::stdout()
             .write_all(table.as_bytes())
             .context("cannot write to stdout")?;
         if let Some(path) = &self.args.output {
             PartFile::write(path, &serde_json::to_vec_pretty(&report)?)?;
         }
-        if let Some(path) = &self.args.plot {
+        if let (Some(path), Some(picture)) = (&self.args.plot, &self.picture) {
             let sets = evaluations.iter();
             let sets: Vec<_> = sets.map(|e| (e.partition.as_str(), &e.metrics)).collect();
-            PartFile::write(path, plot::svg(&sets)?.as_bytes())?;
+            picture.write(path, &plot::svg(&sets)?)?;
         }
         Ok(report)
     }

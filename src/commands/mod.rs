@@ -2,13 +2,17 @@
 
 mod check;
 mod chosen;
+mod convert;
+mod doctor;
 mod evaluate;
 mod generate;
 mod inspect;
 mod predict;
 mod report;
+mod shell;
 mod train;
 
+use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::Context;
@@ -25,6 +29,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let loaded = || load_config(&cli.common);
     match &cli.command {
         None => train::run(cli),
+        Some(Command::Convert(args)) => convert::run(args),
         Some(Command::Generate(args)) => generate::run(&loaded()?.1.config, args),
         Some(Command::Inspect(args)) => inspect::run(&loaded()?.1.config, args),
         Some(Command::Check(args)) => {
@@ -33,6 +38,13 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         Some(Command::Evaluate(args)) => evaluate::run(&loaded()?.1.config, args),
         Some(Command::Predict(args)) => predict::run(&loaded()?.1.config, args),
+        Some(Command::Doctor) => {
+            let has_config = cli.common.config_path.is_some();
+            let loaded = has_config.then(loaded).transpose()?;
+            doctor::run(loaded.as_ref().map(|(_, loaded)| &loaded.config))
+        }
+        Some(Command::Completions { shell }) => shell::completions(*shell),
+        Some(Command::Man) => shell::man(),
     }
 }
 
@@ -47,6 +59,16 @@ fn load_config(args: &CommonArgs) -> anyhow::Result<(&Path, Loaded)> {
         tracing::warn!("{warning}");
     }
     Ok((path, loaded))
+}
+
+/// Columns of the terminal that stdout is; `None` where it is none.
+fn terminal_width() -> Option<usize> {
+    let stdout = std::io::stdout();
+    let size = stdout
+        .is_terminal()
+        .then(|| rustix::termios::tcgetwinsize(&stdout))?;
+    let columns = usize::from(size.ok()?.ws_col);
+    (columns > 0).then_some(columns)
 }
 
 /// Checks the columns that the config names against the schema

@@ -12,6 +12,7 @@ use crate::batch::{Batch, HostBatch, HostTensor, HostValues};
 use crate::cli::PredictArgs;
 use crate::config::{RecapConfig, RecapDataConfig};
 use crate::data::{Loader, LoaderOptions, Mode};
+use crate::logging::bar::Bar;
 use crate::model::{self, Ranker};
 use crate::output::{Column, TableWriter, Values};
 use crate::train::restore::load_weights;
@@ -38,9 +39,13 @@ pub(super) fn run(config: &RecapConfig, args: &PredictArgs) -> anyhow::Result<()
         device,
     };
     let begin = Instant::now();
+    let (mut bar, mut done) = (Bar::begin("predicting", 0, None), 0);
     while let Some(next) = loader.next_batch()? {
         table.write(predictor.columns(&next.batch)?)?;
+        done += next.batch.rows as u64;
+        bar.set(done, |rows_per_s| format!("rows  {rows_per_s:.0} rows/s"));
     }
+    drop(bar);
     let rows = table.finish()?;
     let seconds = begin.elapsed().as_secs_f64();
     let examples_per_s = rows as f64 / seconds;

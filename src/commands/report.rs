@@ -60,8 +60,9 @@ impl Report {
         self.partitions.get(name)
     }
 
-    /// A table per partition: tasks and strata down, metrics across. `chosen` shows every metric that was computed.
-    pub(super) fn table(&self, chosen: bool) -> String {
+    /// A table per partition: tasks and strata down, metrics across; a list where that is wider than `width` columns.
+    /// `chosen` shows every metric that was computed.
+    pub(super) fn table(&self, chosen: bool, width: Option<usize>) -> String {
         let mut text = format!("checkpoint {}\n", self.checkpoint.display());
         for (name, partition) in &self.partitions {
             // Writing to a string cannot fail.
@@ -70,7 +71,13 @@ impl Report {
                 "\npartition {name}: {} examples in {} batches, loss {:.6}",
                 partition.examples, partition.batches, partition.loss
             );
-            partition.table(chosen, &mut text);
+            let columns = partition.columns(chosen);
+            let table = partition.table(&columns);
+            let widest = table.lines().map(|line| line.chars().count()).max();
+            text += &match width.filter(|width| widest > Some(*width)) {
+                Some(width) => partition.list(&columns, width),
+                None => table,
+            };
         }
         text
     }
@@ -106,28 +113,54 @@ impl PartitionReport {
         }
     }
 
-    fn table(&self, chosen: bool, text: &mut String) {
-        let Some(first) = self.metrics.values().next() else {
-            return;
-        };
+    /// The metrics to show.
+    fn columns(&self, chosen: bool) -> Vec<&str> {
         let is_shown =
             |name: &&str| chosen || COLUMNS.iter().any(|column| column.as_str() == *name);
-        let columns: Vec<&str> = first.keys().map(String::as_str).filter(is_shown).collect();
+        let first = self.metrics.values().next();
+        let names = first.into_iter().flat_map(|first| first.keys());
+        names.map(String::as_str).filter(is_shown).collect()
+    }
+
+    fn table(&self, columns: &[&str]) -> String {
         let widest = self.metrics.keys().map(|name| name.chars().count()).max();
         let width = widest.unwrap_or(0).max(4);
-        let _ = write!(text, "{:width$}", "task");
-        for column in &columns {
+        let mut text = format!("{:width$}", "task");
+        for column in columns {
+            // Writing to a string cannot fail.
             let _ = write!(text, "  {column:>10}");
         }
         text.push('\n');
         for (task, results) in &self.metrics {
             let _ = write!(text, "{task:width$}");
-            for column in &columns {
+            for column in columns {
                 let value = results.get(*column).copied().unwrap_or(f64::NAN);
                 let _ = write!(text, "  {:>10}", number(value));
             }
             text.push('\n');
         }
+        text
+    }
+
+    /// Each task on a line of its own, its metrics below it, in lines of at most `width` columns.
+    fn list(&self, columns: &[&str], width: usize) -> String {
+        let mut text = String::new();
+        for (task, results) in &self.metrics {
+            text += task;
+            let mut length = usize::MAX;
+            for column in columns {
+                let value = results.get(*column).copied().unwrap_or(f64::NAN);
+                let cell = format!("  {column} {}", number(value));
+                if length.saturating_add(cell.len()) > width {
+                    text.push('\n');
+                    length = 0;
+                }
+                length += cell.len();
+                text += &cell;
+            }
+            text.push('\n');
+        }
+        text
     }
 }
 
@@ -137,7 +170,8 @@ fn number(value: f64) -> String {
         return "-".to_owned();
     }
     let size = value.abs();
-    if value.fract() == 0.0 && size < 1e10 {
+    // Counts are sums of weights, which may be off in the last digit.
+    if (value - value.round()).abs() <= 1e-9 * size && size < 1e10 {
         format!("{value:.0}")
     } else if (1e-3..1e5).contains(&size) {
         format!("{value:.5}")
@@ -148,7 +182,30 @@ fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::number;
+    use super::*;
+
+    #[test]
+    fn a_narrow_terminal_gets_a_list() {
+        let names = ["count", "ctr", "auroc"];
+        let results = names.map(|name| (name.to_owned(), 0.25));
+        let report = PartitionReport {
+            batches: 1,
+            examples: 4,
+            loss: 0.5,
+            metrics: IndexMap::from([("a.long.name".to_owned(), results.into_iter().collect())]),
+            auroc_error: IndexMap::new(),
+            reliability: IndexMap::new(),
+        };
+        assert_eq!(
+            report.list(&names, 30),
+            "a.long.name\n  count 0.25000  ctr 0.25000\n  auroc 0.25000\n"
+        );
+        let table = report.table(&names);
+        assert!(
+            table.lines().all(|line| line.len() == 11 + 3 * 12),
+            "{table}"
+        );
+    }
 
     #[test]
     fn numbers_fit_their_column() {

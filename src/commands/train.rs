@@ -9,6 +9,7 @@ use tracing::info;
 use crate::cli::{Cli, UsageError, without_flag};
 use crate::distributed::env::Launch;
 use crate::distributed::launcher::Launcher;
+use crate::exit::Exit;
 use crate::torch::{memory, threads};
 use crate::train::session::Session;
 use crate::train::{TrainError, debug, trainer};
@@ -29,9 +30,9 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
     let launch = Launch::from_env(|name| std::env::var(name).ok())?;
     let is_main_rank = launch.as_ref().is_none_or(|launch| launch.place.rank == 0);
     if is_main_rank {
-        print_line(&"#".repeat(100));
+        print_line(&banner());
     }
-    info!("config:\n{}", config.to_yaml());
+    info!(name: "config", source = %path.display(), "config:\n{}", config.to_yaml());
     let session = Session::start(config, launch.as_ref())?;
     if is_main_rank {
         print_line(&chrono::Local::now().format("%Y_%m_%d_%H_%M").to_string());
@@ -39,7 +40,7 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
     let result = if cli.debug_loop {
         debug::run(&session)
     } else {
-        trainer::run(&session)
+        trainer::run(&session, cli.profile_steps)
     };
     if let Err(error) = &result {
         session.collective.fail(&format!("{error:#}"));
@@ -47,12 +48,22 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
     result
 }
 
+/// A hundred `#`, as the original prints; as many as fit, where a person sees them.
+fn banner() -> String {
+    "#".repeat(super::terminal_width().unwrap_or(100).min(100))
+}
+
 /// Starts `num_processes` ranks of this command line and waits for them.
 fn launch(num_processes: usize) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let args: Vec<OsString> = without_flag(std::env::args_os().skip(1), "nproc_per_node");
-    match Launcher::new(program, args, num_processes).run() {
+    let launcher = Launcher {
+        interrupted: Some(Exit::Interrupted as u8),
+        ..Launcher::new(program, args, num_processes)
+    };
+    match launcher.run() {
         Ok(0) => Ok(()),
+        Ok(code) if launcher.interrupted == Some(code) => Err(TrainError::RanksInterrupted.into()),
         Ok(code) => Err(TrainError::RankFailed { code }.into()),
         Err(error) => Err(UsageError(error.to_string()).into()),
     }

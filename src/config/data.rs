@@ -7,7 +7,8 @@ use super::value::{PositiveInt, positive};
 section! {
     /// One data set.
     pub struct RecapDataConfig {
-        /// A glob of TFRecord files, gzip or plain; `*` does not cross a `/`, `**` does.
+        /// A glob of TFRecord files, gzip or plain; `*` does not cross a `/`, `**` does. Files may lie in stores: `gs://`,
+        /// `s3://`, or one `https://` file, with credentials from the usual variables (`GOOGLE_...`, `AWS_...`).
         pub inputs: Option<String> = None,
         /// The `.gz` files of hourly folders.
         pub explicit_datetime_inputs: Option<ExplicitDatetimeInputs> = None,
@@ -22,9 +23,14 @@ section! {
         pub repeat_files: bool = true,
         /// Files per unit of work of the original's data service; no effect here.
         pub file_batch_size: PositiveInt = positive(16),
-        /// Asks the original to keep decoded rows in memory; no effect here, the order and content of batches are the
-        /// same.
+        /// Keep decoded rows, so that later epochs read no records. The order and content of batches are the same.
         pub cache: bool = false,
+        /// Own key: with `cache`, keep the rows in files of this folder, for later runs too (null: in memory). They
+        /// are found again as long as data files, schema and columns are the same; old ones are yours to delete.
+        pub cache_dir: Option<String> = None,
+        /// Own key: with `cache` in memory, the most megabytes of rows to keep in each process (null: half of the
+        /// memory there is). Files beyond it are read again in every epoch.
+        pub cache_memory_in_mb: Option<PositiveInt> = None,
         /// Address of the original's data service; no effect here, records are read by this process.
         pub data_service_dispatcher: Option<String> = None,
         /// Skip damaged records, counting and logging them; else the first one ends the run with exit code 3.
@@ -100,6 +106,9 @@ section! {
         /// Share of the negative rows that were kept when the data was made. 0.1 makes calibrated probabilities about
         /// ten times smaller. Range: above 0, at most 1.
         pub neg_downsampling_rate: f64 = 1.0,
+        /// Own key: the (renamed) feature of floats, one per row, that weighs the task's rows in loss and metrics, on
+        /// top of the rates (null: none).
+        pub weight_feature: Option<String> = None,
     }
 }
 

@@ -5,6 +5,7 @@
 #[macro_use]
 mod section;
 mod coerce;
+mod conversion;
 mod data;
 mod decode;
 mod error;
@@ -33,6 +34,7 @@ mod yaml;
 
 use indexmap::IndexMap;
 
+pub use conversion::*;
 pub use data::*;
 pub use decode::Decode;
 pub use error::{ConfigError, Problem, Report};

@@ -49,10 +49,23 @@ section! {
         pub max_skipped_steps: i64 = 0,
         /// Own key: adds the loss of every task to the log lines.
         pub log_task_losses: bool = false,
+        /// Own key: adds loss, AUROC, RCE and calibration of every task over the last so many batches to the log lines,
+        /// from the logits they were trained with, dropout and all (null: none). They are kept on the device until
+        /// then; ranking them takes a moment at each log line.
+        pub log_metrics_window: Option<PositiveInt> = None,
         /// Own key: adds the learning rate of every parameter group to the log lines.
         pub log_learning_rates: bool = false,
-        /// Own key: evaluates every partition of `validation_data` each `eval_log_every_n` steps while training.
+        /// Own key: evaluates the partitions of `validation_data` each `eval_log_every_n` steps while training.
         pub evaluate: bool = false,
+        /// Own key: the partitions of `validation_data` to evaluate while training (null: all of them); another one,
+        /// such as test data, waits for the command `evaluate`.
+        pub evaluate_partitions: Option<Vec<String>> = None,
+        /// Own key: writes curves for TensorBoard to `save_dir/tensorboard`, a point each `train_log_every_n` steps and
+        /// at every evaluation.
+        pub tensorboard: bool = true,
+        /// Own key: batches between histograms of every parameter in TensorBoard (null: none). Each reads the whole
+        /// model once.
+        pub histogram_every_n: Option<PositiveInt> = None,
         /// Own key: keeps a copy of the checkpoint that was best by this metric in `save_dir/best`:
         /// `PARTITION/TASK/METRIC`, `PARTITION/loss`, or `mean METRIC` over all partitions and tasks. Needs `evaluate`.
         pub keep_best_metric: Option<String> = None,

@@ -92,6 +92,14 @@ fn evaluation(config: &RecapConfig, rules: &mut Rules<'_>) {
         let message = "nothing is evaluated while training, set training.evaluate to true";
         rules.broken(&at("keep_best_metric"), message);
     }
+    let partitions = config.training.evaluate_partitions.iter().flatten();
+    for (i, name) in partitions.enumerate() {
+        if !config.validation_data.contains_key(name) {
+            let hint = rules.at.suggest(name, names(&config.validation_data));
+            let message = format!("{name:?} is no partition of validation_data{hint}");
+            rules.broken(&at("evaluate_partitions").index(i), message);
+        }
+    }
 }
 
 /// Every model task needs its label in the training data.

@@ -58,6 +58,13 @@ pub(super) fn check(
         preprocess(config, &here.key("preprocess"), rules);
     }
     deprecated(data, &here, rules);
+    let asks = data.cache_dir.is_some() || data.cache_memory_in_mb.is_some();
+    rules.expect(
+        data.cache || !asks,
+        &here.key("cache"),
+        "true where cache_dir or cache_memory_in_mb is given",
+        data.cache,
+    );
 }
 
 fn dated_inputs(data: &RecapDataConfig, here: &Path, rules: &mut Rules<'_>) {

@@ -1,5 +1,6 @@
 //! Counts what the loader does, and who waits for whom.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,6 +22,24 @@ pub struct Counters {
     pub loader_wait: Duration,
     /// How long the order waited for files to be read.
     pub file_wait: Duration,
+    /// Busy time of the threads, added up: reading, inflating, checksums; decoding too where rows are kept.
+    pub inflate_busy: Duration,
+    /// Busy time of the threads, added up: records into batches.
+    pub parse_busy: Duration,
+    /// Threads that read and parse.
+    pub threads: u64,
+}
+
+/// The counters of a loader that works, to be read from another thread.
+#[derive(Clone, Debug)]
+pub struct Meter(pub(crate) Arc<Stats>);
+
+impl Meter {
+    /// What was done so far.
+    #[must_use]
+    pub fn read(&self) -> Counters {
+        self.0.counters()
+    }
 }
 
 /// The running counters, shared by the threads of one loader.
@@ -32,6 +51,9 @@ pub(crate) struct Stats {
     consumer_wait_ns: AtomicU64,
     loader_wait_ns: AtomicU64,
     file_wait_ns: AtomicU64,
+    inflate_busy_ns: AtomicU64,
+    parse_busy_ns: AtomicU64,
+    threads: AtomicU64,
 }
 
 impl Stats {
@@ -62,6 +84,21 @@ impl Stats {
         add_time(&self.file_wait_ns, time);
     }
 
+    /// A thread read records.
+    pub(crate) fn inflated(&self, time: Duration) {
+        add_time(&self.inflate_busy_ns, time);
+    }
+
+    /// A thread made a batch of records.
+    pub(crate) fn parsed(&self, time: Duration) {
+        add_time(&self.parse_busy_ns, time);
+    }
+
+    /// A thread was started.
+    pub(crate) fn has_thread(&self) {
+        add(&self.threads, 1);
+    }
+
     pub(crate) fn counters(&self) -> Counters {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let time = |counter: &AtomicU64| Duration::from_nanos(get(counter));
@@ -72,6 +109,9 @@ impl Stats {
             consumer_wait: time(&self.consumer_wait_ns),
             loader_wait: time(&self.loader_wait_ns),
             file_wait: time(&self.file_wait_ns),
+            inflate_busy: time(&self.inflate_busy_ns),
+            parse_busy: time(&self.parse_busy_ns),
+            threads: get(&self.threads),
         }
     }
 }

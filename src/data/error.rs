@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::remote::RemoteError;
+
 /// Whose fault a [`DataError`] is; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -35,7 +37,9 @@ pub enum DataError {
         source: glob::PatternError,
     },
     /// Nothing to read.
-    #[error("no data files found: {searched} matches no file")]
+    #[error(
+        "no data files found: {searched} matches no file; correct it, or let `generate` write random data"
+    )]
     NoFiles {
         /// The pattern, or the folders.
         searched: String,
@@ -82,7 +86,9 @@ pub enum DataError {
         source: RecordError,
     },
     /// Files were there, but not one record for this rank in them.
-    #[error("an epoch over {files} files has no usable record for rank {rank}")]
+    #[error(
+        "an epoch over {files} files has no usable record for rank {rank}: give it more records, or use fewer ranks"
+    )]
     NoRecords {
         /// How many files were read.
         files: usize,
@@ -98,6 +104,14 @@ pub enum DataError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// Remote objects cannot be listed or found.
+    #[error("cannot find {address}")]
+    Remote {
+        /// The pattern, file or folder.
+        address: String,
+        /// What the store said.
+        source: RemoteError,
     },
     /// A background thread ended without a result: a defect.
     #[error("the data thread `{thread}` failed: {message}")]
@@ -118,6 +132,9 @@ pub enum RecordError {
     /// The file cannot be read: the machine's fault.
     #[error("reading failed")]
     Read(#[source] io::Error),
+    /// The object of a store cannot be read, or has changed.
+    #[error("reading from its store failed")]
+    Fetch(#[source] io::Error),
     /// The compressed stream is damaged or cut short.
     #[error("the compressed stream is damaged")]
     Inflate(#[source] io::Error),
@@ -192,12 +209,30 @@ impl DataError {
             | Self::Pattern { .. }
             | Self::Support { .. }
             | Self::NotInSchema { .. } => Fault::Config,
+            Self::Remote { source, .. } => match source {
+                RemoteError::Address { .. } | RemoteError::Store(_) => Fault::Config,
+                RemoteError::Thread(_) => Fault::Machine,
+                _ => Fault::Data,
+            },
             Self::Record { source, .. } if !matches!(source, RecordError::Read(_)) => Fault::Data,
             Self::NoFiles { .. } | Self::MissingFolders { .. } | Self::NoRecords { .. } => {
                 Fault::Data
             }
             Self::Record { .. } | Self::Io { .. } | Self::Thread { .. } => Fault::Machine,
         }
+    }
+
+    /// Whether it is a damaged record, or file, that may be passed over. A store that does not answer is not: what it
+    /// holds may be whole.
+    pub(crate) fn is_damage(&self) -> bool {
+        let is_fetch = matches!(
+            self,
+            Self::Record {
+                source: RecordError::Fetch(_),
+                ..
+            }
+        );
+        self.fault() == Fault::Data && !is_fetch
     }
 
     pub(crate) fn setting(key: impl Into<String>, reason: impl Into<String>) -> Self {

@@ -1,21 +1,22 @@
 //! The open files, the batches in the making, and the threads that work on both.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use super::cache::{CachedFile, Filling, Store};
+use super::cache::{Cache, FileKey, Filling};
 use super::counters::Stats;
 use super::epoch::EpochFile;
 use super::error::DataError;
 use super::interleave::Sources;
 use super::loader::{LoadedBatch, RecordId};
+use super::open_file::{OpenBlock, OpenFile};
 use super::payload::Payload;
 use super::pipeline::Finished;
 use super::position::{Position, Snapshot};
+use super::reader::{Fallback, FileReader};
 use super::stream::StreamSpec;
-use super::tfrecord::{Block, ChunkPool, ReadOptions, RecordReader};
+use super::tfrecord::{Block, ChunkPool, ReadOptions};
 use super::workers::{Done, FileId, Task, Workers};
 
 /// Blocks of a file that wait to be used.
@@ -32,49 +33,6 @@ pub(crate) enum Halt {
 /// What goes to the consumer.
 pub(crate) type Delivery = Result<LoadedBatch, DataError>;
 
-/// An open file.
-struct OpenFile {
-    /// `None` while a worker has it.
-    reader: Option<Box<RecordReader>>,
-    blocks: VecDeque<OpenBlock>,
-    is_ended: bool,
-    /// Instead of a reader: what was kept of the file, its next block, and the first record wanted.
-    cached: Option<(Arc<CachedFile>, usize, u64)>,
-    /// What is to be kept.
-    filling: Option<Filling>,
-    /// Not opened yet, because an earlier epoch is about to keep it.
-    deferred: Option<(EpochFile, u64)>,
-    path: Arc<Path>,
-}
-
-impl OpenFile {
-    fn new(path: Arc<Path>) -> Self {
-        Self {
-            path,
-            reader: None,
-            blocks: VecDeque::new(),
-            is_ended: false,
-            cached: None,
-            filling: None,
-            deferred: None,
-        }
-    }
-
-    /// The next records that were kept, if the file was.
-    fn next_cached(&mut self) -> Option<Vec<Payload>> {
-        let (file, next, start) = self.cached.as_mut()?;
-        let block = file.blocks.get(*next);
-        *next += 1;
-        self.is_ended = block.is_none();
-        block.map(|block| block.payloads(&self.path, *start))
-    }
-}
-
-struct OpenBlock {
-    records: std::vec::IntoIter<Payload>,
-    failure: Option<DataError>,
-}
-
 /// A batch that is being made.
 struct Pending {
     number: u64,
@@ -89,7 +47,7 @@ pub(crate) struct Feed {
     output: SyncSender<Delivery>,
     stats: Arc<Stats>,
     pool: Arc<ChunkPool>,
-    store: Store,
+    cache: Cache,
     spec: StreamSpec,
     /// The epoch that is being read.
     pub(crate) epoch: u64,
@@ -103,6 +61,7 @@ pub(crate) struct Feed {
 impl Feed {
     pub(crate) fn new(
         spec: &StreamSpec,
+        cache: Cache,
         workers: Workers,
         output: SyncSender<Delivery>,
         stats: Arc<Stats>,
@@ -112,7 +71,7 @@ impl Feed {
             output,
             stats,
             pool: Arc::default(),
-            store: Store::default(),
+            cache,
             spec: spec.clone(),
             epoch: 0,
             open: BTreeMap::new(),
@@ -137,7 +96,7 @@ impl Feed {
         let path = Arc::clone(&self.spec.files[file.file]);
         let key = (Arc::clone(&path), file.share);
         let mut open_files = self.open.values();
-        if open_files.any(|open| open.filling.as_ref().is_some_and(|f| *f.key() == key)) {
+        if open_files.any(|open| open.keeps.as_ref() == Some(&key)) {
             let mut open = OpenFile::new(path);
             open.deferred = Some((file, start));
             self.open.insert(id, open);
@@ -150,21 +109,50 @@ impl Feed {
         let path = Arc::clone(&self.spec.files[file.file]);
         let key = (Arc::clone(&path), file.share);
         let mut open = OpenFile::new(Arc::clone(&path));
-        if let Some(cached) = self.store.get(&key) {
-            open.cached = Some((cached, 0, start));
-        } else {
-            if self.spec.caches && start == 0 {
-                open.filling = Some(Filling::begin(key));
-            }
-            let options = ReadOptions {
-                share: file.share,
-                start,
-                skip_damaged: self.spec.skip_damaged,
-            };
-            let reader = Box::new(RecordReader::new(path, options, Arc::clone(&self.pool)));
-            self.workers.submit(Task::Read(id, reader));
+        let options = ReadOptions {
+            share: file.share,
+            start,
+            skip_damaged: self.spec.skip_damaged,
+        };
+        let pool = Arc::clone(&self.pool);
+        let source = Fallback {
+            path,
+            options,
+            pool,
+        };
+        if let Some(reader) = self.reader(&mut open, key, source) {
+            self.workers.submit(Task::Read(id, Box::new(reader)));
         }
         self.open.insert(id, open);
+    }
+
+    /// What a worker has to read for `open`; nothing if all of it is in memory.
+    fn reader(&mut self, open: &mut OpenFile, key: FileKey, file: Fallback) -> Option<FileReader> {
+        let start = file.options.start;
+        let mut writer = None;
+        match &mut self.cache {
+            Cache::Off => {}
+            Cache::Memory(store) => {
+                if let Some(cached) = store.get(&key) {
+                    open.cached = Some((cached, 0, start));
+                    return None;
+                }
+                if start == 0 && store.has_room() {
+                    open.filling = Some(Filling::begin(key.clone()));
+                    open.keeps = Some(key);
+                }
+            }
+            Cache::Disk(folder) => {
+                if let Some(kept) = folder.get(&key, start) {
+                    return Some(FileReader::Kept(kept, file));
+                }
+                if start == 0 {
+                    writer = folder.begin(&key);
+                    open.keeps = writer.is_some().then_some(key);
+                }
+            }
+        }
+        Some(FileReader::Records(file.records(start), writer))
     }
 
     /// Opens the files that come next, of the next epoch too, so that their first records are there in time.
@@ -216,16 +204,22 @@ impl Feed {
         }
     }
 
-    fn received(&mut self, id: FileId, reader: Box<RecordReader>, block: Block) {
+    fn received(&mut self, id: FileId, reader: Box<FileReader>, block: Block) {
         self.stats.read(&block);
         if let Some(file) = self.open.get_mut(&id) {
-            if let Some(filling) = &mut file.filling {
-                filling.add(&block);
-            }
-            if block.is_last
-                && let Some(filling) = file.filling.take()
+            if let (Some(mut filling), Cache::Memory(store)) =
+                (file.filling.take(), &mut self.cache)
             {
-                self.store.insert(filling);
+                store.add(&mut filling, &block);
+                if block.is_last {
+                    store.insert(filling);
+                } else if filling.is_fit() {
+                    file.filling = Some(filling);
+                }
+            }
+            if block.is_last || file.filling.is_none() && !reader.keeps() {
+                // A later epoch may open it now.
+                file.keeps = None;
             }
             file.is_ended = block.is_last;
             file.reader = Some(reader);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{Days, NaiveDate, NaiveDateTime, TimeDelta};
 
 use super::error::DataError;
+use super::remote;
 use crate::config::{ExplicitDateInputs, ExplicitDatetimeInputs, RecapDataConfig};
 
 /// The files, sorted, cut to `num_files_to_keep`; at least one.
@@ -28,24 +29,45 @@ pub(crate) fn list(config: &RecapDataConfig) -> Result<Vec<Arc<Path>>, DataError
     Ok(files.into_iter().map(Arc::from).collect())
 }
 
-/// Beginnings of addresses that are no local paths.
-const REMOTE: [&str; 4] = ["gs://", "s3://", "http://", "https://"];
+/// A `*` crosses no folder.
+const MATCH: glob::MatchOptions = glob::MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: false,
+};
 
 fn matching(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
-    if REMOTE.iter().any(|scheme| pattern.starts_with(scheme)) {
-        let reason = format!(
-            "`{pattern}` is remote, only local files can be read: copy the files, or mount the bucket as a folder"
-        );
-        return Err(DataError::setting("inputs", reason));
-    }
-    let options = glob::MatchOptions {
-        require_literal_separator: true,
-        ..glob::MatchOptions::new()
+    let files = if remote::is_remote(Path::new(pattern)) {
+        matching_objects(pattern)?
+    } else {
+        matching_files(pattern)?
     };
-    let paths = glob::glob_with(pattern, options).map_err(|source| DataError::Pattern {
+    if files.is_empty() {
+        return Err(DataError::NoFiles {
+            searched: format!("inputs `{pattern}`"),
+        });
+    }
+    Ok(files)
+}
+
+fn no_pattern(pattern: &str) -> impl FnOnce(glob::PatternError) -> DataError {
+    |source| DataError::Pattern {
         pattern: pattern.to_owned(),
         source,
-    })?;
+    }
+}
+
+fn matching_objects(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
+    let glob = glob::Pattern::new(pattern).map_err(no_pattern(pattern))?;
+    let files = remote::matching(pattern, |address| glob.matches_with(address, MATCH));
+    files.map_err(|source| DataError::Remote {
+        address: pattern.to_owned(),
+        source,
+    })
+}
+
+fn matching_files(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
+    let paths = glob::glob_with(pattern, MATCH).map_err(no_pattern(pattern))?;
     let mut files = Vec::new();
     for path in paths {
         let path = path.map_err(|error| DataError::Io {
@@ -56,11 +78,6 @@ fn matching(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
         if !path.is_dir() {
             files.push(path);
         }
-    }
-    if files.is_empty() {
-        return Err(DataError::NoFiles {
-            searched: format!("inputs `{pattern}`"),
-        });
     }
     Ok(files)
 }
@@ -96,6 +113,16 @@ fn in_folders(folders: &[PathBuf], tolerated: i64) -> Result<Vec<PathBuf>, DataE
 }
 
 fn gz_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let is_gz = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "gz");
+    if remote::is_remote(folder) {
+        let listed = remote::list(folder, false);
+        let mut files = listed.map_err(|source| DataError::Remote {
+            address: folder.display().to_string(),
+            source,
+        })?;
+        files.retain(is_gz);
+        return Ok(files);
+    }
     let failed = |source| DataError::Io {
         action: "list",
         path: folder.to_owned(),
@@ -109,7 +136,7 @@ fn gz_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "gz") && !path.is_dir() {
+        if is_gz(&path) && !path.is_dir() {
             files.push(path);
         }
     }
@@ -238,10 +265,12 @@ mod tests {
     }
 
     #[test]
-    fn a_remote_address_is_refused_with_a_way_out() {
-        let error = matching("gs://bucket/*.gz").unwrap_err();
+    fn an_address_that_cannot_be_listed_is_refused_with_the_reason() {
+        let error = matching("https://host/*.gz").unwrap_err();
         assert_eq!(error.fault(), crate::data::Fault::Config);
-        assert!(error.to_string().contains("mount"), "{error}");
+        assert_eq!(error.to_string(), "cannot find https://host/*.gz");
+        let reason = std::error::Error::source(&error).unwrap().to_string();
+        assert!(reason.contains("do not list"), "{reason}");
     }
 
     #[test]

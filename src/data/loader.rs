@@ -7,15 +7,17 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::counters::{Counters, Stats};
+use super::cache::Cache;
+use super::counters::{Counters, Meter, Stats};
 use super::error::DataError;
-use super::feed::Delivery;
+use super::feed::{Delivery, Feed};
 use super::payload::Payload;
 use super::pipeline::{Mode, Pipeline};
 use super::position::Position;
+use super::reader::Handling;
 use super::sequencer::Sequencer;
 use super::stream::StreamSpec;
-use super::workers::{Handling, Workers, panicked, spawn};
+use super::workers::{Workers, panicked, spawn};
 use crate::batch::HostBatch;
 use crate::config::RecapDataConfig;
 
@@ -106,11 +108,17 @@ impl Loader {
             checks: config.ignore_data_errors,
             decodes: spec.caches,
         };
-        let workers = Workers::start(threads, &pipeline, handling)?;
+        let cache = if spec.caches {
+            Cache::open(config, pipeline.specs())?
+        } else {
+            Cache::Off
+        };
         let stats = Arc::new(Stats::default());
+        let workers = Workers::start(threads, &pipeline, handling, &stats)?;
         let (output, batches) = sync_channel(BATCHES_AHEAD);
         let last_words = output.clone();
-        let sequencer = Sequencer::new(spec, start, workers, output, Arc::clone(&stats));
+        let feed = Feed::new(&spec, cache, workers, output, Arc::clone(&stats));
+        let sequencer = Sequencer::new(spec, start, feed);
         let body = move || {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| sequencer.run())) {
                 drop(last_words.send(Err(panicked(panic.as_ref()))));
@@ -145,6 +153,12 @@ impl Loader {
                 Ok(None)
             }
         }
+    }
+
+    /// The counters, for a thread that does not have the loader.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        Meter(Arc::clone(&self.stats))
     }
 
     /// What was done so far.

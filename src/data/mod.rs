@@ -1,6 +1,6 @@
 //! From files of records to batches on the host: deterministic, resumable, as fast as the machine inflates.
 //!
-//! `files` lists, `epoch` deals files to ranks, `tfrecord` reads, `interleave` and `shuffle` order, `example` parses
+//! `files` lists, `source` opens (`remote` what is not on this machine), `epoch` deals files to ranks, `tfrecord` reads, `interleave` and `shuffle` order, `example` parses
 //! straight into `columns`, `cache` keeps what was parsed, `preprocess` finishes a batch. `sequencer` decides, `feed` and `workers` carry it out on
 //! threads, `loader` is the door. No torch.
 
@@ -8,6 +8,7 @@ mod cache;
 pub(crate) mod columns;
 mod counters;
 mod draw;
+pub(crate) mod encode;
 mod epoch;
 mod error;
 pub(crate) mod example;
@@ -17,27 +18,33 @@ mod interleave;
 mod lists;
 mod loader;
 pub(crate) mod mask;
+mod open_file;
 pub(crate) mod payload;
 mod pipeline;
 mod places;
 mod position;
 mod preprocess;
 pub mod random;
+mod reader;
+mod remote;
 pub(crate) mod schema;
 mod sequencer;
 mod shuffle;
+mod source;
 mod stream;
 pub(crate) mod tfrecord;
 mod wire;
 mod workers;
 
 pub(crate) use files::list as list_files;
+pub(crate) use source::size as file_size;
 
-pub use counters::Counters;
+pub use counters::{Counters, Meter};
 pub use error::{DataError, Fault, RecordError};
 pub use loader::{LoadedBatch, Loader, LoaderOptions, RecordId};
 pub use pipeline::{Mode, feature_widths};
 pub use position::Position;
+pub use remote::{RemoteError, Version as RemoteVersion};
 pub use tfrecord::uncompressed;
 
 /// The files that `config` finds now, sorted and cut to `num_files_to_keep`.

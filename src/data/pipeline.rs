@@ -82,6 +82,11 @@ impl Pipeline {
         }
     }
 
+    /// What is read of a record.
+    pub(crate) fn specs(&self) -> &[Spec] {
+        &self.layout.specs
+    }
+
     /// Reads `payloads` into one batch.
     pub(crate) fn batch(
         &self,

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::draw::{Draw, Purpose};
+use super::encode::ExampleWriter;
 use super::error::DataError;
 use super::schema::{Dtype, Feature, Length, Schema};
 pub use super::tfrecord::Compression;
@@ -187,9 +188,10 @@ impl Maker<'_> {
     fn write(&self, file: File, examples: std::ops::Range<u64>) -> io::Result<()> {
         let mut writer = RecordWriter::new(BufWriter::new(file), self.options.compression)?;
         let mut payload = Vec::new();
+        let mut example_writer = ExampleWriter::default();
         for example in examples {
             payload.clear();
-            self.example(example, &mut payload);
+            self.example(example, &mut example_writer, &mut payload);
             writer.write(&payload)?;
         }
         let mut buffer = writer.finish()?;
@@ -201,31 +203,18 @@ impl Maker<'_> {
         Draw::new(self.options.seed, purpose).at(example)
     }
 
-    fn example(&self, example: u64, payload: &mut Vec<u8>) {
-        let mut features = Vec::new();
+    fn example(&self, example: u64, writer: &mut ExampleWriter, payload: &mut Vec<u8>) {
         for (index, feature) in self.features.iter().enumerate() {
-            let mut values = Vec::new();
-            let number = if index < self.num_labels {
-                self.label(example, index, feature.dtype, &mut values)
+            if index < self.num_labels {
+                self.label(example, index, feature, writer);
             } else {
-                self.values(example, index, feature, &mut values)
-            };
-            let list = field(1, &values);
-            let mut entry = field(1, feature.key.as_bytes());
-            // A list of strings is a sequence of fields already.
-            let list = if feature.dtype == Dtype::Bytes {
-                values
-            } else {
-                list
-            };
-            entry.extend(field(2, &field(number, &list)));
-            features.extend(field(1, &entry));
+                self.values(example, index, feature, writer);
+            }
         }
-        payload.extend(field(1, &features));
+        writer.finish(payload);
     }
 
-    /// One label, into a packed list; the number of the list in `Feature`.
-    fn label(&self, example: u64, index: usize, dtype: Dtype, values: &mut Vec<u8>) -> u8 {
+    fn label(&self, example: u64, index: usize, feature: &Feature, writer: &mut ExampleWriter) {
         let draw = self.draw(Purpose::Label, example).at(index as u64).unit();
         let chance = if self.options.noise {
             0.5
@@ -234,68 +223,49 @@ impl Maker<'_> {
             1.0 / (1.0 + (-STEEPNESS * (latent - 0.5)).exp())
         };
         let is_positive = draw < chance;
-        match dtype {
-            Dtype::Float => {
-                values.extend(f32::from(u8::from(is_positive)).to_le_bytes());
-                2
-            }
+        match feature.dtype {
+            Dtype::Float => writer.floats(&feature.key, &[f32::from(u8::from(is_positive))]),
             Dtype::Int64 | Dtype::Bytes => {
-                values.push(u8::from(is_positive));
-                3
+                writer.ints(&feature.key, &[i64::from(is_positive)]);
             }
         }
     }
 
-    /// The values of one feature, as a packed list (strings: as fields); the number of the list in `Feature`.
-    fn values(&self, example: u64, index: usize, feature: &Feature, values: &mut Vec<u8>) -> u8 {
+    fn values(&self, example: u64, index: usize, feature: &Feature, writer: &mut ExampleWriter) {
         let draw = self.draw(Purpose::Feature, example).at(index as u64);
         let count = match feature.length {
             Length::Fixed(count) => count as u64,
             Length::Variable => draw.at(u64::MAX).below(4),
         };
         let digit = |place| u8::try_from(draw.at(place).below(10)).unwrap_or(0);
+        let key = &feature.key;
         match feature.dtype {
-            Dtype::Float => {
-                let latents: Vec<f32> = (0..NUM_LATENTS).map(|l| self.latent(example, l)).collect();
-                for place in 0..count {
-                    let mut value = draw.at(place).unit();
-                    if !self.options.noise && place % CARRIER_EVERY == 0 {
-                        let carried =
-                            usize::try_from(place / CARRIER_EVERY % NUM_LATENTS).unwrap_or(0);
-                        value = 0.5 * (value + latents[carried]);
-                    }
-                    values.extend(value.to_le_bytes());
-                }
-                2
-            }
+            Dtype::Float => writer.floats(key, &self.floats(example, draw, count)),
             Dtype::Int64 => {
-                values.extend((0..count).map(digit));
-                3
+                let values: Vec<i64> = (0..count).map(|place| i64::from(digit(place))).collect();
+                writer.ints(key, &values);
             }
             Dtype::Bytes => {
-                for place in 0..count {
-                    values.extend(field(1, &[b'0' + digit(place)]));
-                }
-                1
+                let values: Vec<[u8; 1]> = (0..count).map(|place| [b'0' + digit(place)]).collect();
+                writer.strings(key, values.iter().map(<[u8; 1]>::as_slice));
             }
         }
+    }
+
+    fn floats(&self, example: u64, draw: Draw, count: u64) -> Vec<f32> {
+        let latents: Vec<f32> = (0..NUM_LATENTS).map(|l| self.latent(example, l)).collect();
+        let value = |place: u64| {
+            let value = draw.at(place).unit();
+            if self.options.noise || !place.is_multiple_of(CARRIER_EVERY) {
+                return value;
+            }
+            let carried = usize::try_from(place / CARRIER_EVERY % NUM_LATENTS).unwrap_or(0);
+            0.5 * (value + latents[carried])
+        };
+        (0..count).map(value).collect()
     }
 
     fn latent(&self, example: u64, latent: u64) -> f32 {
         self.draw(Purpose::Latent, example).at(latent).unit()
     }
-}
-
-/// A length-delimited protobuf field.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len() + 8);
-    out.push(number << 3 | 2);
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        out.push(u8::try_from(length & 0x7f).unwrap_or(0) | 0x80);
-        length >>= 7;
-    }
-    out.push(u8::try_from(length).unwrap_or(0));
-    out.extend_from_slice(bytes);
-    out
 }

@@ -4,18 +4,14 @@
 //! in which they arrive: that is why batches do not depend on the number of threads.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
-use super::counters::Stats;
 use super::error::DataError;
-use super::feed::{Delivery, Feed, Halt};
+use super::feed::{Feed, Halt};
 use super::interleave::Interleave;
 use super::payload::Payload;
 use super::position::{Position, Snapshot};
 use super::shuffle::Shuffle;
 use super::stream::StreamSpec;
-use super::workers::Workers;
 
 /// Records between two states that are kept to restart from.
 const SNAPSHOT_EVERY: u64 = 64;
@@ -42,13 +38,7 @@ struct EpochRun {
 
 impl Sequencer {
     /// Starts at `position`, which belongs to this stream, or at the beginning of its epoch.
-    pub(crate) fn new(
-        spec: StreamSpec,
-        start: Position,
-        workers: Workers,
-        output: SyncSender<Delivery>,
-        stats: Arc<Stats>,
-    ) -> Self {
+    pub(crate) fn new(spec: StreamSpec, start: Position, mut feed: Feed) -> Self {
         let files = spec.order.files(start.epoch, spec.files.len());
         let window = spec.window;
         let shuffle = Shuffle::new(
@@ -58,7 +48,6 @@ impl Sequencer {
             start.snapshot.index,
             start.last,
         );
-        let mut feed = Feed::new(&spec, workers, output, stats);
         feed.epoch = start.epoch;
         feed.open_at(start.epoch, files.clone(), &start.snapshot);
         let interleave = Interleave::resume(files.len(), start.snapshot);

@@ -9,6 +9,7 @@ use super::error::DataError;
 use super::files;
 use super::loader::LoaderOptions;
 use super::position::{Position, Snapshot};
+use super::source;
 use crate::config::RecapDataConfig;
 
 /// Files open at once, unless the config says otherwise. Not taken from the cores: the order depends on it.
@@ -86,7 +87,7 @@ impl StreamSpec {
             sum = sum.at(number);
         }
         for file in &self.files {
-            sum = sum.at(std::fs::metadata(file).map_or(0, |meta| meta.len()));
+            sum = sum.at(source::size(file));
             let name = file.file_name().unwrap_or_default().as_encoded_bytes();
             sum = name.iter().fold(sum, |sum, &byte| sum.at(u64::from(byte)));
         }

@@ -8,12 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
+use super::counters::Stats;
 use super::error::DataError;
 use super::example::Scratch;
 use super::payload::Payload;
 use super::pipeline::{Finished, SharedPipeline};
-use super::tfrecord::{Block, RecordReader};
+use super::reader::{FileReader, Handling};
+use super::tfrecord::Block;
 
 /// Names an open file: its epoch, and its place in the epoch's order.
 pub(crate) type FileId = (u64, usize);
@@ -22,7 +25,7 @@ pub(crate) type FileId = (u64, usize);
 #[derive(Debug)]
 pub(crate) enum Task {
     /// Read the next records of a file.
-    Read(FileId, Box<RecordReader>),
+    Read(FileId, Box<FileReader>),
     /// Parse records into a batch.
     Batch(u64, Vec<Payload>),
 }
@@ -31,20 +34,11 @@ pub(crate) enum Task {
 #[derive(Debug)]
 pub(crate) enum Done {
     /// A file's next records; the reader comes back for more.
-    Read(FileId, Box<RecordReader>, Block),
+    Read(FileId, Box<FileReader>, Block),
     /// A batch.
     Batch(u64, Result<Finished, DataError>),
     /// A thread panicked over its task.
     Panicked(DataError),
-}
-
-/// What is done to records when they are read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Handling {
-    /// Each is tried, and passed over if it is bad.
-    pub(crate) checks: bool,
-    /// They are decoded to be kept.
-    pub(crate) decodes: bool,
 }
 
 /// The pool. Dropping it discards what is queued and joins the threads.
@@ -74,6 +68,7 @@ impl Workers {
         count: usize,
         pipeline: &SharedPipeline,
         handling: Handling,
+        stats: &Arc<Stats>,
     ) -> Result<Self, DataError> {
         let queue = Arc::new(Queue::default());
         let (sender, results) = channel();
@@ -89,7 +84,9 @@ impl Workers {
                 pipeline: Arc::clone(pipeline),
                 scratch: Scratch::default(),
                 handling,
+                stats: Arc::clone(stats),
             };
+            stats.has_thread();
             let thread = spawn(format!("data-{index}"), move || worker.run())?;
             workers.threads.push(thread);
         }
@@ -166,6 +163,7 @@ struct Worker {
     pipeline: SharedPipeline,
     scratch: Scratch,
     handling: Handling,
+    stats: Arc<Stats>,
 }
 
 impl Worker {
@@ -182,32 +180,18 @@ impl Worker {
     fn perform(&mut self, task: Task) -> Done {
         match task {
             Task::Read(id, mut reader) => {
-                let mut block = reader.read_block();
-                if self.handling.checks {
-                    self.check(&mut block);
-                }
-                if self.handling.decodes {
-                    self.pipeline.decode(&mut block.records, &mut self.scratch);
-                }
+                let begin = Instant::now();
+                let block = reader.read(&self.pipeline, &mut self.scratch, self.handling);
+                self.stats.inflated(begin.elapsed());
                 Done::Read(id, reader, block)
             }
             Task::Batch(number, payloads) => {
-                Done::Batch(number, self.pipeline.batch(&payloads, &mut self.scratch))
+                let begin = Instant::now();
+                let batch = self.pipeline.batch(&payloads, &mut self.scratch);
+                self.stats.parsed(begin.elapsed());
+                Done::Batch(number, batch)
             }
         }
-    }
-
-    fn check(&mut self, block: &mut Block) {
-        let before = block.records.len();
-        block.records.retain(|payload| {
-            let outcome = self.pipeline.check(payload, &mut self.scratch);
-            if let Err(error) = &outcome {
-                let cause = std::error::Error::source(error);
-                tracing::warn!(error = %error, cause, "skipping a bad record");
-            }
-            outcome.is_ok()
-        });
-        block.skipped += (before - block.records.len()) as u64;
     }
 }
 

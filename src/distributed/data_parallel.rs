@@ -10,7 +10,7 @@ use tch::{Kind, TchError, Tensor};
 use super::DistributedError;
 use super::collective::Collective;
 use crate::torch::TorchError;
-use crate::torch::process_group::Reducer;
+use crate::torch::process_group::{Event, Reducer};
 
 /// As in PyTorch: large enough to use the network well, small enough that the first one leaves early in backward.
 const BUCKET_BYTES: u64 = 25 * 1024 * 1024;
@@ -123,6 +123,21 @@ impl DataParallel {
         let mut numbered = self.trained.iter().enumerate();
         let first = numbered.find(|(number, _)| differs(8 * number..8 * number + 8));
         Ok(first.map(|(_, (name, _))| name.as_str()))
+    }
+
+    /// From now on, what happens in backward is noted. It costs microseconds a parameter.
+    pub fn start_timeline(&self) {
+        if let Some(reducer) = &self.reducer {
+            reducer.start_timeline();
+        }
+    }
+
+    /// What has happened since [`DataParallel::start_timeline`]; from now on nothing is noted. Parameters are numbered
+    /// as the trained ones among the variables given to [`DataParallel::new`]. Empty with one process.
+    #[must_use]
+    pub fn stop_timeline(&self) -> Vec<Event> {
+        let reducer = self.reducer.as_ref();
+        reducer.map_or_else(Vec::new, Reducer::stop_timeline)
     }
 
     /// Runs the forward and backward of a micro batch that is not the last one of its step: gradients only add up.

@@ -67,12 +67,14 @@ pub struct Launcher {
     pub args: Vec<OsString>,
     /// How many ranks.
     pub num_processes: usize,
-    /// How long the other ranks may take to end after one has failed, before they are killed.
+    /// How long the other ranks may take to end after one has ended otherwise than with 0, before they are killed.
     pub grace: Duration,
+    /// The exit code of ranks that a signal ended after they had saved: no failure, and they end together by themselves.
+    pub interrupted: Option<u8>,
 }
 
 impl Launcher {
-    /// Starts `program args` as `num_processes` ranks, 30 s of grace.
+    /// Starts `program args` as `num_processes` ranks, 30 s of grace; every exit code but 0 is a failure.
     #[must_use]
     pub fn new(program: PathBuf, args: Vec<OsString>, num_processes: usize) -> Self {
         Self {
@@ -80,10 +82,12 @@ impl Launcher {
             args,
             num_processes,
             grace: GRACE,
+            interrupted: None,
         }
     }
 
-    /// Starts the ranks and waits for all; returns the exit code of the first that failed (128 + n for signal n), or 0.
+    /// Starts the ranks and waits for all; returns the exit code of the first that ended otherwise than with 0
+    /// (128 + n for signal n), or 0.
     ///
     /// Ranks share standard output and error. SIGTERM, SIGINT and SIGHUP go to every rank, once each: the ranks are
     /// process groups of their own, so that a terminal's Ctrl-C does not reach them a second time.
@@ -106,6 +110,8 @@ impl Launcher {
             running: vec![None; self.num_processes],
             first_failure: None,
             kill_at: None,
+            grace: self.grace,
+            interrupted: self.interrupted,
         };
         let handle = signals.handle();
         let forward = events.clone();
@@ -119,9 +125,9 @@ impl Launcher {
             Ok(())
         });
         if started.is_err() {
-            ranks.end_all(self.grace);
+            ranks.end_all();
         }
-        ranks.wait(&inbox, self.grace);
+        ranks.wait(&inbox);
         handle.close();
         started.map(|()| ranks.first_failure.unwrap_or(0))
     }
@@ -172,10 +178,14 @@ struct Ranks {
     first_failure: Option<u8>,
     /// When those that still run are killed.
     kill_at: Option<Instant>,
+    /// See [`Launcher::grace`].
+    grace: Duration,
+    /// See [`Launcher::interrupted`].
+    interrupted: Option<u8>,
 }
 
 impl Ranks {
-    fn wait(&mut self, inbox: &Receiver<Event>, grace: Duration) {
+    fn wait(&mut self, inbox: &Receiver<Event>) {
         while self.running.iter().any(Option::is_some) {
             let event = match self.kill_at {
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -183,11 +193,11 @@ impl Ranks {
             };
             match event {
                 Ok(Event::Signal(signal)) => self.send_raw(signal),
-                Ok(Event::Ended(rank, status)) => self.note_end(rank, status, grace),
+                Ok(Event::Ended(rank, status)) => self.note_end(rank, status),
                 Err(RecvTimeoutError::Timeout) => {
                     tracing::warn!(
                         "some ranks did not end within {} s: killing them",
-                        grace.as_secs()
+                        self.grace.as_secs()
                     );
                     self.kill_at = None;
                     self.send(Signal::KILL);
@@ -197,19 +207,27 @@ impl Ranks {
         }
     }
 
-    fn note_end(&mut self, rank: usize, status: ExitStatus, grace: Duration) {
+    fn note_end(&mut self, rank: usize, status: ExitStatus) {
         self.running[rank] = None;
         let code = exit_code(status);
         if code == 0 || self.first_failure.is_some() {
             return;
         }
-        tracing::error!("rank {rank} ended with {status}: ending the others");
         self.first_failure = Some(code);
-        self.end_all(grace);
+        if self.interrupted == Some(code) {
+            // A second signal would end the others before they are done with what the first one asked for.
+            tracing::info!(
+                "rank {rank} has saved and ended, as a signal asked: waiting for the others"
+            );
+            self.kill_at = Some(Instant::now() + self.grace);
+            return;
+        }
+        tracing::error!("rank {rank} ended with {status}: ending the others");
+        self.end_all();
     }
 
-    fn end_all(&mut self, grace: Duration) {
-        self.kill_at = Some(Instant::now() + grace);
+    fn end_all(&mut self) {
+        self.kill_at = Some(Instant::now() + self.grace);
         self.send(Signal::TERM);
     }
 

@@ -1,5 +1,5 @@
 //! Several processes as one training: launch ([`mod@env`], [`launcher`]), collectives ([`collective`]), gradient
-//! averaging ([`data_parallel`]), and one rank's failure ending all of them ([`heartbeat`]).
+//! averaging ([`data_parallel`]; [`timeline`] shows it at work), and one rank's failure ending all of them ([`heartbeat`]).
 
 pub mod collective;
 pub mod data_parallel;
@@ -10,6 +10,7 @@ mod liveness;
 mod meeting;
 pub mod process_group;
 mod slurm;
+pub mod timeline;
 
 pub use collective::{Collective, SingleProcess};
 pub use data_parallel::DataParallel;

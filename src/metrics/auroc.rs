@@ -199,6 +199,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_does_not_grow_with_the_rows() {
+        let mut auroc = summarised(2048);
+        let mut random = Random(3);
+        let mut kept = Vec::new();
+        for _ in 0..40 {
+            let scores: Vec<f32> = (0..5_000).map(|_| random.unit()).collect();
+            let labels: Vec<f32> = scores
+                .iter()
+                .map(|score| f32::from(u8::from(random.unit() < *score)))
+                .collect();
+            auroc.update(&Rows::new(Scores::Probabilities(&scores), &labels).unwrap());
+            kept.push(auroc.ranking.stored_bytes());
+        }
+        let limit = 8 * 256 + 32 * 2048;
+        assert!(kept.iter().all(|bytes| *bytes <= limit), "{kept:?}");
+        assert!(!auroc.ranking.is_exact());
+    }
+
+    #[test]
     fn the_default_summary_is_within_a_thousandth() {
         let limits = RankingLimits::default();
         assert!(256.0 / limits.nodes as f64 <= 0.001);

@@ -7,8 +7,10 @@ pub mod memory;
 pub mod named;
 pub mod precision;
 pub mod process_group;
+pub mod profile;
 mod sys;
 mod sys_process_group;
+mod sys_profile;
 pub mod threads;
 pub mod transfer;
 

@@ -12,6 +12,9 @@ use super::{TorchError, sys};
 /// Name of the shared object with the CUDA part, where it lies beside the program.
 const CUDA_SHIM: &str = "librecap_cuda.so";
 
+/// Where the build left it; empty if it could not be built.
+const BUILT_CUDA_SHIM: &str = env!("RECAP_CUDA_SHIM");
+
 /// Where the ranks meet.
 #[derive(Clone, Debug)]
 pub struct StoreOptions<'a> {
@@ -160,10 +163,7 @@ impl Group {
     /// When this program was built where CUDA's headers are not, or NCCL cannot start.
     pub fn add_nccl(&self) -> Result<(), TorchError> {
         let shared_object = cuda_shim().ok_or_else(|| TorchError {
-            message: format!(
-                "{CUDA_SHIM} is neither beside the program nor where it was built: build with LIBTORCH \
-                 at a torch with CUDA, where the headers of CUDA and NCCL are"
-            ),
+            message: no_cuda_shim(BUILT_CUDA_SHIM),
         })?;
         Ok(self.inner.add_nccl(&shared_object.to_string_lossy())?)
     }
@@ -238,17 +238,89 @@ impl Reducer {
     pub fn prepare_for_backward(&self) -> Result<(), TorchError> {
         Ok(self.inner.prepare_for_backward()?)
     }
+
+    /// From now on what happens in backward is noted.
+    pub fn start_timeline(&self) {
+        self.inner.start_timeline();
+    }
+
+    /// What has happened since [`Reducer::start_timeline`], in order; from now on nothing is noted.
+    #[must_use]
+    pub fn stop_timeline(&self) -> Vec<Event> {
+        let numbers = self.inner.stop_timeline();
+        let (events, _) = numbers.as_chunks();
+        events.iter().map(Event::new).collect()
+    }
 }
 
-/// The shared object with the CUDA part: beside the program, else where the build left it.
-fn cuda_shim() -> Option<PathBuf> {
+/// Something that happened in a backward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What.
+    pub what: EventKind,
+    /// Which: the parameter as counted in [`Reducer::new`], or the bucket in the order of their departure.
+    pub number: u64,
+    /// Size of the gradient or of the bucket.
+    pub bytes: u64,
+    /// Since [`Reducer::start_timeline`].
+    pub at: Duration,
+}
+
+/// What happens in a backward that averages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// This rank has its own gradient of a parameter.
+    Gradient,
+    /// The all-reduce of a bucket sets off.
+    Launched,
+    /// The all-reduce of a bucket is done; on a GPU: is in the queue.
+    Reduced,
+}
+
+impl Event {
+    /// From the four numbers of the bridge.
+    fn new(numbers: &[u64; 4]) -> Self {
+        let [what, number, bytes, nanos] = *numbers;
+        let what = match what {
+            0 => EventKind::Gradient,
+            1 => EventKind::Launched,
+            _ => EventKind::Reduced,
+        };
+        Self {
+            what,
+            number,
+            bytes,
+            at: Duration::from_nanos(nanos),
+        }
+    }
+}
+
+/// The shared object with the CUDA part (NCCL): beside the program, else where the build left it; `None` where it was
+/// not built.
+#[must_use]
+pub fn cuda_shim() -> Option<PathBuf> {
     let program = std::env::current_exe().ok();
     let beside = program.map(|program| program.with_file_name(CUDA_SHIM));
-    let built = Some(PathBuf::from(env!("RECAP_CUDA_SHIM")));
+    let built = Some(PathBuf::from(BUILT_CUDA_SHIM));
     [beside, built]
         .into_iter()
         .flatten()
         .find(|path: &PathBuf| Path::is_file(path))
+}
+
+/// What to do about a missing shared object that the build left at `built`.
+fn no_cuda_shim(built: &str) -> String {
+    if built.is_empty() {
+        return format!(
+            "GPUs cannot work together: this program was built without {CUDA_SHIM}, since the headers of CUDA and NCCL \
+             were not there: build it anew with LIBTORCH at the torch folder of a pip-installed torch with CUDA"
+        );
+    }
+    format!(
+        "GPUs cannot work together: {CUDA_SHIM} is neither beside the program nor, any more, at {built}, where it was \
+         built: `cargo build --release` makes it in target/release/build/recap-train-*/out; copy it from there \
+         beside the program, as is needed whenever the program is installed or moved"
+    )
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -259,4 +331,24 @@ fn small(number: usize) -> Result<i32, TorchError> {
     i32::try_from(number).map_err(|_| TorchError {
         message: format!("{number} ranks are more than c10d can number"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_cuda_part_says_whether_to_build_or_to_copy_it() {
+        let message = no_cuda_shim("");
+        assert!(message.contains("build it anew with LIBTORCH"), "{message}");
+        let message = no_cuda_shim("/gone/out/librecap_cuda.so");
+        assert!(
+            message.contains("at /gone/out/librecap_cuda.so"),
+            "{message}"
+        );
+        assert!(
+            message.contains("copy it from there beside the program"),
+            "{message}"
+        );
+    }
 }

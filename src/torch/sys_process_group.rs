@@ -1,4 +1,4 @@
-//! The bridge to `shim/process_group.cc`: the second and last room with `unsafe` in it.
+//! The bridge to `shim/process_group.cc`: the second file with `unsafe` in it.
 
 #![allow(unsafe_code, reason = "the door to c10d")]
 #![allow(
@@ -57,6 +57,8 @@ pub(super) mod ffi {
             bucket_bytes: u64,
         ) -> Result<UniquePtr<Reducer>>;
         fn prepare_for_backward(self: &Reducer) -> Result<()>;
+        fn start_timeline(self: &Reducer);
+        fn stop_timeline(self: &Reducer) -> Vec<u64>;
     }
 }
 

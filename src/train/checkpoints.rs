@@ -89,7 +89,12 @@ impl Checkpoints {
         let state = match self.resume.take() {
             Some(checkpoint) => {
                 let state = restore::resume(stepper, &checkpoint)?;
-                info!(checkpoint = %checkpoint.folder().display(), step = state.step, "resumed");
+                info!(
+                    name: "resumed",
+                    checkpoint = %checkpoint.folder().display(),
+                    step = state.step,
+                    "resumed"
+                );
                 self.newest = Some(state.global_step());
                 state
             }
@@ -127,6 +132,7 @@ impl Checkpoints {
         if let (Some(manager), Some(snapshot)) = (&mut self.manager, snapshot) {
             manager.save(snapshot)?;
             info!(
+                name: "saving",
                 global_step = state.global_step(),
                 stalled_secs = begin.elapsed().as_secs_f64(),
                 "saving in the background"

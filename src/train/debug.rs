@@ -10,6 +10,8 @@ use super::state::TrainState;
 use super::step::{StepOutput, Stepper};
 use super::{TrainError, restore};
 use crate::batch::Batch;
+use crate::distributed::DataParallel;
+use crate::distributed::timeline::Overlap;
 
 /// Runs `num_train_steps` steps from the start (or the warm start), numbered from 0 as the schedules count them.
 ///
@@ -39,14 +41,18 @@ pub fn run(session: &Session) -> anyhow::Result<()> {
             num_train_steps,
         })?;
         report_batch(step, &next.batch, &next.source());
+        stepper
+            .parallel
+            .iter()
+            .for_each(DataParallel::start_timeline);
         let output = stepper
             .run(step, &next.batch)
             .with_context(|| format!("batch from {}", next.source()))?;
-        report_step(step, &stepper, &output);
-        info!(
-            "Step {step} completed. Loss = {}",
-            session.mean(&output.loss)?
-        );
+        // Before the next collective, which is no part of it.
+        report_averaging(step, &stepper);
+        let (loss, task_losses) = session.mean_losses(&output, true)?;
+        report_step(step, &stepper, &output, &task_losses);
+        info!("Step {step} completed. Loss = {loss}");
     }
     Ok(session.collective.leave()?)
 }
@@ -86,10 +92,29 @@ fn report_batch(step: u64, batch: &Batch, source: &str) {
     }
 }
 
+/// With several ranks: when the averaging of gradients began and ended, against backward.
+fn report_averaging(step: u64, stepper: &Stepper) {
+    let events = stepper.parallel.as_ref().map(DataParallel::stop_timeline);
+    if let Some(overlap) = Overlap::of(&events.unwrap_or_default()) {
+        info!(
+            step,
+            buckets = overlap.num_buckets,
+            megabytes = overlap.bytes as f64 / 1e6,
+            launched_before_the_last_gradient = overlap.num_launched_early,
+            done_before_the_last_gradient = overlap.num_reduced_early,
+            waited_ms = 1e3
+                * overlap
+                    .last_reduced
+                    .saturating_sub(overlap.last_gradient)
+                    .as_secs_f64(),
+            "averaging of gradients"
+        );
+    }
+}
+
 /// What came out: the loss of every task, how far each group moved its gradients.
-fn report_step(step: u64, stepper: &Stepper, output: &StepOutput) {
-    let losses: Vec<f64> = Vec::try_from(&output.task_losses).unwrap_or_default();
-    for (task, loss) in stepper.ranker.tasks().iter().zip(losses) {
+fn report_step(step: u64, stepper: &Stepper, output: &StepOutput, task_losses: &[f64]) {
+    for (task, loss) in stepper.ranker.tasks().iter().zip(task_losses) {
         info!(step, task, loss, "task loss");
     }
     for (group, norm) in &output.group_norms {

@@ -9,6 +9,7 @@ use super::setup::{Place, build_loss};
 use crate::batch::{Batch, HostBatch, HostTensor, HostValues};
 use crate::config::{RecapConfig, RecapDataConfig, StratifierConfig};
 use crate::data::{LoadedBatch, Loader, LoaderOptions, Mode};
+use crate::logging::bar::Bar;
 use crate::loss::MultiTaskLoss;
 use crate::metrics::{MetricError, MetricName, MetricSet, Scores, SetBatch, Stratum, TaskMetrics};
 use crate::model::{self, Ranker};
@@ -172,6 +173,7 @@ impl Evaluator {
         let mut loader = Loader::open(&self.data, options, None)
             .with_context(|| format!("cannot open validation_data.{}", self.partition))?;
         let mut evaluation = self.empty();
+        let mut bar = Bar::begin("evaluating", 0, self.num_batches);
         while self.num_batches.is_none_or(|num| evaluation.batches < num) {
             if interrupt.is_some_and(Interrupt::is_requested) {
                 return Ok(None);
@@ -187,6 +189,12 @@ impl Evaluator {
             }
             evaluation.batches += 1;
             evaluation.examples += batch.rows as u64;
+            bar.set(evaluation.batches, |batches_per_s| {
+                format!(
+                    "batches  {:.0} examples/s",
+                    batches_per_s * batch.rows as f64
+                )
+            });
         }
         Ok(Some(evaluation))
     }

@@ -111,6 +111,7 @@ impl Evaluation {
         let (partition, loss) = (self.partition.as_str(), self.loss());
         let (batches, examples) = (self.batches, self.examples);
         info!(
+            name: "evaluated",
             global_step,
             partition,
             eval_loss = loss,
@@ -130,6 +131,7 @@ fn log_task(global_step: u64, partition: &str, task: &str, metrics: &TaskMetrics
     let [count, ctr, pctr, log_loss, rce, nrce, auroc, pr_auc] =
         LOGGED.map(|name| results.get(name).copied());
     info!(
+        name: "evaluation",
         global_step,
         partition, task, count, ctr, pctr, log_loss, rce, nrce, auroc, pr_auc, "evaluation"
     );

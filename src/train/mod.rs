@@ -1,6 +1,8 @@
 //! Training: [`setup`] builds what a run needs, [`step`] is the one step of both loops, [`trainer`] and [`debug`] are
-//! the loops, [`pipeline`] feeds them through [`staging`], [`state`] is what a checkpoint remembers beside tensors. [`evaluate`] measures a
-//! model on a partition, [`validation`] does so while training.
+//! the loops, [`pipeline`] feeds them through `staging`, [`state`] is what a checkpoint remembers beside tensors.
+//! [`checks`] finds out which steps diverged. [`evaluate`] measures a model on a partition, [`validation`] does so while
+//! training; [`window`] measures what was trained on last. [`progress`], [`tensorboard`], [`times`] and [`profiler`] say
+//! how it goes.
 
 pub mod checkpoints;
 pub mod checks;
@@ -9,17 +11,21 @@ pub mod evaluate;
 pub mod evaluation;
 pub mod interrupt;
 pub mod pipeline;
+pub mod profiler;
 pub mod progress;
 pub mod restore;
 pub mod run_record;
 pub mod session;
 pub mod setup;
-pub mod staging;
+mod staging;
 pub mod state;
 pub mod statistics;
 pub mod step;
+pub mod tensorboard;
+pub mod times;
 pub mod trainer;
 pub mod validation;
+pub mod window;
 
 /// Why training ended before its last step.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +54,10 @@ pub enum TrainError {
         folder: String,
     },
     /// A checkpoint does not fit the config.
-    #[error("checkpoint {folder} does not fit this config: {problem}")]
+    #[error(
+        "checkpoint {folder} does not fit this config: {problem}; train in another training.save_dir, or go back to \
+         the config in run.json"
+    )]
     Mismatch {
         /// The checkpoint.
         folder: String,
@@ -63,6 +72,9 @@ pub enum TrainError {
         /// `training.num_train_steps`.
         num_train_steps: u64,
     },
+    /// A signal asked the ranks that this process started to end.
+    #[error("all ranks were interrupted and have saved: run the same command again to go on")]
+    RanksInterrupted,
     /// A rank that this process started has failed; its own log says why.
     #[error("a rank failed with exit code {code}")]
     RankFailed {
@@ -70,7 +82,7 @@ pub enum TrainError {
         code: u8,
     },
     /// A thread of the pipeline ended without a word.
-    #[error("the {thread} thread panicked")]
+    #[error("the {thread} thread panicked: a bug in this program, its message stands above")]
     Panicked {
         /// Its name.
         thread: &'static str,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,8 +14,9 @@ use tch::Device;
 use super::TrainError;
 use super::interrupt::Interrupt;
 use super::staging::{Staged, Stager};
+use super::times::Beside;
 use crate::batch::Batch;
-use crate::data::{Loader, Position, RecordId};
+use crate::data::{LoadedBatch, Loader, Meter, Position, RecordId};
 
 /// Batches that wait on the device, or are on their way to it, beside the one that trains.
 const AHEAD: usize = 1;
@@ -72,6 +75,9 @@ pub struct Pipeline {
     thread: Option<JoinHandle<()>>,
     /// Time the loop has waited for data.
     waited: Duration,
+    /// Nanoseconds that the copy thread has spent on copies.
+    copied: Arc<AtomicU64>,
+    meter: Meter,
 }
 
 impl Pipeline {
@@ -81,14 +87,18 @@ impl Pipeline {
     /// When no thread can be started.
     pub fn start(loader: Loader, device: Device) -> anyhow::Result<Self> {
         let (sender, receiver) = sync_channel(AHEAD);
+        let (meter, copied) = (loader.meter(), Arc::new(AtomicU64::new(0)));
+        let spent = Arc::clone(&copied);
         let thread = std::thread::Builder::new()
             .name("copy".to_owned())
-            .spawn(move || copy_all(loader, device, &sender))
+            .spawn(move || copy_all(loader, device, &sender, &spent))
             .context("cannot start the copy thread")?;
         Ok(Self {
             batches: Some(receiver),
             thread: Some(thread),
             waited: Duration::ZERO,
+            copied,
+            meter,
         })
     }
 
@@ -128,6 +138,16 @@ impl Pipeline {
         self.waited
     }
 
+    /// What has happened beside the loop so far.
+    #[must_use]
+    pub fn beside(&self) -> Beside {
+        Beside {
+            data_wait: self.waited,
+            copy: Duration::from_nanos(self.copied.load(Ordering::Relaxed)),
+            loader: self.meter.read(),
+        }
+    }
+
     fn join(&mut self) -> anyhow::Result<()> {
         self.batches = None;
         let Some(thread) = self.thread.take() else {
@@ -146,11 +166,22 @@ impl Drop for Pipeline {
     }
 }
 
-fn copy_all(mut loader: Loader, device: Device, sender: &SyncSender<anyhow::Result<Staged>>) {
+fn copy_all(
+    mut loader: Loader,
+    device: Device,
+    sender: &SyncSender<anyhow::Result<Staged>>,
+    spent: &AtomicU64,
+) {
     let stager = Stager::new(device);
     loop {
         let batch = match loader.next_batch() {
-            Ok(Some(loaded)) => stager.stage(loaded),
+            Ok(Some(loaded)) => {
+                let begin = Instant::now();
+                let batch = stager.stage(loaded);
+                let nanos = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                spent.fetch_add(nanos, Ordering::Relaxed);
+                batch
+            }
             Ok(None) => return,
             Err(error) => Err(error.into()),
         };
@@ -166,15 +197,16 @@ fn copy_all(mut loader: Loader, device: Device, sender: &SyncSender<anyhow::Resu
 /// # Errors
 /// When reading or copying fails.
 pub fn next_on_device(loader: &mut Loader, device: Device) -> anyhow::Result<Option<DeviceBatch>> {
-    let Some(loaded) = loader.next_batch()? else {
-        return Ok(None);
-    };
-    let batch = Batch::from_host(&loaded.batch, device)?;
-    Ok(Some(DeviceBatch {
-        batch,
+    let loaded = loader.next_batch()?;
+    loaded.map(|loaded| on_device(loaded, device)).transpose()
+}
+
+fn on_device(loaded: LoadedBatch, device: Device) -> anyhow::Result<DeviceBatch> {
+    Ok(DeviceBatch {
+        batch: Batch::from_host(&loaded.batch, device)?,
         position: loaded.position,
         records: loaded.records,
-    }))
+    })
 }
 
 #[cfg(test)]

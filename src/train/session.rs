@@ -9,7 +9,7 @@ use tch::{Device, Tensor};
 use super::interrupt::Interrupt;
 use super::setup::{Place, build_device};
 use super::state::TrainState;
-use super::step::Stepper;
+use super::step::{StepOutput, Stepper};
 use crate::config::RecapConfig;
 use crate::distributed::env::Launch;
 use crate::distributed::{self, Collective, DataParallel};
@@ -85,14 +85,35 @@ impl Session {
         Ok(share.double_value(&[0]) > 0.0)
     }
 
-    /// The mean of a scalar over all ranks.
+    /// The losses of a step as means over all ranks, which all must call this: in one collective the whole, and with
+    /// `with_tasks` that of every task, in the order of the model's tasks; else none of these.
     ///
     /// # Errors
     /// When a rank is lost.
-    pub fn mean(&self, scalar: &Tensor) -> anyhow::Result<f64> {
-        let mean = scalar.detach().copy();
-        self.collective.all_reduce_mean(&mean)?;
-        Ok(mean.double_value(&[]))
+    pub fn mean_losses(
+        &self,
+        output: &StepOutput,
+        with_tasks: bool,
+    ) -> anyhow::Result<(f64, Vec<f64>)> {
+        let loss = output.loss.f_reshape([1])?;
+        let losses = if with_tasks {
+            Tensor::f_cat(&[&loss, &output.task_losses], 0)?
+        } else {
+            loss
+        };
+        let losses = self.means(&losses)?;
+        let (loss, tasks) = losses.split_first().context("a step without a loss")?;
+        Ok((*loss, tasks.to_vec()))
+    }
+
+    /// The mean of every number in `numbers`, `[n]`, over all ranks, which all must call this.
+    ///
+    /// # Errors
+    /// When a rank is lost.
+    pub fn means(&self, numbers: &Tensor) -> anyhow::Result<Vec<f64>> {
+        let means = numbers.detach().copy();
+        self.collective.all_reduce_mean(&means)?;
+        Ok(Vec::try_from(&means)?)
     }
 
     /// Gives every rank what rank 0 knows.

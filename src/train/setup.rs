@@ -26,7 +26,7 @@ pub fn build_device(place: Place) -> anyhow::Result<Device> {
     }
     precision::set_tf32(true)?;
     let device = device::choose(place.local_rank);
-    info!(?device, threads = tch::get_num_threads(), "device");
+    info!(name: "device", ?device, threads = tch::get_num_threads(), "device");
     Ok(device)
 }
 
@@ -41,6 +41,7 @@ pub fn build_ranker(config: &RecapConfig, device: Device) -> anyhow::Result<Rank
     let seed = config.training.seed.cast_unsigned();
     let ranker = Ranker::build(&config.model, &widths, &ratios, seed, device)?;
     info!(
+        name: "model",
         parameters = ranker.state().parameter_count(),
         tasks = tasks.len(),
         "model"

@@ -15,6 +15,7 @@ use crate::model::{Mode, Ranker};
 use crate::optim::Optimizer;
 use crate::torch::named::TensorSource;
 use crate::torch::precision::autocast_bf16;
+use crate::torch::profile;
 
 /// What a step needs beside the batch.
 #[derive(Debug)]
@@ -145,7 +146,11 @@ impl Stepper {
     }
 
     fn forward(&self, batch: &Batch) -> anyhow::Result<(Tensor, Losses)> {
-        let labels = batch.labels.as_ref().context("the batch has no labels")?;
+        let _range = profile::range("forward");
+        let labels = batch
+            .labels
+            .as_ref()
+            .context("the batch has no labels: name them in train_data.tasks")?;
         autocast_bf16(self.options.mixed_precision, self.device(), || {
             let outputs = self.ranker.forward(batch, Mode::Train)?;
             // The loss stays in f32: its logarithms need the mantissa.
@@ -157,6 +162,7 @@ impl Stepper {
 
     /// Adds this batch's share to the gradients; at the last batch of an accumulation they are averaged over ranks.
     fn backward(&self, loss: &Tensor, is_last: bool) -> anyhow::Result<()> {
+        let _range = profile::range("backward");
         let share = match self.options.accumulation {
             1 => loss.shallow_clone(),
             batches => loss.f_div_scalar(batches.cast_signed())?,
@@ -173,6 +179,7 @@ impl Stepper {
 
     /// Moves the parameters and clears the gradients; returns the norm of the gradients.
     fn update(&mut self, step: u64) -> anyhow::Result<Tensor> {
+        let _range = profile::range("optimizer");
         let norm = self.optimizer.gradient_norm()?;
         if !norm.double_value(&[]).is_finite() {
             let what = format!("the gradient of {}", self.first_non_finite_gradient());

@@ -8,14 +8,20 @@ use super::TrainError;
 use super::checkpoints::Checkpoints;
 use super::checks::{Checks, Recent};
 use super::pipeline::{DeviceBatch, Pipeline};
+use super::profiler::Profiler;
 use super::progress::{Progress, log_details};
 use super::session::Session;
 use super::setup::{build_loader, build_stepper};
 use super::state::TrainState;
 use super::statistics::Statistics;
 use super::step::{StepOutput, Stepper};
+use super::tensorboard::Board;
+use super::times::RunTimes;
 use super::validation::Validation;
+use super::window::Window;
+use crate::cli::StepRange;
 use crate::config::TrainingConfig;
+use crate::torch::profile;
 
 /// One run of the training loop.
 #[derive(Debug)]
@@ -28,15 +34,23 @@ pub struct Trainer<'a> {
     validation: Option<Validation>,
     /// Batches whose outcome may not be known yet.
     recent: Recent,
+    /// The last batches, where metrics over them are asked for.
+    window: Option<Window>,
     /// When the clock of `state.walltime_secs` was last advanced.
     clock: Instant,
+    /// Curves, on rank 0.
+    board: Option<Board>,
+    profiler: Profiler,
+    times: RunTimes,
 }
 
-/// Trains as the config says. Returns once `num_train_steps` batches are trained and saved.
+/// Trains as the config says. Returns once `num_train_steps` batches are trained and saved. The steps of
+/// `profile_steps` are recorded as a Chrome trace.
 ///
 /// # Errors
 /// When anything fails; a signal ends the run as [`TrainError::Interrupted`] after saving.
-pub fn run(session: &Session) -> anyhow::Result<()> {
+pub fn run(session: &Session, profile_steps: Option<StepRange>) -> anyhow::Result<()> {
+    let times = RunTimes::begin();
     let mut checkpoints = Checkpoints::open(session)?;
     if checkpoints.is_finished(session)? {
         return Ok(session.collective.leave()?);
@@ -57,12 +71,16 @@ pub fn run(session: &Session) -> anyhow::Result<()> {
     )?;
     let pipeline = Pipeline::start(loader, session.device)?;
     let trainer = Trainer {
+        board: Board::open(session, &state),
+        profiler: Profiler::new(session, profile_steps),
+        times,
         session,
         stepper,
         checkpoints,
         state,
         validation,
         recent: Recent::default(),
+        window: Window::build(&session.config),
         clock: Instant::now(),
     };
     trainer.train(pipeline)?;
@@ -72,21 +90,31 @@ pub fn run(session: &Session) -> anyhow::Result<()> {
 impl Trainer<'_> {
     fn train(mut self, mut pipeline: Pipeline) -> anyhow::Result<()> {
         let num_train_steps = self.training().num_train_steps.get();
-        let mut progress = Progress::start(self.state.step);
+        let rows = self.session.config.train_data.global_batch_size.get();
+        let mut progress = Progress::start(self.state.step, num_train_steps, rows);
+        self.times.started();
         while self.state.step < num_train_steps {
             if self.session.is_interrupted()? {
-                return self.save_and_stop();
+                return self.save_and_stop(progress, &pipeline);
             }
+            self.profiler.before_step(self.state.step)?;
             let Some(next) = self.next(&mut pipeline)? else {
                 continue;
             };
             let output = self.step(&next)?;
             self.advance_clock();
+            self.profiler.after_step(self.state.step)?;
             self.checkpoints.check()?;
+            progress.tick(&self.state, pipeline.waited());
             if let Some(output) =
                 output.filter(|_| self.is_due(self.training().train_log_every_n.get()))
             {
                 self.log(&mut progress, &pipeline, &output)?;
+            }
+            if self.is_histogram_due()
+                && let Some(board) = &mut self.board
+            {
+                board.log_weights(self.state.global_step(), &self.stepper)?;
             }
             if self.is_due(self.training().eval_log_every_n.get()) {
                 self.evaluate(&mut progress)?;
@@ -97,13 +125,17 @@ impl Trainer<'_> {
                 self.save()?;
             }
         }
-        self.save_unless_saved()?;
-        self.checkpoints.wait()?;
+        progress.say("saving");
+        self.save_for_good()?;
+        drop(progress);
+        self.profiler.finish()?;
         info!(
+            name: "finished",
             step = self.state.step,
             global_step = self.state.global_step(),
             "finished training"
         );
+        self.times.log(&pipeline.beside(), self.session.device);
         Ok(())
     }
 
@@ -116,9 +148,15 @@ impl Trainer<'_> {
         self.state.step.is_multiple_of(n)
     }
 
+    fn is_histogram_due(&self) -> bool {
+        let every = self.training().histogram_every_n;
+        every.is_some_and(|n| self.is_due(n.get()))
+    }
+
     /// The next batch; `None` when a signal came while there was none yet.
     fn next(&self, pipeline: &mut Pipeline) -> anyhow::Result<Option<DeviceBatch>> {
         // Ranks that train together stop together, so none of them leaves a wait on its own.
+        let _range = profile::range("data wait");
         let interrupt = Some(&self.session.interrupt).filter(|_| !self.session.is_distributed());
         let next = pipeline.next(interrupt)?;
         if next.is_none() && !interrupt.is_some_and(super::interrupt::Interrupt::is_requested) {
@@ -142,14 +180,20 @@ impl Trainer<'_> {
         };
         self.recent.push(self.state.step, next);
         let output = match self.stepper.run(self.state.step, &next.batch) {
-            Ok(output) => Some(output),
+            Ok(output) => {
+                if let Some(window) = &mut self.window {
+                    window.add(&next.batch, &output);
+                }
+                self.times.add_step(&output.times);
+                Some(output)
+            }
             Err(error) => {
                 let error = with_records(error, &self.recent);
                 let diverged = matches!(error.downcast_ref(), Some(TrainError::Diverged { .. }));
                 let Some(statistics) = statistics.filter(|_| diverged) else {
                     return Err(error);
                 };
-                warn!("skipped: {error}");
+                warn!(name: "skipped_step", step = self.state.step, "skipped: {error}");
                 statistics.put_back(&self.stepper)?;
                 self.stepper.optimizer.zero_grad();
                 self.state.skipped_steps += 1;
@@ -174,10 +218,24 @@ impl Trainer<'_> {
         output: &StepOutput,
     ) -> anyhow::Result<()> {
         self.settle()?;
-        let loss = self.session.mean(&output.loss)?;
-        let global_batch_size = self.session.config.train_data.global_batch_size.get();
-        progress.log(&self.state, loss, global_batch_size, pipeline.waited());
-        log_details(self.training(), &self.state, &self.stepper, output);
+        let training = &self.session.config.training;
+        let with_tasks = training.log_task_losses || training.tensorboard;
+        let (loss, task_losses) = self.session.mean_losses(output, with_tasks)?;
+        let speed = progress.log(&self.state, loss, pipeline.waited());
+        log_details(training, &self.state, &self.stepper, &task_losses);
+        if let Some(board) = &mut self.board {
+            let losses = (loss, task_losses.as_slice());
+            board.log_step(
+                &self.stepper,
+                &self.state,
+                output.grad_norm.as_ref(),
+                losses,
+                &speed,
+            );
+        }
+        if let Some(window) = &self.window {
+            window.log(self.session, self.state.global_step())?;
+        }
         Ok(())
     }
 
@@ -188,9 +246,17 @@ impl Trainer<'_> {
         let Some(validation) = &mut self.validation else {
             return Ok(());
         };
+        let begin = Instant::now();
+        progress.say("evaluating");
         let (stepper, state) = (&self.stepper, &self.state);
-        let score = validation.run(self.session, stepper, state.global_step())?;
-        if let Some(score) = score {
+        let found = validation.run(self.session, stepper, state.global_step())?;
+        for evaluation in &found.evaluations {
+            if let Some(board) = &mut self.board {
+                board.log_evaluation(state.global_step(), evaluation);
+            }
+        }
+        self.times.add_evaluation(begin);
+        if let Some(score) = found.score {
             self.checkpoints
                 .save_best(self.session, stepper, state, &score)?;
         }
@@ -217,8 +283,20 @@ impl Trainer<'_> {
 
     fn save(&mut self) -> anyhow::Result<()> {
         self.settle()?;
+        let begin = Instant::now();
         self.checkpoints
-            .save(self.session, &self.stepper, &self.state)
+            .save(self.session, &self.stepper, &self.state)?;
+        self.times.add_checkpoint(begin);
+        Ok(())
+    }
+
+    /// Saves unless that is done, and waits until it is on the disk.
+    fn save_for_good(&mut self) -> anyhow::Result<()> {
+        self.save_unless_saved()?;
+        let begin = Instant::now();
+        self.checkpoints.wait()?;
+        self.times.add_checkpoint(begin);
+        Ok(())
     }
 
     fn save_unless_saved(&mut self) -> anyhow::Result<()> {
@@ -228,10 +306,17 @@ impl Trainer<'_> {
         self.save()
     }
 
-    fn save_and_stop(mut self) -> anyhow::Result<()> {
-        info!("a signal asked this run to end: saving");
-        self.save_unless_saved()?;
-        self.checkpoints.wait()?;
+    fn save_and_stop(mut self, progress: Progress, pipeline: &Pipeline) -> anyhow::Result<()> {
+        info!(
+            name: "interrupted",
+            global_step = self.state.global_step(),
+            "a signal asked this run to end: saving"
+        );
+        progress.say("saving");
+        self.save_for_good()?;
+        drop(progress);
+        self.profiler.finish()?;
+        self.times.log(&pipeline.beside(), self.session.device);
         self.session.collective.leave()?;
         let save_dir = std::path::Path::new(&self.training().save_dir);
         let folder = save_dir

@@ -56,6 +56,15 @@ pub struct Validation {
     best: Option<BestMetric>,
 }
 
+/// What an evaluation while training found.
+#[derive(Debug, Default)]
+pub struct Validated {
+    /// Of each partition, over all ranks; empty when a signal cut it short.
+    pub evaluations: Vec<Evaluation>,
+    /// Of the model if it is the best so far.
+    pub score: Option<Score>,
+}
+
 /// The metric that decides which checkpoint is the best.
 #[derive(Debug)]
 struct BestMetric {
@@ -97,7 +106,9 @@ impl Validation {
         if !config.training.evaluate {
             return Ok(None);
         }
-        let partitions = config.validation_data.keys();
+        let chosen = config.training.evaluate_partitions.as_ref();
+        let is_chosen = |name: &&String| chosen.is_none_or(|chosen| chosen.contains(name));
+        let partitions = config.validation_data.keys().filter(is_chosen);
         let evaluators = partitions.map(|name| Evaluator::build(config, name, session.device));
         let evaluators = evaluators.collect::<anyhow::Result<Vec<_>>>()?;
         let best = match &config.training.keep_best_metric {
@@ -107,7 +118,7 @@ impl Validation {
         Ok(Some(Self { evaluators, best }))
     }
 
-    /// Evaluates and logs every partition, each rank its share; returns the score if it is the best so far, the same
+    /// Evaluates and logs every partition, each rank its share; the score is that of the best model so far, the same
     /// on every rank.
     ///
     /// # Errors
@@ -117,13 +128,13 @@ impl Validation {
         session: &Session,
         stepper: &Stepper,
         global_step: u64,
-    ) -> anyhow::Result<Option<Score>> {
+    ) -> anyhow::Result<Validated> {
         let own = borrow_statistics(session, stepper)?;
-        let score = self.evaluate(session, &stepper.ranker, global_step);
+        let found = self.evaluate(session, &stepper.ranker, global_step);
         if let Some(own) = own {
             own.put_back(stepper)?;
         }
-        score
+        found
     }
 
     fn evaluate(
@@ -131,7 +142,7 @@ impl Validation {
         session: &Session,
         ranker: &Ranker,
         global_step: u64,
-    ) -> anyhow::Result<Option<Score>> {
+    ) -> anyhow::Result<Validated> {
         let mut evaluations = Vec::new();
         // Ranks that evaluate together end together.
         let interrupt = Some(&session.interrupt).filter(|_| !session.is_distributed());
@@ -142,13 +153,14 @@ impl Validation {
                     global_step,
                     "the evaluation ends early, a signal asked this run to end"
                 );
-                return Ok(None);
+                return Ok(Validated::default());
             };
             let evaluation = evaluation.gather(session)?;
             evaluation.log(global_step, begin.elapsed().as_secs_f64());
             evaluations.push(evaluation);
         }
-        Ok(self.best.as_mut().and_then(|best| best.look(&evaluations)))
+        let score = self.best.as_mut().and_then(|best| best.look(&evaluations));
+        Ok(Validated { evaluations, score })
     }
 }
 
@@ -213,7 +225,14 @@ impl BestMetric {
             Some(best) if self.is_lower_better => value < best,
             Some(best) => value > best,
         };
-        info!(metric = self.name, value, best = self.score, is_better);
+        info!(
+            name: "best",
+            metric = self.name,
+            value,
+            best = self.score,
+            is_better,
+            "the metric that decides which checkpoint is the best"
+        );
         if !is_better {
             return None;
         }

@@ -1,4 +1,4 @@
-"""Runs our loader, the inflater alone and tf.data in turn over the same files, and prints medians and ratios as Markdown.
+"""Runs our loader, the bytes alone and tf.data in turn over the same files, and prints medians and ratios as Markdown.
 
     python3 compare_loaders.py --loader-bench PATH --program PATH --python PYTHON [--batch 1024 128] [--rounds N]
 
@@ -73,13 +73,28 @@ def compare(args, title, inputs, compression, batch, cache=False):
     ours = [args.loader_bench, f"--inputs={inputs}", f"--batch={batch}"]
     peer = [args.python, os.path.join(HERE, "loader_peer.py"), f"--inputs={inputs}", f"--batch={batch}",
             f"--compression={compression}"]
-    flags = ["--cache"] if cache else []
     # A cache is full after an epoch.
     warm_up = 2 * args.examples if cache else args.examples // 2
-    contestants = [Contestant("recap-train", ours + flags, batch, warm_up)]
-    if not cache:
-        contestants.append(Contestant("the bytes alone", ours + ["--inflate"], batch, warm_up))
-    contestants.append(Contestant("tf.data", peer + flags, batch, warm_up))
+    with tempfile.TemporaryDirectory() as folder:
+        if cache:
+            rows = ours + ["--cache", f"--cache-dir={folder}"]
+            contestants = [
+                Contestant("recap-train, rows in memory", ours + ["--cache"], batch, warm_up),
+                Contestant("recap-train, rows on disk", rows, batch, warm_up),
+                Contestant("tf.data, reading the files", peer, batch, args.examples // 2),
+                Contestant("tf.data, cache in memory", peer + ["--cache"], batch, warm_up),
+            ]
+        else:
+            contestants = [
+                Contestant("recap-train", ours, batch, warm_up),
+                Contestant("the bytes alone", ours + ["--inflate"], batch, warm_up),
+                Contestant("tf.data", peer, batch, warm_up),
+            ]
+        race(args, title, contestants)
+
+
+def race(args, title, contestants):
+    batch = contestants[0].batch
     for _ in range(args.rounds):
         for contestant in contestants:
             contestant.round(args.per_round)
@@ -99,6 +114,21 @@ def compare(args, title, inputs, compression, batch, cache=False):
         )
 
 
+def grow(args, inputs, batch):
+    """What an example costs with other columns, files and threads: CPU and time, one thing changed at a time."""
+    ours = [args.loader_bench, f"--inputs={inputs}", f"--batch={batch}"]
+    variants = [
+        ("as above", []),
+        ("100 of 6,000 continuous columns", ["--columns=100"]),
+        ("6,000 of 6,000", ["--columns=6000"]),
+        ("1 file", ["--files=1"]),
+        ("2 files", ["--files=2"]),
+        ("1 thread", ["--threads=1"]),
+    ]
+    contestants = [Contestant(name, ours + flags, batch, args.examples // 2) for name, flags in variants]
+    race(args, f"how the cost grows: {os.path.basename(os.path.dirname(inputs))}", contestants)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--loader-bench", required=True)
@@ -110,7 +140,7 @@ def main():
     parser.add_argument("--examples", type=int, default=8192)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--per-round", type=int, default=16384)
-    parser.add_argument("--only", nargs="+", default=["gzip", "none", "cache"])
+    parser.add_argument("--only", nargs="+", default=["gzip", "none", "cache", "grow"])
     args = parser.parse_args()
     for batch in args.batch:
         if "gzip" in args.only:
@@ -120,6 +150,9 @@ def main():
         if "cache" in args.only:
             inputs = generate(args, args.folder, "gzip")
             compare(args, f"cached, {args.files} gzip files, later epochs", inputs, "GZIP", batch, cache=True)
+    if "grow" in args.only:
+        for compression in ["gzip", "none"]:
+            grow(args, generate(args, args.folder, compression), args.batch[0])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 //! Speed of the loader over files of the production shape, for `compare_loaders.py`.
 //!
-//!     loader --inputs GLOB [--batch N] [--threads N] [--cache] [--inflate]
+//!     loader --inputs GLOB [--batch N] [--threads N] [--columns N] [--files N] [--cache [--cache-dir DIR]] [--inflate]
 //!
 //! Stays up, and answers every line `N` on standard input with one line of JSON about the next N batches: seconds,
 //! seconds of CPU, examples, and uncompressed bytes. With `--inflate` nothing is parsed or shuffled: the same files are
@@ -40,9 +40,18 @@ struct Args {
     /// Threads; nothing: as training would choose
     #[arg(long)]
     threads: Option<usize>,
+    /// Continuous columns that are used
+    #[arg(long, default_value_t = 2117)]
+    columns: usize,
+    /// Read only the first so many files
+    #[arg(long, default_value_t = 100_000)]
+    files: usize,
     /// Keep decoded rows
     #[arg(long)]
     cache: bool,
+    /// In this folder; nothing: in memory
+    #[arg(long, requires = "cache")]
+    cache_dir: Option<PathBuf>,
     /// Only inflate
     #[arg(long)]
     inflate: bool,
@@ -81,8 +90,13 @@ fn main() {
 fn loader(args: &Args) -> Box<dyn FnMut(usize) -> Work> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let schema = root.join("configs/home_recap_2022.segdense.json");
-    let overrides = [
+    let mut overrides = vec![
         format!("train_data.inputs={}", args.inputs),
+        format!("train_data.num_files_to_keep={}", args.files),
+        format!(
+            "train_data.preprocess.truncate_and_slice.continuous_feature_truncation={}",
+            args.columns
+        ),
         format!("train_data.global_batch_size={}", args.batch),
         format!("train_data.cache={}", args.cache),
         format!(
@@ -90,6 +104,9 @@ fn loader(args: &Args) -> Box<dyn FnMut(usize) -> Work> {
             schema.display()
         ),
     ];
+    if let Some(folder) = &args.cache_dir {
+        overrides.push(format!("train_data.cache_dir={}", folder.display()));
+    }
     let config = config::load_recap(&root.join("configs/local_prod.yaml"), &overrides).unwrap();
     let options = LoaderOptions {
         seed: 1,

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs every comparison with its Python peer, in turn on this machine, and prints Markdown tables.
+# Runs every comparison with its Python peer, in turn on this machine, then two ranks, and prints Markdown tables.
 # PYTHON names an interpreter that has torch 2.11.0 and tensorflow; without it one is made in the user's cache.
 # STEP_ARGS, END_ARGS and LOADER_ARGS go to the three comparisons.
 set -eu
@@ -34,3 +34,6 @@ echo "machine: $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 
 python3 tests/bench/end_to_end.py --program target/release/recap-train ${END_ARGS:-}
 "$python" tests/bench/compare_loaders.py --python "$python" --loader-bench "$(bench loader)" \
   --program target/release/recap-train ${LOADER_ARGS:-}
+"$(bench ranks)" --batch 512 ${RANKS_ARGS:-}
+cargo bench --locked --bench metrics -- ${METRICS_ARGS:-}
+cargo bench --locked --bench predict -- ${PREDICT_ARGS:-}

@@ -268,3 +268,61 @@ fn what_was_found_before_the_data_failed_is_printed() {
     assert!(stderr(&output).contains("data/*.gz"), "{}", stderr(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("model._backbone"));
 }
+
+#[test]
+fn statistics_are_written_where_the_config_reads_them() {
+    let run = Run::with_data();
+    let config = std::fs::read_to_string(run.path("config.yaml")).unwrap();
+    let (before, rest) = config.split_once("    double_norm_log_config:").unwrap();
+    let (_, after) = rest.split_once("  backbone:").unwrap();
+    let z_score =
+        "    z_score_log_config: {analysis_path: \"${RUN_DIR}/stats/log.json\"}\n  backbone:";
+    std::fs::write(run.path("config.yaml"), format!("{before}{z_score}{after}")).unwrap();
+    let message = run.fails(&["check"], 2);
+    assert!(
+        message.contains("stats/log.json: cannot be read"),
+        "{message}"
+    );
+    run.ok(&["check", "--write_stats"]);
+    // Of the rows as `inspect` shows them: truncated to 9 of 12 columns, all 200 of them.
+    let batches = format!("--output={}", run.path("rows.safetensors").display());
+    let all = ["--set", "train_data.global_batch_size=200"];
+    run.ok(&[&["inspect", "--in_order", &batches], &all[..]].concat());
+    let bytes = std::fs::read(run.path("rows.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let rows = tensors.tensor("continuous.0").unwrap();
+    assert_eq!(rows.shape(), [200, 9]);
+    let rows = rows.data().chunks_exact(4);
+    let logs: Vec<f64> = rows
+        .map(|bytes| f64::from(f32::from_le_bytes(bytes.try_into().unwrap())))
+        .map(|value| value.signum() * value.abs().ln_1p())
+        .collect();
+    let text = std::fs::read(run.path("stats/log.json")).unwrap();
+    let statistics: Value = serde_json::from_slice(&text).unwrap();
+    for column in 0..9 {
+        let values: Vec<f64> = logs.iter().skip(column).step_by(9).copied().collect();
+        let mean = values.iter().sum::<f64>() / 200.0;
+        let variance = values
+            .iter()
+            .map(|value| (value - mean).powi(2))
+            .sum::<f64>()
+            / 200.0;
+        let found = |key: &str| statistics[key][column].as_f64().unwrap();
+        assert!((found("mean") - mean).abs() < 1e-6, "{column}");
+        assert!((found("std") - variance.sqrt()).abs() < 1e-6, "{column}");
+    }
+    // The same numbers whatever the batches, up to rounding, and to a file of one's own.
+    let own = format!("--write_stats={}", run.path("own.json").display());
+    run.ok(&["check", &own, "--set", "train_data.global_batch_size=7"]);
+    let own: Value = serde_json::from_slice(&std::fs::read(run.path("own.json")).unwrap()).unwrap();
+    let difference = own["std"][3].as_f64().unwrap() - statistics["std"][3].as_f64().unwrap();
+    assert!(difference.abs() < 1e-9);
+    run.ok(&["--set", "training.num_train_steps=2"]);
+}
+
+#[test]
+fn statistics_need_a_file_to_go_to() {
+    let run = Run::with_data();
+    let message = run.fails(&["check", "--write_stats"], 2);
+    assert!(message.contains("say --write_stats=FILE"), "{message}");
+}

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use recap_train::config::{Decode, Field, RecapConfig, SectionShape, Shape};
+use recap_train::config::{ConversionConfig, Decode, Field, RecapConfig, SectionShape, Shape};
 
 const HEAD: &str = "\
 # Every key of a configuration
@@ -25,6 +25,7 @@ name. `--set path=value` changes one value, such as
 fn sections() -> Vec<(SectionShape, Vec<String>)> {
     let mut found: Vec<(SectionShape, Vec<String>)> = Vec::new();
     visit(&RecapConfig::shape(), "", &mut found);
+    visit(&ConversionConfig::shape(), "", &mut found);
     found
 }
 

@@ -454,14 +454,118 @@ fn a_cache_changes_neither_batches_nor_positions() {
     }
 }
 
+/// `config` with rows kept in `folder`.
+fn kept(config: &RecapDataConfig, folder: &Path) -> RecapDataConfig {
+    RecapDataConfig {
+        cache_dir: Some(folder.display().to_string()),
+        ..cached(config)
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+    let mut names: Vec<String> = entries
+        .map(|entry| name(entry).into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
 #[test]
-fn later_epochs_of_a_cache_read_no_file() {
+fn kept_rows_change_neither_batches_nor_positions() {
     let folder = tempfile::tempdir().unwrap();
+    let config = small_config(&random_files(folder.path(), 7, 300), 16, 50);
+    let plain = take(&mut Loader::open(&config, training(3), None).unwrap(), 65);
+    for threads in [1, 3] {
+        let rows = folder.path().join(format!("rows-{threads}"));
+        let options = LoaderOptions {
+            threads: Some(threads),
+            ..training(3)
+        };
+        // The first run keeps, the second one finds.
+        for _ in 0..2 {
+            let mut loader = Loader::open(&kept(&config, &rows), options.clone(), None).unwrap();
+            assert_same(&take(&mut loader, 65), &plain);
+        }
+        assert_eq!(names(&rows).len(), 7);
+        for place in [3, 17, 40] {
+            let position = Some(&plain[place].position);
+            let mut loader = Loader::open(&kept(&config, &rows), training(3), position).unwrap();
+            assert_same(&take(&mut loader, 24), &plain[place + 1..place + 25]);
+        }
+    }
+}
+
+#[test]
+fn kept_rows_serve_a_later_run_without_the_data_and_other_columns_find_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = tempfile::tempdir().unwrap();
     let config = small_config(&random_files(folder.path(), 3, 100), 20, 10);
-    let mut loader = Loader::open(&cached(&config), training(3), None).unwrap();
-    take(&mut loader, 10);
-    // Contents that could not be read, under the same size and time: nobody looks.
-    for entry in std::fs::read_dir(folder.path()).unwrap() {
+    let kept_config = kept(&config, rows.path());
+    let plain = take(&mut Loader::open(&config, training(3), None).unwrap(), 25);
+    take(
+        &mut Loader::open(&kept_config, training(3), None).unwrap(),
+        15,
+    );
+    empty_under_the_same_time(folder.path());
+    let mut loader = Loader::open(&kept_config, training(3), None).unwrap();
+    assert_same(&take(&mut loader, 25), &plain);
+    drop(loader);
+    // Other columns: the rows do not fit, the data is read, and it is empty.
+    let mut other = kept_config;
+    let renamed = &mut other.seg_dense_schema.mask_mantissa_features;
+    renamed.insert("continuous".to_owned(), 3);
+    let mut loader = Loader::open(&other, training(3), None).unwrap();
+    assert_eq!(loader.next_batch().unwrap_err().fault(), Fault::Data);
+}
+
+#[test]
+fn damaged_rows_and_abandoned_parts_are_noticed_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = tempfile::tempdir().unwrap();
+    let config = small_config(&random_files(folder.path(), 2, 400), 16, 30);
+    let kept_config = kept(&config, rows.path());
+    // Two epochs and a half, and ten.
+    let plain = take(&mut Loader::open(&config, training(3), None).unwrap(), 250);
+    let run = |batches: usize| {
+        let mut loader = Loader::open(&kept_config, training(3), None).unwrap();
+        assert_same(&take(&mut loader, batches), &plain[..batches]);
+    };
+    run(60);
+    assert_eq!(names(rows.path()).len(), 2);
+    let first = rows.path().join(&names(rows.path())[0]);
+    let good = std::fs::read(&first).unwrap();
+    for at in [0, 9, 20, 40, good.len() / 2, good.len() - 12] {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x10;
+        std::fs::write(&first, &bytes).unwrap();
+        run(60);
+        assert!(std::fs::read(&first).map_or(true, |kept| kept != bytes));
+        std::fs::write(&first, &good[..at]).unwrap();
+        run(60);
+        assert!(std::fs::read(&first).map_or(true, |kept| kept.len() != at));
+    }
+    std::fs::write(rows.path().join(".part-left"), "by a run that was killed").unwrap();
+    // What was removed is kept again in one of the next epochs.
+    run(250);
+    assert_eq!(names(rows.path()).len(), 2, "{:?}", names(rows.path()));
+    assert!(std::fs::read(&first).unwrap() == good);
+}
+
+#[test]
+fn a_cache_folder_that_cannot_be_used_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = small_config(&random_files(folder.path(), 1, 20), 4, 0);
+    let file = folder.path().join("no-folder");
+    std::fs::write(&file, "").unwrap();
+    let error = Loader::open(&kept(&config, &file), training(0), None).unwrap_err();
+    assert!(error.to_string().contains("no-folder"), "{error}");
+}
+
+/// Replaces every file of `folder` by nothing readable of the same size and time.
+fn empty_under_the_same_time(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let metadata = std::fs::metadata(&path).unwrap();
         let garbage = vec![0; usize::try_from(metadata.len()).unwrap()];
@@ -471,6 +575,16 @@ fn later_epochs_of_a_cache_read_no_file() {
         file.set_modified(metadata.modified().unwrap()).unwrap();
         std::fs::rename(&draft, &path).unwrap();
     }
+}
+
+#[test]
+fn later_epochs_of_a_cache_read_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = small_config(&random_files(folder.path(), 3, 100), 20, 10);
+    let mut loader = Loader::open(&cached(&config), training(3), None).unwrap();
+    take(&mut loader, 10);
+    // Nobody looks.
+    empty_under_the_same_time(folder.path());
     let mut uses = Uses::new();
     count(&mut uses, &take(&mut loader, 50));
     assert!(uses.len() == 100 && uses.values().all(|&n| n == 10));

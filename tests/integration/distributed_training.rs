@@ -189,6 +189,53 @@ fn launched_ranks_reach_what_one_process_reaches() {
     }
 }
 
+/// The task losses in the log of a save folder, in the order they were logged.
+fn task_losses(run: &Run, save_dir: &str) -> Vec<(String, f64)> {
+    let events = run.events(save_dir).into_iter();
+    events
+        .filter(|event| event["message"] == "task loss")
+        .map(|event| {
+            let task = event["task"].as_str().unwrap().to_owned();
+            (task, event["loss"].as_f64().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn logged_task_losses_are_means_over_ranks() {
+    let run = exact();
+    let [tasks, steps] = [
+        set("training.log_task_losses", true),
+        set("training.num_train_steps", 3),
+    ];
+    run.ok(&[&save_dir(&run, "alone"), &tasks, &steps]);
+    let alone = task_losses(&run, "alone");
+    assert_eq!(alone.len(), 3 * 2);
+    let text = launch(&run, &[&save_dir(&run, "ranks"), &tasks, &steps], 2);
+    assert_eq!(text.matches("task loss").count(), 3 * 2, "{text}");
+    let together = task_losses(&run, "ranks");
+    assert_eq!(together.len(), alone.len());
+    for ((task, alone), (same, together)) in alone.iter().zip(&together) {
+        assert_eq!(task, same);
+        assert!((alone - together).abs() <= TOLERANCE, "{task}: {together}");
+    }
+}
+
+#[test]
+fn the_debug_loop_tells_when_gradients_were_averaged() {
+    let run = exact();
+    let steps = set("training.num_train_steps", 2);
+    let text = launch(&run, &["--debug_loop", &steps], 2);
+    // Rank 0 says it once a step; the tiny model fits into one bucket, which leaves when backward is over.
+    let said = "averaging of gradients step=";
+    assert_eq!(text.matches(said).count(), 2, "{text}");
+    assert!(text.contains("buckets=1"), "{text}");
+    assert!(
+        text.contains("launched_before_the_last_gradient=0"),
+        "{text}"
+    );
+}
+
 #[test]
 fn ranks_told_by_the_environment_reach_what_one_process_reaches() {
     let run = exact();
@@ -205,29 +252,104 @@ fn ranks_told_by_the_environment_reach_what_one_process_reaches() {
     }
 }
 
-#[test]
-fn ranks_of_torchrun_reach_what_one_process_reaches() {
+/// What starts torchrun; says so where there is none.
+fn torchrun() -> Option<String> {
     let torchrun = std::env::var("RECAP_TORCHRUN").unwrap_or_else(|_| "torchrun".to_owned());
     if let Err(error) = Command::new(&torchrun).arg("--help").output() {
         println!("skipped: {torchrun} cannot be started ({error}); RECAP_TORCHRUN may name it");
-        return;
+        return None;
     }
+    Some(torchrun)
+}
+
+/// `args` as `world_size` ranks of `torchrun`, which starts all of them anew up to `max_restarts` times.
+fn torchrun_command(
+    torchrun: &str,
+    run: &Run,
+    args: &[&str],
+    world_size: usize,
+    max_restarts: usize,
+) -> Command {
+    let of_rank = run.command(args);
+    let mut command = Command::new(torchrun);
+    command.args(["--standalone", "--no-python"]);
+    command.arg(format!("--nproc-per-node={world_size}"));
+    command.arg(format!("--max-restarts={max_restarts}"));
+    command.arg(of_rank.get_program()).args(of_rank.get_args());
+    for (name, value) in of_rank.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.env("OMP_NUM_THREADS", "1").stdin(Stdio::null());
+    command
+}
+
+/// The processes that `pid` has started and that run this program.
+#[cfg(target_os = "linux")]
+fn ranks_below(pid: u32) -> Vec<i32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let children = tasks.map(|task| {
+        let path = task.unwrap().path().join("children");
+        std::fs::read_to_string(path).unwrap_or_default()
+    });
+    let children: String = children.map(|pids| pids + " ").collect();
+    let is_rank = |pid: &i32| {
+        let program = std::fs::read_link(format!("/proc/{pid}/exe"));
+        program.is_ok_and(|program| program.ends_with("recap-train"))
+    };
+    let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    pids.filter(is_rank).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn torchrun_starts_all_ranks_anew_and_they_go_on() {
+    let Some(torchrun) = torchrun() else {
+        return;
+    };
+    let run = Run::with_data();
+    let common = [
+        set("training.num_train_steps", 600),
+        set("training.checkpoint_every_n", 100),
+        set("training.distributed_timeout_in_s", 4),
+        set("train_data.global_batch_size", 18),
+    ];
+    let [steps, every, timeout, batch] = common.each_ref().map(String::as_str);
+    launch(
+        &run,
+        &[&save_dir(&run, "whole"), steps, every, timeout, batch],
+        2,
+    );
+    let killed = save_dir(&run, "killed");
+    let args = [&killed, steps, every, timeout, batch];
+    let mut agent = Process::start(torchrun_command(&torchrun, &run, &args, 2, 1));
+    agent.wait_for("saved checkpoint");
+    let ranks = ranks_below(agent.child.id());
+    assert_eq!(ranks.len(), 2, "{}", agent.text);
+    kill_process(Pid::from_raw(ranks[1]).unwrap(), Signal::KILL).unwrap();
+    let (code, text) = agent.end();
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(text.matches("INFO resumed").count(), 1, "{text}");
+    assert!(
+        run.checkpoint("whole", 1200) == run.checkpoint("killed", 1200),
+        "the bytes differ"
+    );
+}
+
+#[test]
+fn ranks_of_torchrun_reach_what_one_process_reaches() {
+    let Some(torchrun) = torchrun() else {
+        return;
+    };
     let run = exact();
     let alone = train_alone(&run);
     for world_size in [2, 3] {
         let name = format!("torchrun-{world_size}");
-        let of_rank = run.command(&[&save_dir(&run, &name)]);
-        let mut command = Command::new(&torchrun);
-        command.args(["--standalone", "--no-python"]);
-        command.arg(format!("--nproc-per-node={world_size}"));
-        command.arg(of_rank.get_program()).args(of_rank.get_args());
-        for (name, value) in of_rank.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command.env("OMP_NUM_THREADS", "1");
+        let args = [save_dir(&run, &name)];
+        let args = args.each_ref().map(String::as_str);
+        let mut command = torchrun_command(&torchrun, &run, &args, world_size, 0);
         the_ranks_agree(&succeeded(&command.output().unwrap()));
         let far = distance(&alone, &model(&run, &name, 6 * world_size as u64));
         assert!(far <= TOLERANCE, "{world_size} ranks: {far}");
@@ -326,6 +448,8 @@ fn a_signal_to_the_launcher_saves_at_one_step_and_the_same_command_goes_on() {
     launcher.signal(Signal::TERM);
     let (code, text) = launcher.end();
     assert_eq!(code, Some(75), "{text}");
+    assert!(!text.contains("ERROR"), "{text}");
+    assert!(text.contains("run the same command again"), "{text}");
     let newest = *global_steps(&run.path("parts")).unwrap().last().unwrap();
     let state = state(&run.path("parts").join(newest.to_string()));
     assert_eq!(state.step * 3, newest);
@@ -443,5 +567,48 @@ fn another_number_of_ranks_begins_the_earliest_epoch_anew() {
         let uses = uses(world_size);
         assert_eq!(uses.len(), 2 * 66 + 67, "{world_size} ranks");
         assert!(uses.values().all(|&n| n == 1), "{world_size} ranks");
+    }
+}
+
+#[test]
+fn metrics_over_the_last_batches_are_those_of_all_ranks() {
+    let run = exact();
+    let flags = [
+        set("training.log_metrics_window", 2),
+        set("training.num_train_steps", 3),
+    ];
+    let found = |world_size: usize| {
+        let folder = format!("window{world_size}");
+        let args = [&flags[..], &[save_dir(&run, &folder)]].concat();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        match world_size {
+            1 => drop(run.ok(&args)),
+            _ => drop(launch(&run, &args, world_size)),
+        }
+        let events = std::fs::read_to_string(run.path(&folder).join("events.jsonl")).unwrap();
+        let records = events
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let lines =
+            records.filter(|record: &serde_json::Value| record["message"] == "last batches");
+        let keys = [
+            "loss",
+            "count",
+            "ctr",
+            "pctr",
+            "calibration",
+            "rce",
+            "auroc",
+        ];
+        let numbers = lines.map(|line| keys.map(|key| line[key].as_f64().unwrap()));
+        numbers.collect::<Vec<_>>()
+    };
+    let (one, two) = (found(1), found(2));
+    assert_eq!((one.len(), two.len()), (6, 6));
+    for (one, two) in one.concat().into_iter().zip(two.concat()) {
+        assert!(
+            (one - two).abs() <= 1e-4 * one.abs().max(1.0),
+            "{one} {two}"
+        );
     }
 }

@@ -236,7 +236,7 @@ fn wrong_arguments_are_bad_usage() {
     for (args, word) in [
         (vec!["evaluate"], "no valid checkpoint"),
         (vec!["evaluate", "--partition=no"], "choose from valid"),
-        (vec!["evaluate", "--plot=a.png"], ".svg"),
+        (vec!["evaluate", "--plot=a.jpg"], ".svg or .png"),
         (
             vec!["evaluate", "--watch", "--checkpoint=x"],
             "--checkpoint",
@@ -310,4 +310,54 @@ fn ranks_that_train_together_evaluate_together() {
         assert!((a - b).abs() < 1e-6, "{metric}: {a} together, {b} alone");
     }
     assert!(run.path("save/best/model.safetensors").is_file());
+}
+
+#[test]
+fn metrics_over_the_last_batches_are_logged_and_change_nothing() {
+    let run = Run::with_data();
+    run.ok(&[]);
+    let window = [
+        "--set",
+        "training.log_metrics_window=3",
+        "--set",
+        "training.train_log_every_n=6",
+    ];
+    let save_dir = format!("training.save_dir={}", run.path("window").display());
+    run.ok(&[&["--set", &save_dir], &window[..]].concat());
+    assert!(run.checkpoint("save", 12) == run.checkpoint("window", 12));
+    let events = std::fs::read_to_string(run.path("window/events.jsonl")).unwrap();
+    let records = events
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let of_window = |record: &Value| record["message"] == "last batches";
+    let lines: Vec<Value> = records.filter(of_window).collect();
+    let steps: Vec<_> = lines
+        .iter()
+        .map(|line| line["global_step"].as_u64())
+        .collect();
+    assert_eq!(steps, [Some(6), Some(6), Some(12), Some(12)]);
+    for (line, task) in lines
+        .iter()
+        .zip(["label.fav", "label.reply"].iter().cycle())
+    {
+        assert_eq!(
+            (&line["task"], &line["batches"]),
+            (&(*task).into(), &3.into())
+        );
+        // 48 rows with labels that can be learned: both kinds are among them.
+        for key in [
+            "loss",
+            "count",
+            "ctr",
+            "pctr",
+            "calibration",
+            "rce",
+            "auroc",
+        ] {
+            let value = line[key].as_f64();
+            assert!(value.is_some_and(f64::is_finite), "{key}: {line}");
+        }
+        let positives = line["ctr"].as_f64().unwrap() * 48.0;
+        assert!((positives - positives.round()).abs() < 1e-9, "{line}");
+    }
 }

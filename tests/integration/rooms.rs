@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may import; `*` is every room.
-const RULE: [(&str, &[&str]); 20] = [
+const RULE: [(&str, &[&str]); 21] = [
     ("main", &["*"]),
     ("lib", &["*"]),
     ("build", &[]),
@@ -29,6 +29,7 @@ const RULE: [(&str, &[&str]); 20] = [
         ],
     ),
     ("data", &["config", "batch"]),
+    ("convert", &["config", "data"]),
     ("model", &["config", "batch", "torch"]),
     ("loss", &["config", "batch", "torch"]),
     ("optim", &["config", "batch", "torch"]),
@@ -43,7 +44,9 @@ const RULE: [(&str, &[&str]); 20] = [
 ];
 
 /// Rooms that do not know libtorch.
-const WITHOUT_TCH: [&str; 6] = ["config", "data", "cli", "metrics", "output", "plot"];
+const WITHOUT_TCH: [&str; 7] = [
+    "config", "data", "convert", "cli", "metrics", "output", "plot",
+];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {

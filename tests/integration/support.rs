@@ -92,17 +92,23 @@ impl Run {
         (read("model.safetensors"), read("optimizer.safetensors"))
     }
 
-    /// The losses in the log of a save folder, by step, in the order they were logged.
-    pub(crate) fn losses(&self, save_dir: &str) -> Vec<(u64, f64)> {
+    /// The log of a save folder.
+    pub(crate) fn events(&self, save_dir: &str) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.path(save_dir).join("events.jsonl"))
             .expect("events.jsonl");
-        let records = text
-            .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a JSON line"));
+        let lines = text.lines();
+        lines
+            .map(|line| serde_json::from_str(line).expect("a JSON line"))
+            .collect()
+    }
+
+    /// The losses in the log of a save folder, by step, in the order they were logged.
+    pub(crate) fn losses(&self, save_dir: &str) -> Vec<(u64, f64)> {
         let line = |record: serde_json::Value| {
             Some((record["global_step"].as_u64()?, record["loss"].as_f64()?))
         };
-        records
+        self.events(save_dir)
+            .into_iter()
             .filter(|record| record["steps_per_s"].is_number())
             .filter_map(line)
             .collect()

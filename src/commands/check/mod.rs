@@ -2,6 +2,7 @@
 
 mod dry_run;
 mod findings;
+mod log_statistics;
 mod sample;
 mod statistics;
 mod table;
@@ -49,6 +50,10 @@ pub(super) fn run(path: &Path, loaded: &Loaded, args: &CheckArgs) -> anyhow::Res
     let config = &loaded.config;
     super::check_columns(path, loaded)?;
     memory::keep_freed();
+    if let Some(chosen) = &args.write_stats {
+        // Before the model is built, which reads the file.
+        log_statistics::write(config, chosen.as_deref())?;
+    }
     let device = if args.dry_run {
         build_device(Place::ALONE)?
     } else {

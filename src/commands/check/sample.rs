@@ -84,7 +84,7 @@ pub(super) fn look(config: &RecapConfig) -> anyhow::Result<DataReport> {
 impl Files {
     fn of(config: &RecapDataConfig) -> Result<Self, DataError> {
         let files = data::list_files(config)?;
-        let size = |file: &Arc<Path>| std::fs::metadata(file).map_or(0, |data| data.len());
+        let size = |file: &Arc<Path>| data::file_size(file);
         Ok(Self {
             count: files.len(),
             bytes: files.iter().map(size).sum(),
@@ -190,12 +190,12 @@ impl DataReport {
             "type",
             "width",
             "not 0",
-            "columns never set",
+            "never set",
         ];
         write_table(out, header, &rows)?;
         writeln!(out, "\nlabels")?;
         let rows: Vec<_> = self.labels.iter().map(Label::cells).collect();
-        write_table(out, ["name", "used", "positive"], &rows)?;
+        write_table(out, ["name", "used", "1 in %"], &rows)?;
         writeln!(out)
     }
 }

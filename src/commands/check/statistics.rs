@@ -8,7 +8,7 @@ use crate::batch::{HostTensor, HostValues};
 use crate::config::RecapConfig;
 
 /// Values of a feature that are shown of the first record.
-const SHOWN: usize = 4;
+const SHOWN: usize = 3;
 
 /// One feature over the sample.
 #[derive(Debug, Serialize)]
@@ -122,7 +122,7 @@ impl Label {
         [
             self.name.clone(),
             used.to_owned(),
-            format!("{:.3} %", 100.0 * self.positive_rate),
+            format!("{:.3}", 100.0 * self.positive_rate),
         ]
     }
 }
@@ -151,7 +151,10 @@ fn first_row(tensor: &HostTensor, width: usize) -> String {
         format!("[{}{more}]", shown.join(", "))
     }
     match &tensor.values {
-        HostValues::F32(values) => list(values, width),
+        HostValues::F32(values) => {
+            let values: Vec<String> = values.iter().take(SHOWN).map(short).collect();
+            list(&values, width)
+        }
         HostValues::I64(values) => list(values, width),
         HostValues::Bool(values) => list(values, width),
         HostValues::U8(values) => list(values, width),
@@ -159,5 +162,34 @@ fn first_row(tensor: &HostTensor, width: usize) -> String {
         HostValues::Ragged { ends, .. } => {
             format!("{} values", ends.first().copied().unwrap_or(0))
         }
+    }
+}
+
+/// Four digits that matter, without zeros at the end.
+fn short(value: &f32) -> String {
+    let size = value.abs();
+    if size > 0.0 && !(1e-3..1e6).contains(&size) {
+        return format!("{value:.3e}");
+    }
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_values_are_short() {
+        let tensor = HostTensor {
+            shape: vec![1, 5],
+            values: HostValues::F32(vec![0.559_421_36, 3.0, 1.5e-7, 9.0, 9.0]),
+        };
+        assert_eq!(first_row(&tensor, 5), "[0.5594, 3, 1.500e-7, …]");
+        let odd = HostTensor {
+            shape: vec![1, 2],
+            values: HostValues::F32(vec![f32::NAN, f32::INFINITY]),
+        };
+        assert_eq!(first_row(&odd, 2), "[NaN, inf]");
     }
 }

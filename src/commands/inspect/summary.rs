@@ -154,14 +154,7 @@ fn number(value: f64) -> String {
 }
 
 const HEAD: [&str; 8] = [
-    "feature",
-    "shape",
-    "dtype",
-    "min",
-    "mean",
-    "max",
-    "zeros",
-    "non-finite",
+    "feature", "shape", "dtype", "min", "mean", "max", "zeros", "nan/inf",
 ];
 
 /// Columns of text; the others are numbers, which line up on the right.
@@ -187,7 +180,8 @@ impl fmt::Display for Summary {
             }
             writeln!(f, "{}", line.trim_end())?;
         }
-        writeln!(f, "{} batches", self.batches)
+        let plural = if self.batches == 1 { "" } else { "es" };
+        writeln!(f, "{} batch{plural}", self.batches)
     }
 }
 

@@ -4,16 +4,17 @@ use std::ops::Range;
 
 use crate::batch::HostValues;
 use crate::data::columns::{Column, Spec};
+use crate::data::schema::{Dtype, Length};
 
 /// Decoded rows of one layout.
 #[derive(Debug)]
 pub(crate) struct RowBlock {
-    columns: Vec<Packed>,
+    pub(super) columns: Vec<Packed>,
 }
 
 /// The values of one feature over the rows of a block.
 #[derive(Debug)]
-enum Packed {
+pub(super) enum Packed {
     /// Every value is the default: nothing is held.
     Default,
     /// The upper halves: every lower half is zero.
@@ -63,6 +64,23 @@ impl RowBlock {
         }
     }
 
+    /// Whether this can be a block of `rows` rows of `specs`.
+    pub(super) fn fits(&self, specs: &[Spec], rows: usize) -> bool {
+        let fits = |(packed, spec): (&Packed, &Spec)| match packed {
+            Packed::Ragged { ends, values } => {
+                spec.feature.length == Length::Variable
+                    && ends.len() == rows
+                    && ends.is_sorted()
+                    && values.holds(spec.feature.dtype, ends.last().copied().unwrap_or(0))
+            }
+            fixed => {
+                spec.feature.length != Length::Variable
+                    && fixed.holds(spec.feature.dtype, rows * spec.keep.width())
+            }
+        };
+        self.columns.len() == specs.len() && self.columns.iter().zip(specs).all(fits)
+    }
+
     /// Bytes held, as far as they grow with the rows.
     pub(crate) fn size(&self) -> usize {
         self.columns.iter().map(Packed::size).sum()
@@ -70,6 +88,22 @@ impl RowBlock {
 }
 
 impl Packed {
+    /// Whether these are `count` values of a feature of `dtype`.
+    fn holds(&self, dtype: Dtype, count: usize) -> bool {
+        let (found, len) = match self {
+            Self::Default => return true,
+            Self::UpperHalf(values) => (Dtype::Float, values.len()),
+            Self::F32(values) => (Dtype::Float, values.len()),
+            Self::I8(values) => (Dtype::Int64, values.len()),
+            Self::I16(values) => (Dtype::Int64, values.len()),
+            Self::I32(values) => (Dtype::Int64, values.len()),
+            Self::I64(values) => (Dtype::Int64, values.len()),
+            Self::Bytes(values) => (Dtype::Bytes, values.len()),
+            Self::Ragged { .. } => return false,
+        };
+        found == dtype && len == count
+    }
+
     fn size(&self) -> usize {
         match self {
             Self::Default => 0,
@@ -163,7 +197,7 @@ fn widened<T: Copy + Into<i64>>(values: &[T], to: &mut Vec<i64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::schema::{Dtype, Feature, Length};
+    use crate::data::schema::Feature;
 
     fn spec(dtype: Dtype, length: Length) -> Spec {
         Spec::new(Feature {

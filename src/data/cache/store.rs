@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::RowBlock;
+use super::disk::{Place, payloads};
 use crate::data::payload::{Payload, Source};
+pub(super) use crate::data::source::Version;
 use crate::data::tfrecord::{Block, Share};
 
 /// What a decoded file is known by.
@@ -16,27 +17,15 @@ pub(crate) type FileKey = (Arc<Path>, Share);
 #[derive(Debug)]
 pub(crate) struct CachedBlock {
     rows: Arc<RowBlock>,
-    /// Number in the file, start in the uncompressed stream and length of each record.
-    places: Vec<(u64, u64, usize)>,
+    places: Vec<Place>,
 }
 
 impl CachedBlock {
     /// The records from number `start` on.
     pub(crate) fn payloads(&self, path: &Arc<Path>, start: u64) -> Vec<Payload> {
-        let rows = self.places.iter().enumerate();
-        let payload = |(row, &(record, offset, len))| Payload {
-            source: Source::Row {
-                block: Arc::clone(&self.rows),
-                row,
-            },
-            len,
-            path: Arc::clone(path),
-            record,
-            offset,
-        };
-        rows.filter(|(_, place)| place.0 >= start)
-            .map(payload)
-            .collect()
+        let mut records = payloads(path, &self.rows, &self.places);
+        records.retain(|record| record.record >= start);
+        records
     }
 }
 
@@ -47,23 +36,13 @@ pub(crate) struct CachedFile {
     version: Version,
 }
 
-/// Tells whether a file has been changed: its size and the time of its last change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Version(u64, Option<SystemTime>);
-
-impl Version {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Self(metadata.len(), metadata.modified().ok()))
-    }
-}
-
 /// A file that is being read for the first time.
 #[derive(Debug)]
 pub(crate) struct Filling {
     key: FileKey,
     /// `None` once the file turned out not to be fit for keeping.
     file: Option<CachedFile>,
+    bytes: usize,
 }
 
 impl Filling {
@@ -73,21 +52,26 @@ impl Filling {
             blocks: Vec::new(),
             version,
         });
-        Self { key, file }
+        Self {
+            key,
+            file,
+            bytes: 0,
+        }
     }
 
-    /// The file that is read.
-    pub(crate) fn key(&self) -> &FileKey {
-        &self.key
+    /// Whether the file can still be kept.
+    pub(crate) fn is_fit(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Takes in what was read next. Only whole good files are kept: what ends in an error must end so again.
-    pub(crate) fn add(&mut self, block: &Block) {
+    fn add(&mut self, block: &Block) {
         let rows = block.records.first().map(|payload| &payload.source);
         match (&mut self.file, rows) {
             (_, None) if block.failure.is_none() => {}
             (Some(file), Some(Source::Row { block: rows, .. })) if block.failure.is_none() => {
                 let places = block.records.iter();
+                self.bytes += rows.size();
                 file.blocks.push(CachedBlock {
                     rows: Arc::clone(rows),
                     places: places.map(|p| (p.record, p.offset, p.len)).collect(),
@@ -98,14 +82,27 @@ impl Filling {
     }
 }
 
-/// The files that are kept.
-#[derive(Debug, Default)]
+/// The files that are kept, in no more than a given number of bytes.
+#[derive(Debug)]
 pub(crate) struct Store {
     files: HashMap<FileKey, Arc<CachedFile>>,
+    /// Of the files that are kept and of those that are being read.
     bytes: usize,
+    limit: usize,
+    is_full: bool,
 }
 
 impl Store {
+    /// Room for `limit` bytes, by default half of the memory that this process may use.
+    pub(crate) fn new(limit: Option<usize>) -> Self {
+        Self {
+            files: HashMap::new(),
+            bytes: 0,
+            limit: limit.unwrap_or_else(|| memory_limit() / 2),
+            is_full: false,
+        }
+    }
+
     /// The decoded file, unless it has been changed since.
     pub(crate) fn get(&mut self, key: &FileKey) -> Option<Arc<CachedFile>> {
         let file = self.files.get(key)?;
@@ -113,23 +110,119 @@ impl Store {
             return Some(Arc::clone(file));
         }
         tracing::warn!(file = %key.0.display(), "the file has changed and is decoded anew");
+        self.bytes -= file.size();
         self.files.remove(key);
         None
     }
 
+    /// Whether another file may be kept.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes < self.limit
+    }
+
+    /// Takes in the next block of a file; drops the file if there is no room for it.
+    pub(crate) fn add(&mut self, filling: &mut Filling, block: &Block) {
+        let before = filling.bytes;
+        filling.add(block);
+        self.bytes += filling.bytes - before;
+        if self.bytes > self.limit {
+            filling.file = None;
+            if !std::mem::replace(&mut self.is_full, true) {
+                tracing::warn!(
+                    files = self.files.len(),
+                    bytes = self.limit,
+                    "the cache is full: further files are read again in every epoch; raise cache_memory_in_mb or set \
+                     cache_dir"
+                );
+            }
+        }
+        if filling.file.is_none() {
+            self.bytes -= std::mem::take(&mut filling.bytes);
+        }
+    }
+
     /// Keeps a file that has been read to its end.
     pub(crate) fn insert(&mut self, filling: Filling) {
-        let Some(file) = filling.file else { return };
-        let key = filling.key;
-        if Version::of(&key.0) != Some(file.version) {
-            return;
+        let Filling { key, file, bytes } = filling;
+        match file {
+            Some(file) if Version::of(&key.0) == Some(file.version) => {
+                tracing::debug!(file = %key.0.display(), bytes = self.bytes, "decoded rows are kept");
+                self.files.insert(key, Arc::new(file));
+            }
+            _ => self.bytes -= bytes,
         }
-        self.bytes += file
-            .blocks
-            .iter()
-            .map(|block| block.rows.size())
-            .sum::<usize>();
-        tracing::debug!(file = %key.0.display(), bytes = self.bytes, "decoded rows are kept");
-        self.files.insert(key, Arc::new(file));
+    }
+}
+
+impl CachedFile {
+    fn size(&self) -> usize {
+        self.blocks.iter().map(|block| block.rows.size()).sum()
+    }
+}
+
+/// The memory of the machine, or less where a control group says so.
+fn memory_limit() -> usize {
+    let number = |text: &str| text.split_whitespace().find_map(|word| word.parse().ok());
+    let machine = std::fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.as_deref().and_then(number);
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let group: Option<usize> = group.as_deref().and_then(number);
+    // The machine's is in kB, and the first line.
+    let machine = machine.map_or(usize::MAX, |kilobytes: usize| {
+        kilobytes.saturating_mul(1024)
+    });
+    machine.min(group.unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::HostValues;
+    use crate::data::columns::Column;
+
+    /// A block of one row of `len` bytes.
+    fn block(path: &Arc<Path>, len: usize) -> Block {
+        let values = HostValues::I64(
+            (0..i64::try_from(len).unwrap())
+                .map(|n| n % 100 + 1)
+                .collect(),
+        );
+        let rows = Arc::new(RowBlock::pack(vec![Column { values, ends: None }]));
+        assert_eq!(rows.size(), len);
+        Block {
+            records: payloads(path, &rows, &[(0, 0, 1)]),
+            failure: None,
+            skipped: 0,
+            is_last: false,
+        }
+    }
+
+    #[test]
+    fn no_more_is_kept_than_there_is_room_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = |name: &str| -> FileKey {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "data").unwrap();
+            (Arc::from(path), Share { first: 0, step: 1 })
+        };
+        let mut store = Store::new(Some(1000));
+        let mut keep = |key: &FileKey, lengths: &[usize]| {
+            let mut filling = Filling::begin(key.clone());
+            for &len in lengths {
+                store.add(&mut filling, &block(&key.0, len));
+            }
+            store.insert(filling);
+            (store.get(key).is_some(), store.bytes, store.has_room())
+        };
+        assert_eq!(keep(&key("a"), &[300, 300]), (true, 600, true));
+        assert_eq!(keep(&key("b"), &[300, 300, 1]), (false, 600, true));
+        assert_eq!(keep(&key("c"), &[400]), (true, 1000, false));
+        let changed = (
+            Arc::from(folder.path().join("a")),
+            Share { first: 0, step: 1 },
+        );
+        std::fs::write(&changed.0, "data that has grown").unwrap();
+        assert!(store.get(&changed).is_none());
+        assert_eq!(store.bytes, 400);
     }
 }

@@ -1,11 +1,11 @@
 //! Opens a file whatever its compression, told from its first bytes; memory is bounded whatever the file says.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::gzip::{self, GzipReader};
 use super::{HEADER_BYTES, masked_crc32c};
+use crate::data::source::Source;
 
 const FILE_BUFFER_BYTES: usize = 128 * 1024;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -18,9 +18,9 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Opens `path`. Uncompressed TFRecord has no magic: it is recognised by a valid record header.
+    /// Opens `path`, which may be an address. Uncompressed TFRecord has no magic: it is recognised by a valid record header.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut file = BufReader::with_capacity(FILE_BUFFER_BYTES, File::open(path)?);
+        let mut file = BufReader::with_capacity(FILE_BUFFER_BYTES, Source::open(path)?);
         let start = file.fill_buf()?;
         let (reader, is_compressed): (Box<dyn Read + Send>, bool) = if is_record_header(start) {
             (Box::new(file), false)

@@ -9,6 +9,7 @@ use super::inflate::Stream;
 use super::{FOOTER_BYTES, HEADER_BYTES, masked_crc32c};
 use crate::data::error::{DataError, RecordError};
 use crate::data::payload::{Payload, Source};
+use crate::data::remote::RemoteError;
 
 /// Longest record accepted, in bytes.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
@@ -115,7 +116,7 @@ impl RecordReader {
             offset: self.offset,
             source: cause,
         };
-        if self.options.skip_damaged && error.fault() == crate::data::Fault::Data {
+        if self.options.skip_damaged && error.is_damage() {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "skipping the rest of a damaged file"
@@ -186,18 +187,11 @@ impl RecordReader {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return (0, Err(RecordError::Open(error)));
                 }
-                Err(error) => return (0, Err(RecordError::Read(error))),
+                Err(error) => return (0, Err(failed(error, false))),
             },
         };
         let (filled, outcome) = stream.fill(buffer);
-        let outcome = outcome.map_err(|error| {
-            // The system's own errors carry a code, those of a decompressor do not.
-            if stream.is_compressed && error.raw_os_error().is_none() {
-                RecordError::Inflate(error)
-            } else {
-                RecordError::Read(error)
-            }
-        });
+        let outcome = outcome.map_err(|error| failed(error, stream.is_compressed));
         (filled, outcome)
     }
 
@@ -241,6 +235,19 @@ impl RecordReader {
     fn is_wanted(&self) -> bool {
         let Share { first, step } = self.options.share;
         self.record >= self.options.start && self.record % step == first
+    }
+}
+
+/// Whose error it is that reading ended with.
+fn failed(error: io::Error, is_compressed: bool) -> RecordError {
+    let inner = error.get_ref();
+    if inner.is_some_and(|inner| inner.is::<RemoteError>()) {
+        RecordError::Fetch(error)
+    } else if is_compressed && error.raw_os_error().is_none() {
+        // The system's own errors carry a code, those of a decompressor do not.
+        RecordError::Inflate(error)
+    } else {
+        RecordError::Read(error)
     }
 }
 

@@ -6,8 +6,14 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <string>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -68,9 +74,110 @@ std::unique_ptr<Store> connect_store(rust::Str host, uint16_t port, bool is_serv
   return std::make_unique<Store>(std::make_unique<Store::State>(Store::State{store, tcp->getPort()}));
 }
 
+namespace {
+
+// What happens in a backward and when, while somebody watches; written by the threads of autograd and of Gloo.
+class Timeline {
+ public:
+  enum Kind : uint64_t { GRADIENT, LAUNCHED, REDUCED };
+
+  void start() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    begin_ = std::chrono::steady_clock::now();
+    events_.clear();
+    launched_ = 0;
+    reduced_ = 0;
+    is_watched_ = true;
+  }
+
+  // Whoever waits for an all-reduce may wake before its end is noted: waits for that, but not for what never ends.
+  rust::Vec<uint64_t> stop() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    all_reduced_.wait_for(lock, std::chrono::seconds(1), [this] { return launched_ == reduced_; });
+    is_watched_ = false;
+    return events_;
+  }
+
+  bool is_watched() const { return is_watched_; }
+
+  void gradient(uint64_t number, uint64_t bytes) {
+    if (!is_watched_) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    note(GRADIENT, number, bytes);
+  }
+
+  uint64_t launched(uint64_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    note(LAUNCHED, launched_, bytes);
+    return launched_++;
+  }
+
+  void reduced(uint64_t number, uint64_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    note(REDUCED, number, bytes);
+    ++reduced_;
+    all_reduced_.notify_all();
+  }
+
+ private:
+  void note(Kind kind, uint64_t number, uint64_t bytes) {
+    const auto since = std::chrono::steady_clock::now() - begin_;
+    const auto nanos = std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
+    for (const uint64_t value : {uint64_t{kind}, number, bytes, static_cast<uint64_t>(nanos)}) events_.push_back(value);
+  }
+
+  std::mutex mutex_;
+  std::condition_variable all_reduced_;
+  std::atomic<bool> is_watched_{false};
+  uint64_t launched_ = 0;
+  uint64_t reduced_ = 0;
+  std::chrono::steady_clock::time_point begin_;
+  rust::Vec<uint64_t> events_;
+};
+
+// Tells the timeline when an all-reduce sets off and, of CPU tensors, when it is done.
+class TimedGroup : public c10d::ProcessGroup {
+ public:
+  using ProcessGroup::ProcessGroup;
+
+  c10::intrusive_ptr<c10d::Work> allreduce(std::vector<at::Tensor>& tensors,
+                                           const c10d::AllreduceOptions& options = {}) override {
+    if (!timeline->is_watched()) return ProcessGroup::allreduce(tensors, options);
+    uint64_t bytes = 0;
+    for (const auto& tensor : tensors) bytes += tensor.nbytes();
+    const uint64_t number = timeline->launched(bytes);
+    auto work = ProcessGroup::allreduce(tensors, options);
+    work->getFuture()->addCallback(
+        [timeline = timeline, number, bytes](c10::ivalue::Future&) { timeline->reduced(number, bytes); });
+    return work;
+  }
+
+  const std::shared_ptr<Timeline> timeline = std::make_shared<Timeline>();
+};
+
+// Tells the timeline that a parameter has its gradient.
+class GradientHook : public torch::autograd::FunctionPostHook {
+ public:
+  GradientHook(std::shared_ptr<Timeline> timeline, uint64_t number, uint64_t bytes)
+      : timeline_(std::move(timeline)), number_(number), bytes_(bytes) {}
+
+  torch::autograd::variable_list operator()(const torch::autograd::variable_list& outputs,
+                                            const torch::autograd::variable_list&) override {
+    timeline_->gradient(number_, bytes_);
+    return outputs;
+  }
+
+ private:
+  std::shared_ptr<Timeline> timeline_;
+  uint64_t number_;
+  uint64_t bytes_;
+};
+
+}  // namespace
+
 struct Group::State {
   c10::intrusive_ptr<c10d::Store> store;
-  c10::intrusive_ptr<c10d::ProcessGroup> group;
+  c10::intrusive_ptr<TimedGroup> group;
   int rank;
   int world_size;
   std::chrono::milliseconds timeout;
@@ -86,7 +193,7 @@ std::unique_ptr<Group> connect_group(const Store& store, int32_t rank, int32_t w
   state.rank = rank;
   state.world_size = world_size;
   state.timeout = std::chrono::milliseconds(timeout_ms);
-  state.group = c10::make_intrusive<c10d::ProcessGroup>(state.store, rank, world_size);
+  state.group = c10::make_intrusive<TimedGroup>(state.store, rank, world_size);
 
   const auto options = c10d::ProcessGroupGloo::Options::create(state.timeout);
   options->devices.push_back(interface.empty()
@@ -150,11 +257,21 @@ std::unique_ptr<Tensor> Group::all_gather(const Tensor& tensor) const {
 void Group::barrier() const { state_->group->getBackend(c10::DeviceType::CPU)->barrier()->wait(); }
 
 struct Reducer::State {
+  std::shared_ptr<Timeline> timeline;
+  // Where gradients arrive, and the key of our hook there.
+  std::vector<std::pair<std::shared_ptr<torch::autograd::Node>, uintptr_t>> hooks;
   std::unique_ptr<c10d::Reducer> reducer;
 };
 
 Reducer::Reducer(std::unique_ptr<State> state) : state_(std::move(state)) {}
-Reducer::~Reducer() { state_->reducer->remove_autograd_hooks(); }
+
+Reducer::~Reducer() {
+  state_->reducer->remove_autograd_hooks();
+  for (const auto& [accumulator, key] : state_->hooks) accumulator->del_post_hook(key);
+}
+
+void Reducer::start_timeline() const { state_->timeline->start(); }
+rust::Vec<uint64_t> Reducer::stop_timeline() const { return state_->timeline->stop(); }
 
 namespace {
 
@@ -180,19 +297,29 @@ void settle_buckets(c10d::Reducer& reducer, const std::vector<at::Tensor>& param
 
 std::unique_ptr<Reducer> new_reducer(const Group& group, const TensorList& parameters, uint64_t bucket_bytes) {
   const auto& tensors = parameters.tensors;
+  Reducer::State state;
+  state.timeline = group.state().group->timeline;
+  // Before those of c10d, so that a gradient is noted before the bucket that it fills.
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    auto accumulator = torch::autograd::impl::grad_accumulator(tensors[i]);
+    TORCH_CHECK(accumulator != nullptr, "parameter ", i, " wants no gradient");
+    const auto key = accumulator->add_post_hook(
+        std::make_unique<GradientHook>(state.timeline, i, static_cast<uint64_t>(tensors[i].nbytes())));
+    state.hooks.emplace_back(std::move(accumulator), key);
+  }
   const std::vector<bool> sparse(tensors.size(), false);
   const size_t first_bytes = std::min<size_t>(bucket_bytes, c10d::kDefaultFirstBucketBytes);
   auto [buckets, limits] = c10d::compute_bucket_assignment_by_size(tensors, {first_bytes, bucket_bytes}, sparse);
   // Backward meets the last parameters first, so their bucket must come first.
   std::reverse(buckets.begin(), buckets.end());
-  auto reducer = std::make_unique<c10d::Reducer>(
+  state.reducer = std::make_unique<c10d::Reducer>(
       tensors, buckets, group.state().group, sparse, static_cast<int64_t>(bucket_bytes),
       /*find_unused_parameters=*/false, /*gradient_as_bucket_view=*/false,
       /*param_names=*/std::unordered_map<size_t, std::string>(), static_cast<int64_t>(first_bytes),
       /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false,
       /*bucket_bytes_cap_list=*/std::vector<int64_t>());
-  if (!tensors.empty()) settle_buckets(*reducer, tensors);
-  return std::make_unique<Reducer>(std::make_unique<Reducer::State>(Reducer::State{std::move(reducer)}));
+  if (!tensors.empty()) settle_buckets(*state.reducer, tensors);
+  return std::make_unique<Reducer>(std::make_unique<Reducer::State>(std::move(state)));
 }
 
 void Reducer::prepare_for_backward() const { state_->reducer->prepare_for_backward({}); }

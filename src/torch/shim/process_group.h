@@ -63,6 +63,10 @@ class Reducer {
   ~Reducer();
 
   void prepare_for_backward() const;
+  // From `start` to `stop` the group and the parameters note what happens: four numbers each, namely what (0: a gradient
+  // is ready, 1: an all-reduce sets off, 2: it is done), which parameter or all-reduce, its bytes, nanoseconds.
+  void start_timeline() const;
+  rust::Vec<uint64_t> stop_timeline() const;
 
  private:
   std::unique_ptr<State> state_;

@@ -48,6 +48,21 @@ fn the_first_failure_ends_the_others_and_is_the_exit_code() {
 }
 
 #[test]
+fn interrupted_ranks_are_not_interrupted_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    // Rank 1 ends first; a signal would keep rank 0 from saying that it was left alone.
+    let script = format!(
+        "[ $RANK = 1 ] && {{ touch {path}/ended; exit 75; }}; until [ -e {path}/ended ]; do sleep 0.05; done; \
+         sleep 0.3; touch {path}/alone; exit 75"
+    );
+    let mut launcher = launcher(&script, 2);
+    launcher.interrupted = Some(75);
+    assert_eq!(launcher.run().unwrap(), 75);
+    assert!(folder.path().join("alone").exists());
+}
+
+#[test]
 fn a_rank_that_ignores_the_end_is_killed() {
     let script = "trap '' TERM; [ $RANK = 1 ] && exit 7; exec sleep 1000";
     let mut launcher = launcher(script, 2);

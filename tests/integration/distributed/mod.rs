@@ -211,6 +211,15 @@ fn three_ranks_equal_one_process_and_each_other() {
 }
 
 #[test]
+fn the_first_bucket_leaves_while_backward_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    for world_size in [2, 3] {
+        let outputs = play("overlap", world_size, world_size, None, folder.path());
+        assert_all_succeed(&outputs);
+    }
+}
+
+#[test]
 fn collectives_do_what_they_say() {
     let folder = tempfile::tempdir().unwrap();
     for world_size in 1..=3 {

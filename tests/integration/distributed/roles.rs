@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use recap_train::distributed::env::Launch;
 use recap_train::distributed::launcher::Launcher;
+use recap_train::distributed::timeline::{Event, EventKind, Overlap};
 use recap_train::distributed::{self, Collective, DataParallel};
 use rustix::process::{Signal, getpid, getppid, kill_process};
 use tch::{Device, Kind, Tensor};
@@ -85,6 +86,7 @@ fn play(role: &str, group: &Rc<dyn Collective>) {
             }
         }),
         ("drift", _) => drift(group),
+        ("overlap", _) => overlap(group),
         ("kill in backward", _) => kill_in_backward(group, is_me),
         _ => panic!("unknown role {role}"),
     }
@@ -188,6 +190,42 @@ fn assert_local(collective: &Rc<dyn Collective>, gradient: &Tensor) {
     sums.sort();
     sums.dedup();
     assert_eq!(sums.len(), collective.world_size());
+}
+
+/// The first bucket leaves while backward still runs: before the gradients of the layers below it are there.
+fn overlap(group: &Rc<dyn Collective>) {
+    let weights = weights();
+    let parallel = DataParallel::new(Rc::clone(group), "digest", &weights).unwrap();
+    let inputs = Tensor::randn([8, 512], (Kind::Float, Device::Cpu));
+    let backward = || {
+        let loss = loss(&weights, &inputs);
+        parallel.prepare_for_backward().unwrap();
+        parallel.start_timeline();
+        parallel.backward(&loss).unwrap();
+        parallel.stop_timeline()
+    };
+    let events = backward();
+    let place = |what, number| {
+        let is_it = |event: &Event| event.what == what && event.number == number;
+        let place = events.iter().position(is_it);
+        place.unwrap_or_else(|| panic!("no {what:?} {number} in {events:?}"))
+    };
+    // Parameter 2 is the last layer, which backward meets first, and fills the first bucket.
+    let expected = [
+        place(EventKind::Gradient, 2),
+        place(EventKind::Launched, 0),
+        place(EventKind::Gradient, 1),
+        place(EventKind::Gradient, 0),
+        place(EventKind::Launched, 1),
+        place(EventKind::Reduced, 1),
+    ];
+    assert!(expected.is_sorted(), "{events:?}");
+    assert!(place(EventKind::Launched, 0) < place(EventKind::Reduced, 0));
+    let overlap = Overlap::of(&events).unwrap();
+    assert_eq!((overlap.num_buckets, overlap.num_launched_early), (2, 1));
+    assert_eq!(overlap.bytes, 3 * 4 * 512 * 512);
+    let alone = parallel.no_sync(backward);
+    assert_eq!(Overlap::of(&alone), None, "no_sync sends nothing");
 }
 
 fn kill_in_backward(group: &Rc<dyn Collective>, is_me: bool) {

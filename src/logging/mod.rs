@@ -1,4 +1,13 @@
-//! The log: text or JSON lines on stderr, and every record in `events.jsonl` once the run has a folder.
+//! The log: lines for people or JSON lines on stderr, and every record in `events.jsonl` once the run has a folder.
+//!
+//! On a terminal lines are short and a [`bar`] shows the progress; elsewhere they are those of the original, and nothing
+//! is drawn. [`schema`] is what machines may rely on.
+
+pub mod bar;
+mod plain;
+mod record;
+pub mod schema;
+mod terminal;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -10,6 +19,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+use self::plain::Plain;
+use self::record::Records;
+use self::terminal::{AboveBar, Lines};
 use crate::cli::LogFormat;
 use crate::distributed::env::Launch;
 
@@ -25,37 +37,37 @@ enum Events {
 
 /// Starts the log. Colours only on a terminal and without `NO_COLOR`. Ranks other than 0 say only what is wrong.
 pub fn start(format: LogFormat) {
-    let level = if other_rank().is_some() {
-        "warn"
-    } else {
-        "info"
-    };
-    let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let colours = io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let is_other = other_rank().is_some();
+    let level = if is_other { "warn" } else { "info" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    let on_terminal = io::stderr().is_terminal() && !is_dumb && format == LogFormat::Text;
+    let colours = on_terminal && !is_colourless();
+    bar::allow(on_terminal && !is_other, colours);
     let lines = fmt::layer().with_writer(io::stderr);
     let lines = match format {
-        LogFormat::Text => lines.with_ansi(colours).with_target(false).boxed(),
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .boxed(),
+        LogFormat::Json => lines.event_format(Records).boxed(),
+        LogFormat::Text if on_terminal => {
+            let lines = lines.with_writer(AboveBar);
+            lines.event_format(Lines { colours }).boxed()
+        }
+        LogFormat::Text => lines.event_format(Plain::new()).boxed(),
     };
     let events = fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false);
-    let events = events
+        .event_format(Records)
         .with_writer(EventsWriter)
         .with_filter(EnvFilter::new("info"));
     // A second start (in a test) keeps the first log.
     let _ = tracing_subscriber::registry()
-        .with(lines.with_filter(filter()))
+        .with(lines.with_filter(filter))
         .with(events)
         .try_init();
+}
+
+/// Whether the user asked for no colours (`NO_COLOR`), whatever they would be shown on.
+#[must_use]
+pub fn is_colourless() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// From now on every record also goes to `folder/events.jsonl`, earlier ones of this run included.
@@ -75,12 +87,16 @@ pub fn open_events(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Logs `error` with everything that led to it.
-pub fn report(error: &anyhow::Error) {
-    match other_rank() {
-        Some(rank) => tracing::error!(rank, "{error:#}"),
-        None => tracing::error!("{error:#}"),
-    }
+/// Logs `error` with everything that led to it; the process is about to end with `exit_code`.
+pub fn report(error: &anyhow::Error, exit_code: u8) {
+    let rank = other_rank();
+    tracing::error!(name: "failed", exit_code, rank, "{error:#}");
+}
+
+/// Logs an end that was asked for; the process is about to end with `exit_code`.
+pub fn report_end(reason: &anyhow::Error, exit_code: u8) {
+    let rank = other_rank();
+    tracing::info!(name: "stopped", exit_code, rank, "{reason:#}");
 }
 
 /// This process's rank where another one, rank 0, writes the log for people.

@@ -1,0 +1,175 @@
+//! Folders: where a run is saved, where its data is, shared memory.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::statvfs;
+
+use super::finding::{Finding, gigabytes};
+use crate::checkpoint::manager::global_steps;
+use crate::config::RecapConfig;
+use crate::data;
+
+/// Room for some checkpoints of the production model, where there is none yet to go by.
+const ROOM_BYTES: u64 = 4_000_000_000;
+/// Shared memory that NCCL wants for GPUs of one machine.
+const SHM_BYTES: u64 = 1 << 30;
+
+/// Whether a run can be saved.
+pub(super) fn save_dir(config: &RecapConfig) -> Finding {
+    let folder = PathBuf::from(&config.training.save_dir);
+    let facts = |rest: &str| format!("{} {rest}", folder.display());
+    if let Err(error) = write_somewhere(&folder) {
+        let remedy = "set training.save_dir to a folder on a disk that can be written";
+        return Finding::fail(
+            "save_dir",
+            facts(&format!("cannot be written: {error}")),
+            remedy,
+        );
+    }
+    if is_locked(&folder) {
+        let remedy = "give the next run a folder of its own, or wait for the run that has this one";
+        return Finding::warn(
+            "save_dir",
+            facts("belongs to a run that goes on now"),
+            remedy,
+        );
+    }
+    let existing = existing(&folder);
+    let Ok(system) = statvfs(existing) else {
+        return Finding::ok("save_dir", facts("can be written"));
+    };
+    let free = system.f_bavail * system.f_frsize;
+    let one = newest_checkpoint_bytes(&folder);
+    // The next one is complete before an old one is removed.
+    let needed = one.map_or(ROOM_BYTES, |bytes| 2 * bytes);
+    let size = one.map_or_else(String::new, |bytes| {
+        format!(", a checkpoint is {}", gigabytes(bytes))
+    });
+    let facts = facts(&format!("can be written, {} free{size}", gigabytes(free)));
+    if free < needed {
+        let remedy = "free some space, or set training.checkpoint_max_to_keep";
+        return Finding::warn("save_dir", facts, remedy);
+    }
+    Finding::ok("save_dir", facts)
+}
+
+/// The folder itself, or the nearest one above that is there.
+fn existing(folder: &Path) -> &Path {
+    let above = folder.ancestors().find(|folder| folder.is_dir());
+    above
+        .filter(|path| !path.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// Writes and renames as a save does, in `folder` or where it will be created; leaves nothing behind.
+fn write_somewhere(folder: &Path) -> io::Result<()> {
+    if folder.exists() && !folder.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    let mut file = tempfile::Builder::new()
+        .prefix(".doctor-")
+        .tempfile_in(existing(folder))?;
+    file.write_all(b"doctor")?;
+    file.as_file().sync_all()?;
+    let renamed = file.path().with_extension("renamed");
+    let (_, path) = file.into_parts();
+    fs::rename(&path, &renamed)?;
+    fs::remove_file(renamed)
+}
+
+fn is_locked(folder: &Path) -> bool {
+    let lock = File::open(folder.join(".lock"));
+    matches!(
+        lock.map(|lock| lock.try_lock()),
+        Ok(Err(TryLockError::WouldBlock))
+    )
+}
+
+fn newest_checkpoint_bytes(folder: &Path) -> Option<u64> {
+    let newest = global_steps(folder).ok()?.into_iter().max()?;
+    let files = fs::read_dir(folder.join(newest.to_string())).ok()?;
+    Some(
+        files
+            .flatten()
+            .filter_map(|file| file.metadata().ok())
+            .map(|file| file.len())
+            .sum(),
+    )
+}
+
+/// Whether the data is there; `check` looks into it.
+pub(super) fn data(config: &RecapConfig) -> Finding {
+    let remedy =
+        "put the files where train_data says, or let `generate` make some; `check` tells more";
+    match data::file_names(&config.train_data) {
+        Err(error) => Finding::fail("data", error.to_string(), remedy),
+        Ok(files) => {
+            if let Some((file, error)) = files
+                .iter()
+                .find_map(|file| Some((file, File::open(file).err()?)))
+            {
+                let facts = format!("{}: {error}", file.display());
+                return Finding::fail("data", facts, "let the user of the training read it");
+            }
+            let sizes = files.iter().filter_map(|file| fs::metadata(file).ok());
+            let bytes: u64 = sizes.map(|file| file.len()).sum();
+            Finding::ok(
+                "data",
+                format!("{} files, {}", files.len(), gigabytes(bytes)),
+            )
+        }
+    }
+}
+
+/// `/dev/shm`, through which processes of one machine talk.
+pub(super) fn shared_memory() -> Finding {
+    let folder = Path::new("/dev/shm");
+    let Ok(system) = statvfs(folder) else {
+        let remedy = "mount a tmpfs there if several GPUs are to train together";
+        return Finding::warn("/dev/shm", "is not there".to_owned(), remedy);
+    };
+    let size = system.f_blocks * system.f_frsize;
+    let num_gpus = tch::Cuda::device_count();
+    let facts = gigabytes(size);
+    if size < SHM_BYTES && num_gpus > 1 {
+        let remedy = "NCCL needs more: start the container with --shm-size=1g or --ipc=host";
+        return Finding::warn("/dev/shm", facts, remedy);
+    }
+    Finding::ok("/dev/shm", facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::finding::Level;
+    use crate::config::Decode;
+
+    fn config(save_dir: &Path) -> RecapConfig {
+        let mut config = RecapConfig::placeholder();
+        config.training.save_dir = save_dir.display().to_string();
+        config
+    }
+
+    #[test]
+    fn a_save_dir_is_tried_and_left_as_it_was() {
+        let root = tempfile::tempdir().unwrap();
+        let found = save_dir(&config(&root.path().join("new/run")));
+        assert_ne!(found.level, Level::Fail, "{found:?}");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+        let file = root.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(save_dir(&config(&file)).level, Level::Fail);
+    }
+
+    #[test]
+    fn a_save_dir_of_a_run_that_goes_on_is_a_warning() {
+        let root = tempfile::tempdir().unwrap();
+        let lock = File::create(root.path().join(".lock")).unwrap();
+        lock.try_lock().unwrap();
+        let found = save_dir(&config(root.path()));
+        assert_eq!(found.level, Level::Warn, "{found:?}");
+        assert!(found.facts.contains("goes on now"), "{found:?}");
+    }
+}

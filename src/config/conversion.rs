@@ -1,0 +1,159 @@
+//! The mapping of `convert`: which columns of a table become which features, labels, weights, ids and parts.
+
+use indexmap::IndexMap;
+
+use super::value::{PositiveInt, positive};
+
+section! {
+    /// How `convert` makes training data of tables; a YAML file of its own (`convert --mapping=FILE`). Columns go by
+    /// the name in the header, in `csv.names` or in the Parquet file; without any names by their number from 0.
+    pub struct ConversionConfig {
+        /// A glob of the tables, read in sorted order: what ends in `.parquet` is Parquet, everything else CSV, plain,
+        /// gzip or zstd (null: `--inputs` says it).
+        pub inputs: Option<String> = None,
+        /// The folder to make; it must not exist yet (null: `--output_dir` says it).
+        pub output_dir: Option<String> = None,
+        /// How the CSV files are written.
+        pub csv: CsvConfig = CsvConfig::default(),
+        /// Rows per file of records. Small: more files, better spread over threads and ranks; as many rows per thread
+        /// are held in memory.
+        pub rows_per_file: PositiveInt = positive(8192),
+        /// Numeric columns, in order, for the feature `continuous`.
+        pub continuous: Vec<String> = Vec::new(),
+        /// What stands for an empty cell of a continuous column.
+        pub missing: f64 = 0.0,
+        /// Categorical columns, one column of the feature `binary` per value of the vocabulary, the first for unknown
+        /// values.
+        pub one_hot: Vec<CategoryConfig> = Vec::new(),
+        /// Numeric columns cut into ranges, one column of the feature `binary` per range, after those of `one_hot`.
+        pub buckets: Vec<BucketConfig> = Vec::new(),
+        /// Categorical columns as ids for embedding tables, one column of the feature `discrete` each; 0 is every
+        /// unknown value.
+        pub discrete: Vec<CategoryConfig> = Vec::new(),
+        /// The tasks: name, then when the label is 1, such as `income == "50000+."` or `age >= 18`; a column, an
+        /// operator (==, !=, <, <=, >, >=) and a value, which is text in double quotes and else a number.
+        pub labels: IndexMap<String, String>,
+        /// By task: the numeric column that its rows are weighted with.
+        pub weights: IndexMap<String, String> = IndexMap::new(),
+        /// Features that identify a row, kept for `predict`; their names begin with `meta__`, and `meta__user_id` is the
+        /// group of the metric `gauc`.
+        pub ids: IndexMap<String, IdConfig> = IndexMap::new(),
+        /// Which rows are trained on, and which are kept apart (null: all rows are trained on).
+        pub split: Option<SplitConfig> = None,
+    }
+}
+
+section! {
+    /// How CSV files are written.
+    pub struct CsvConfig {
+        /// Whether the first line of every file holds the names of the columns.
+        pub header: bool = true,
+        /// Names for files without a header, one per column (null: columns go by number).
+        pub names: Option<Vec<String>> = None,
+        /// What separates cells. Range: one character of ASCII.
+        pub delimiter: String = ",".to_owned(),
+        /// Whether blanks around cells are dropped.
+        pub trim: bool = true,
+        /// Cells that count as empty.
+        pub nulls: Vec<String> = vec![String::new()],
+    }
+}
+
+impl Default for CsvConfig {
+    fn default() -> Self {
+        <Self as super::Decode>::placeholder()
+    }
+}
+
+section! {
+    /// Categorical columns whose values are looked up in a vocabulary, counted over the rows that are trained on:
+    /// the commonest first, equally common ones in the order of their bytes. An empty cell is a value like any other.
+    pub struct CategoryConfig {
+        /// The columns, each with a vocabulary of its own.
+        pub columns: Vec<String>,
+        /// How often a value must occur to be in the vocabulary; rarer ones are unknown.
+        pub min_count: PositiveInt = positive(1),
+        /// The most values a vocabulary may have (null: no limit); the rarest are unknown.
+        pub max_values: Option<PositiveInt> = None,
+    }
+}
+
+section! {
+    /// Numeric columns cut into ranges. An empty cell is in none.
+    pub struct BucketConfig {
+        /// The columns.
+        pub columns: Vec<String>,
+        /// Into about so many ranges that are equally frequent among the rows that are trained on; a value that fills
+        /// one alone gets it, and the others share so many. Counted over 65,536 of them, chosen by hash.
+        pub count: Option<PositiveInt> = None,
+        /// The lower ends of all ranges but the lowest, ascending.
+        pub boundaries: Option<Vec<f64>> = None,
+    }
+    exactly_one "ranges": count, boundaries;
+}
+
+section! {
+    /// A feature that identifies a row.
+    pub struct IdConfig {
+        /// The column (null: the number of the row over all files, from 0).
+        pub column: Option<String> = None,
+        /// What it holds.
+        pub kind: IdKind = IdKind::Integer,
+    }
+}
+
+choice! {
+    /// What an id is.
+    pub enum IdKind {
+        /// A 64-bit integer; the groups of grouped metrics are.
+        Integer = "integer",
+        /// Text.
+        Text = "text",
+    }
+}
+
+section! {
+    /// Which rows go into which part. The first part is trained on, the others are partitions of `validation_data`.
+    pub struct SplitConfig {
+        /// By the number of the row.
+        pub index: Option<IndexSplit> = None,
+        /// By the hash of a column: rows that share a value stay together.
+        pub hash: Option<HashSplit> = None,
+        /// By a column that tells the time.
+        pub time: Option<TimeSplit> = None,
+    }
+    exactly_one "split": index, hash, time;
+}
+
+section! {
+    /// Parts by the number of the row over all files, from 0.
+    pub struct IndexSplit {
+        /// The number is divided by this.
+        pub modulo: PositiveInt,
+        /// The remainders of each part; rows with another one are left out. Range: 0 up to `modulo`.
+        pub parts: IndexMap<String, Vec<i64>>,
+    }
+}
+
+section! {
+    /// Parts by the hash of a column.
+    pub struct HashSplit {
+        /// The column.
+        pub column: String,
+        /// Another number gives other parts.
+        pub seed: i64 = 0,
+        /// The share of each part; rows beyond a sum of 1 are left out. Range: above 0, together at most 1.
+        pub parts: IndexMap<String, f64>,
+    }
+}
+
+section! {
+    /// Parts by time.
+    pub struct TimeSplit {
+        /// The column: numbers, or dates written so that their text sorts (2024-05-31).
+        pub column: String,
+        /// The first time that is not in the part any more, parts in the order of time (null: no end). Rows after the
+        /// last one are left out. Range: numbers throughout, or text throughout.
+        pub before: IndexMap<String, Option<String>>,
+    }
+}

@@ -1,0 +1,187 @@
+//! Makes a tf.Example of a row, and says in a schema what every example holds.
+
+use std::collections::HashMap;
+
+use super::cell::Row;
+use super::error::Failure;
+use super::plan::{Category, Plan};
+use super::vocabulary::{Values, Vocabulary};
+use crate::config::IdKind;
+use crate::data::encode::ExampleWriter;
+
+/// Everything that is needed to make examples; shared by all threads.
+#[derive(Debug)]
+pub(super) struct Encoder<'a> {
+    pub(super) plan: &'a Plan,
+    one_hot: Vec<Ids>,
+    discrete: Vec<Ids>,
+    buckets: Vec<&'a [f64]>,
+    /// Columns of the feature `binary`.
+    pub(super) binary_width: usize,
+}
+
+/// The ids of one column, and where its columns begin in `binary`.
+#[derive(Debug)]
+struct Ids {
+    by_value: HashMap<String, usize>,
+    begin: usize,
+}
+
+impl Ids {
+    fn of(values: &Values, begin: &mut usize) -> Self {
+        let ids = Self {
+            by_value: values.ids(),
+            begin: *begin,
+        };
+        *begin += values.width();
+        ids
+    }
+
+    fn id(&self, category: &Category, row: &Row) -> Result<usize, Failure> {
+        let text = row.text_in(&category.column)?;
+        Ok(self.by_value.get(text.as_ref()).copied().unwrap_or(0))
+    }
+}
+
+/// The buffers of one thread.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    writer: ExampleWriter,
+    floats: Vec<f32>,
+    ints: Vec<i64>,
+    /// The serialised example.
+    pub(super) payload: Vec<u8>,
+}
+
+impl<'a> Encoder<'a> {
+    pub(super) fn new(plan: &'a Plan, vocabulary: &'a Vocabulary) -> Self {
+        let mut begin = 0;
+        let one_hot = vocabulary.one_hot.values();
+        let one_hot = one_hot.map(|values| Ids::of(values, &mut begin)).collect();
+        let buckets: Vec<&[f64]> = vocabulary.buckets.values().map(Vec::as_slice).collect();
+        let ranges: usize = buckets.iter().map(|ends| ends.len() + 1).sum();
+        let discrete = vocabulary.discrete.values();
+        Self {
+            plan,
+            one_hot,
+            discrete: discrete.map(|values| Ids::of(values, &mut 0)).collect(),
+            buckets,
+            binary_width: begin + ranges,
+        }
+    }
+
+    /// Makes the example of `row` in `scratch.payload`; counts its labels in `positives`.
+    pub(super) fn encode(
+        &self,
+        row: &Row,
+        scratch: &mut Scratch,
+        positives: &mut [u64],
+    ) -> Result<(), Failure> {
+        let plan = self.plan;
+        scratch.payload.clear();
+        self.continuous(row, scratch)?;
+        self.binary(row, scratch)?;
+        if !plan.discrete.is_empty() {
+            scratch.ints.clear();
+            for (category, ids) in plan.discrete.iter().zip(&self.discrete) {
+                scratch.ints.push(whole(ids.id(category, row)?));
+            }
+            scratch.writer.ints("discrete", &scratch.ints);
+        }
+        for (label, count) in plan.labels.iter().zip(positives) {
+            let is_positive = label.expression.holds(row, &label.column)?;
+            *count += u64::from(is_positive);
+            scratch.writer.ints(&label.task, &[i64::from(is_positive)]);
+        }
+        for weight in &plan.weights {
+            let number = row.number_in(&weight.column)?;
+            let number = number.filter(|number| *number >= 0.0 && number.is_finite());
+            let number =
+                number.ok_or_else(|| row.wrong(&weight.column, "a weight of at least 0"))?;
+            scratch.writer.floats(&weight.key, &[narrow(number)]);
+        }
+        self.ids(row, scratch)?;
+        scratch.writer.finish(&mut scratch.payload);
+        Ok(())
+    }
+
+    fn continuous(&self, row: &Row, scratch: &mut Scratch) -> Result<(), Failure> {
+        scratch.floats.clear();
+        for column in &self.plan.continuous {
+            let number = row.number_in(column)?.map(narrow);
+            scratch.floats.push(number.unwrap_or(self.plan.missing));
+        }
+        scratch.writer.floats("continuous", &scratch.floats);
+        Ok(())
+    }
+
+    fn binary(&self, row: &Row, scratch: &mut Scratch) -> Result<(), Failure> {
+        scratch.ints.clear();
+        scratch.ints.resize(self.binary_width, 0);
+        let mut begin = 0;
+        for (category, ids) in self.plan.one_hot.iter().zip(&self.one_hot) {
+            scratch.ints[ids.begin + ids.id(category, row)?] = 1;
+            begin = ids.begin + ids.by_value.len() + 1;
+        }
+        for (bucketed, ends) in self.plan.buckets.iter().zip(&self.buckets) {
+            let number = row.number_in(&bucketed.column)?;
+            if let Some(number) = number.filter(|number| !number.is_nan()) {
+                scratch.ints[begin + ends.partition_point(|end| *end <= number)] = 1;
+            }
+            begin += ends.len() + 1;
+        }
+        scratch.writer.ints("binary", &scratch.ints);
+        Ok(())
+    }
+
+    fn ids(&self, row: &Row, scratch: &mut Scratch) -> Result<(), Failure> {
+        for id in &self.plan.ids {
+            match (&id.column, id.kind) {
+                (None, _) => scratch.writer.ints(&id.name, &[row.index.cast_signed()]),
+                (Some(column), IdKind::Integer) => {
+                    let number = row.cell(column).integer();
+                    let number = number.ok_or_else(|| row.wrong(column, "an integer"))?;
+                    scratch.writer.ints(&id.name, &[number]);
+                }
+                (Some(column), IdKind::Text) => {
+                    let text = row.text_in(column)?;
+                    scratch.writer.strings(&id.name, [text.as_bytes()]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The segdense schema of the examples: `(name, type, length)`.
+    pub(super) fn schema(&self) -> Vec<(&str, &'static str, usize)> {
+        let plan = self.plan;
+        let mut entries = vec![
+            ("continuous", "float_list", plan.continuous.len()),
+            ("binary", "int64_list", self.binary_width),
+        ];
+        if !plan.discrete.is_empty() {
+            entries.push(("discrete", "int64_list", plan.discrete.len()));
+        }
+        let labels = plan.labels.iter();
+        entries.extend(labels.map(|label| (label.task.as_str(), "int64_list", 1)));
+        let weights = plan.weights.iter();
+        entries.extend(weights.map(|weight| (weight.key.as_str(), "float_list", 1)));
+        for id in &plan.ids {
+            let dtype = match id.kind {
+                IdKind::Integer => "int64_list",
+                IdKind::Text => "bytes_list",
+            };
+            entries.push((&id.name, dtype, 1));
+        }
+        entries
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "features are f32")]
+fn narrow(number: f64) -> f32 {
+    number as f32
+}
+
+fn whole(id: usize) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
+}

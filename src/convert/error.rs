@@ -1,0 +1,143 @@
+//! Why tables cannot be converted: which file, which row, which column, and whose fault it is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::data::Fault;
+
+/// Why a conversion stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// The mapping contradicts itself, or lacks something.
+    #[error("{key}: {reason}")]
+    Setting {
+        /// The key of the mapping.
+        key: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// Nothing to read.
+    #[error("no tables found: inputs `{pattern}` matches no file")]
+    NoFiles {
+        /// The glob.
+        pattern: String,
+    },
+    /// The folder to write is there already.
+    #[error("{} exists already: remove it or choose another output_dir", folder.display())]
+    Exists {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A table lacks a column that the mapping uses.
+    #[error("{}: there is no column `{column}`, {known}", file.display())]
+    Column {
+        /// The table.
+        file: Arc<Path>,
+        /// As the mapping calls it.
+        column: String,
+        /// What columns there are, in words.
+        known: String,
+    },
+    /// A file is no table, or ends in the middle of one.
+    #[error("{}: cannot be read as {format}", file.display())]
+    Table {
+        /// The file.
+        file: Arc<Path>,
+        /// `CSV` or `Parquet`.
+        format: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A row is damaged.
+    #[error("{}: row {row}: {reason}", file.display())]
+    Row {
+        /// The table.
+        file: Arc<Path>,
+        /// Number of the row in its file, from 1; a header does not count.
+        row: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A cell does not hold what the mapping expects.
+    #[error("{}: row {row}, column `{column}`: expected {expected}, found {found}", file.display())]
+    Cell {
+        /// The table.
+        file: Arc<Path>,
+        /// Number of the row in its file, from 1; a header does not count.
+        row: u64,
+        /// As the mapping calls it.
+        column: String,
+        /// What would be right.
+        expected: String,
+        /// The cell, in words.
+        found: String,
+    },
+    /// A part would be empty.
+    #[error("no row belongs to the part `{part}`: change `split`, or remove the part")]
+    EmptyPart {
+        /// The part.
+        part: String,
+    },
+    /// A vocabulary file cannot be used.
+    #[error("vocabulary {}: {reason}", path.display())]
+    Vocabulary {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl ConvertError {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Setting { .. }
+            | Self::Exists { .. }
+            | Self::Column { .. }
+            | Self::Vocabulary { .. } => Fault::Config,
+            Self::NoFiles { .. }
+            | Self::Table { .. }
+            | Self::Row { .. }
+            | Self::Cell { .. }
+            | Self::EmptyPart { .. } => Fault::Data,
+            Self::Io { .. } => Fault::Machine,
+        }
+    }
+
+    pub(super) fn setting(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Setting {
+            key: key.into(),
+            reason: reason.into(),
+        }
+    }
+
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+/// An error and the row it was met at: of several, the one of the first row is told.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// Number of the row over all files.
+    pub(super) index: u64,
+    pub(super) error: ConvertError,
+}

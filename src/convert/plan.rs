@@ -1,0 +1,261 @@
+//! The mapping with every column at its place: what is read of a row, and what it becomes.
+
+use super::cell::Column;
+use super::error::ConvertError;
+use super::label::Expression;
+use super::split::Splitter;
+use crate::config::{CategoryConfig, ConversionConfig, IdKind};
+
+/// What a mapping asks for.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The columns that are read, by place.
+    pub(super) columns: Vec<String>,
+    pub(super) continuous: Vec<Column>,
+    /// Stands for an empty cell of a continuous column.
+    pub(super) missing: f32,
+    pub(super) one_hot: Vec<Category>,
+    pub(super) buckets: Vec<Bucketed>,
+    pub(super) discrete: Vec<Category>,
+    pub(super) labels: Vec<Label>,
+    pub(super) weights: Vec<Weight>,
+    pub(super) ids: Vec<Id>,
+    pub(super) splitter: Splitter,
+}
+
+/// A column with a vocabulary.
+#[derive(Debug)]
+pub(super) struct Category {
+    pub(super) column: Column,
+    pub(super) min_count: u64,
+    pub(super) max_values: usize,
+}
+
+/// A column that is cut into ranges.
+#[derive(Debug)]
+pub(super) struct Bucketed {
+    pub(super) column: Column,
+    pub(super) ranges: Ranges,
+}
+
+/// Where the ranges begin.
+#[derive(Clone, Debug)]
+pub(super) enum Ranges {
+    /// To be found: about so many.
+    Count(usize),
+    /// Given.
+    At(Vec<f64>),
+}
+
+/// A task.
+#[derive(Debug)]
+pub(super) struct Label {
+    pub(super) task: String,
+    pub(super) column: Column,
+    pub(super) expression: Expression,
+}
+
+/// The weights of a task's rows.
+#[derive(Debug)]
+pub(super) struct Weight {
+    pub(super) task: String,
+    /// Of the feature that holds them.
+    pub(super) key: String,
+    pub(super) column: Column,
+}
+
+/// A feature that identifies a row.
+#[derive(Debug)]
+pub(super) struct Id {
+    pub(super) name: String,
+    /// `None`: the number of the row.
+    pub(super) column: Option<Column>,
+    pub(super) kind: IdKind,
+}
+
+/// Gives every used column a place.
+#[derive(Debug, Default)]
+struct Places(Vec<String>);
+
+impl Places {
+    fn column(&mut self, name: &str) -> Column {
+        let known = self.0.iter().position(|known| known == name);
+        let place = known.unwrap_or_else(|| {
+            self.0.push(name.to_owned());
+            self.0.len() - 1
+        });
+        let name = name.to_owned();
+        Column { name, place }
+    }
+
+    fn columns(&mut self, names: &[String]) -> Vec<Column> {
+        names.iter().map(|name| self.column(name)).collect()
+    }
+
+    fn categories(&mut self, groups: &[CategoryConfig]) -> Vec<Category> {
+        let mut categories = Vec::new();
+        for group in groups {
+            let limit = group.max_values.map(|most| usize::try_from(most.get()));
+            for column in self.columns(&group.columns) {
+                categories.push(Category {
+                    column,
+                    min_count: group.min_count.get(),
+                    max_values: limit.map_or(usize::MAX, |most| most.unwrap_or(usize::MAX)),
+                });
+            }
+        }
+        categories
+    }
+}
+
+impl Plan {
+    /// Checks the mapping as far as it can be without the tables.
+    pub(super) fn new(mapping: &ConversionConfig) -> Result<Self, ConvertError> {
+        let mut places = Places::default();
+        let continuous = places.columns(&mapping.continuous);
+        let one_hot = places.categories(&mapping.one_hot);
+        let discrete = places.categories(&mapping.discrete);
+        let buckets = buckets(mapping, &mut places)?;
+        let inputs = places.0.clone();
+        let labels = labels(mapping, &mut places, &inputs)?;
+        let weights = mapping.weights.iter().map(|(task, column)| Weight {
+            task: task.clone(),
+            key: format!("weight__{task}"),
+            column: places.column(column),
+        });
+        let weights: Vec<Weight> = weights.collect();
+        let ids = mapping.ids.iter().map(|(name, id)| Id {
+            name: name.clone(),
+            column: id.column.as_deref().map(|column| places.column(column)),
+            kind: id.kind,
+        });
+        let ids: Vec<Id> = ids.collect();
+        let splitter = Splitter::new(mapping.split.as_ref(), &mut |name| places.column(name))?;
+        #[allow(clippy::cast_possible_truncation, reason = "features are f32")]
+        let missing = mapping.missing as f32;
+        let plan = Self {
+            columns: places.0,
+            continuous,
+            missing,
+            one_hot,
+            buckets,
+            discrete,
+            labels,
+            weights,
+            ids,
+            splitter,
+        };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    fn check(&self) -> Result<(), ConvertError> {
+        if self.continuous.is_empty() {
+            let reason = "expected at least one column, the model normalises them";
+            return Err(ConvertError::setting("continuous", reason));
+        }
+        for (key, columns) in [
+            ("continuous", self.continuous.iter().collect::<Vec<_>>()),
+            ("one_hot", self.one_hot.iter().map(|c| &c.column).collect()),
+            ("buckets", self.buckets.iter().map(|b| &b.column).collect()),
+            (
+                "discrete",
+                self.discrete.iter().map(|c| &c.column).collect(),
+            ),
+        ] {
+            for (i, column) in columns.iter().enumerate() {
+                if columns[..i].contains(column) {
+                    let reason = format!("column `{}` is listed twice", column.name);
+                    return Err(ConvertError::setting(key, reason));
+                }
+            }
+        }
+        for weight in &self.weights {
+            if !self.labels.iter().any(|label| label.task == weight.task) {
+                let key = format!("weights.{}", weight.task);
+                return Err(ConvertError::setting(key, "there is no label of that name"));
+            }
+        }
+        for id in &self.ids {
+            if !id.name.starts_with("meta__") {
+                let reason = "expected a name that begins with meta__";
+                return Err(ConvertError::setting(format!("ids.{}", id.name), reason));
+            }
+            if id.column.is_none() && id.kind == IdKind::Text {
+                let reason = "the number of a row is an integer";
+                return Err(ConvertError::setting(
+                    format!("ids.{}.kind", id.name),
+                    reason,
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the tables must be read to know what values there are.
+    pub(super) fn must_learn(&self) -> bool {
+        let is_open = |bucketed: &Bucketed| matches!(bucketed.ranges, Ranges::Count(_));
+        !self.one_hot.is_empty() || !self.discrete.is_empty() || self.buckets.iter().any(is_open)
+    }
+}
+
+fn buckets(mapping: &ConversionConfig, places: &mut Places) -> Result<Vec<Bucketed>, ConvertError> {
+    let mut buckets = Vec::new();
+    for (i, group) in mapping.buckets.iter().enumerate() {
+        let ranges = match (&group.boundaries, group.count) {
+            (Some(boundaries), _) => {
+                let is_ascending = boundaries.windows(2).all(|pair| pair[0] < pair[1]);
+                if !is_ascending || boundaries.iter().any(|end| end.is_nan()) {
+                    let key = format!("buckets[{i}].boundaries");
+                    return Err(ConvertError::setting(key, "expected ascending numbers"));
+                }
+                Ranges::At(boundaries.clone())
+            }
+            (None, count) => {
+                let count = count.map_or(1, |count| count.get());
+                Ranges::Count(usize::try_from(count).unwrap_or(usize::MAX).min(1 << 16))
+            }
+        };
+        for column in places.columns(&group.columns) {
+            let ranges = ranges.clone();
+            buckets.push(Bucketed { column, ranges });
+        }
+    }
+    Ok(buckets)
+}
+
+/// Names that features have.
+const TAKEN: [&str; 3] = ["continuous", "binary", "discrete"];
+
+fn labels(
+    mapping: &ConversionConfig,
+    places: &mut Places,
+    inputs: &[String],
+) -> Result<Vec<Label>, ConvertError> {
+    let mut labels = Vec::new();
+    for (task, text) in &mapping.labels {
+        let wrong = |reason: String| ConvertError::setting(format!("labels.{task}"), reason);
+        let expression = Expression::parse(text).map_err(wrong)?;
+        if inputs.contains(&expression.column) {
+            let column = &expression.column;
+            let reason =
+                format!("column `{column}` is an input as well, which gives the label away");
+            return Err(wrong(reason));
+        }
+        if TAKEN.contains(&task.as_str()) || mapping.ids.contains_key(task) {
+            return Err(wrong("a feature has that name, choose another".to_owned()));
+        }
+        labels.push(Label {
+            task: task.clone(),
+            column: places.column(&expression.column),
+            expression,
+        });
+    }
+    if labels.is_empty() {
+        return Err(ConvertError::setting(
+            "labels",
+            "expected at least one task",
+        ));
+    }
+    Ok(labels)
+}

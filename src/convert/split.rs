@@ -1,0 +1,207 @@
+//! Which part a row belongs to: by its number, by the hash of a column, or by time.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::cell::{Column, Row};
+use super::error::{ConvertError, Failure};
+use crate::config::{HashSplit, IndexSplit, SplitConfig, TimeSplit};
+
+/// Deals rows to parts.
+#[derive(Debug)]
+pub(super) struct Splitter {
+    /// Names of the parts; the first is trained on.
+    pub(super) parts: Vec<String>,
+    rule: Rule,
+}
+
+#[derive(Debug)]
+enum Rule {
+    All,
+    /// The part of each remainder.
+    Index(Vec<Option<usize>>),
+    Hash {
+        column: Column,
+        seed: u64,
+        /// Where each part ends among the hashes; the end is not in it.
+        ends: Vec<u128>,
+    },
+    Time {
+        column: Column,
+        ends: Ends,
+    },
+}
+
+/// The first time that is not in each part any more.
+#[derive(Debug)]
+enum Ends {
+    Numbers(Vec<Option<f64>>),
+    Texts(Vec<Option<String>>),
+}
+
+impl Splitter {
+    /// The rule of `config`; `place` finds the place of a column.
+    pub(super) fn new(
+        config: Option<&SplitConfig>,
+        place: &mut dyn FnMut(&str) -> Column,
+    ) -> Result<Self, ConvertError> {
+        let built = match config {
+            Some(SplitConfig {
+                index: Some(config),
+                ..
+            }) => by_index(config)?,
+            Some(SplitConfig {
+                hash: Some(config), ..
+            }) => by_hash(config, place(&config.column))?,
+            Some(SplitConfig {
+                time: Some(config), ..
+            }) => by_time(config, place(&config.column))?,
+            _ => Self {
+                parts: vec!["train".to_owned()],
+                rule: Rule::All,
+            },
+        };
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        for part in &built.parts {
+            if part.is_empty() || !part.chars().all(is_word) {
+                let reason =
+                    format!("`{part}` is no name for a folder: use letters, digits, _ and -");
+                return Err(ConvertError::setting("split", reason));
+            }
+        }
+        if built.parts.is_empty() {
+            return Err(ConvertError::setting("split", "expected at least one part"));
+        }
+        Ok(built)
+    }
+
+    /// The part of `row`; `None` where it is left out.
+    pub(super) fn part(&self, row: &Row) -> Result<Option<usize>, Failure> {
+        match &self.rule {
+            Rule::All => Ok(Some(0)),
+            Rule::Index(parts) => {
+                let rest = row.index % parts.len() as u64;
+                Ok(usize::try_from(rest).ok().and_then(|rest| parts[rest]))
+            }
+            Rule::Hash { column, seed, ends } => {
+                let text = row.text_in(column)?;
+                let hash = u128::from(xxh3_64_with_seed(text.as_bytes(), *seed));
+                Ok(ends.iter().position(|end| hash < *end))
+            }
+            Rule::Time { column, ends } => match ends {
+                Ends::Numbers(ends) => {
+                    let time = row.number_in(column)?;
+                    let time = time.ok_or_else(|| row.wrong(column, "a time"))?;
+                    Ok(ends.iter().position(|end| end.is_none_or(|end| time < end)))
+                }
+                Ends::Texts(ends) => {
+                    let time = row.text_in(column)?;
+                    let is_before =
+                        |end: &Option<String>| end.as_ref().is_none_or(|end| *time < **end);
+                    Ok(ends.iter().position(is_before))
+                }
+            },
+        }
+    }
+}
+
+fn by_index(config: &IndexSplit) -> Result<Splitter, ConvertError> {
+    let modulo = usize::try_from(config.modulo.get())
+        .ok()
+        .filter(|m| *m <= 1 << 20);
+    let modulo = modulo
+        .ok_or_else(|| ConvertError::setting("split.index.modulo", "expected at most 1,048,576"))?;
+    let mut parts = vec![None; modulo];
+    for (part, (name, remainders)) in config.parts.iter().enumerate() {
+        for &remainder in remainders {
+            let place = usize::try_from(remainder).ok();
+            let place = place
+                .and_then(|place| parts.get_mut(place))
+                .ok_or_else(|| {
+                    let reason = format!(
+                        "expected remainders from 0 to {}, found {remainder}",
+                        modulo - 1
+                    );
+                    ConvertError::setting(format!("split.index.parts.{name}"), reason)
+                })?;
+            if place.is_some() {
+                let reason = format!("the remainder {remainder} is in two parts");
+                return Err(ConvertError::setting(
+                    format!("split.index.parts.{name}"),
+                    reason,
+                ));
+            }
+            *place = Some(part);
+        }
+    }
+    Ok(Splitter {
+        parts: config.parts.keys().cloned().collect(),
+        rule: Rule::Index(parts),
+    })
+}
+
+fn by_hash(config: &HashSplit, column: Column) -> Result<Splitter, ConvertError> {
+    let mut sum = 0.0;
+    let mut ends = Vec::new();
+    for (name, &share) in &config.parts {
+        sum += share;
+        if !(share > 0.0 && sum < 1.0 + 1e-9) {
+            let reason = format!("expected a share above 0, all of them at most 1, found {share}");
+            return Err(ConvertError::setting(
+                format!("split.hash.parts.{name}"),
+                reason,
+            ));
+        }
+        let full = u128::from(u64::MAX) + 1;
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a share of all hashes, cut to a whole number"
+        )]
+        let end = (sum * full as f64) as u128;
+        // What rounding leaves of the last share belongs to it.
+        ends.push(if sum > 1.0 - 1e-9 { full } else { end });
+    }
+    Ok(Splitter {
+        parts: config.parts.keys().cloned().collect(),
+        rule: Rule::Hash {
+            column,
+            seed: config.seed.cast_unsigned(),
+            ends,
+        },
+    })
+}
+
+fn by_time(config: &TimeSplit, column: Column) -> Result<Splitter, ConvertError> {
+    let texts: Vec<Option<String>> = config.before.values().cloned().collect();
+    let number = |text: &Option<String>| match text {
+        None => Some(None),
+        Some(text) => text.trim().parse::<f64>().ok().map(Some),
+    };
+    let numbers: Option<Vec<Option<f64>>> = texts.iter().map(number).collect();
+    let ends = numbers.map_or(Ends::Texts(texts), Ends::Numbers);
+    let is_ascending = match &ends {
+        Ends::Numbers(ends) => ends.windows(2).all(|pair| is_before(pair[0], pair[1])),
+        Ends::Texts(ends) => {
+            let mut pairs = ends.windows(2);
+            pairs.all(|pair| is_before(pair[0].as_ref(), pair[1].as_ref()))
+        }
+    };
+    if !is_ascending {
+        let reason = "expected ascending times, and null for the last part only";
+        return Err(ConvertError::setting("split.time.before", reason));
+    }
+    Ok(Splitter {
+        parts: config.before.keys().cloned().collect(),
+        rule: Rule::Time { column, ends },
+    })
+}
+
+/// Whether one end comes before the next, which may be open.
+fn is_before<T: PartialOrd>(end: Option<T>, next: Option<T>) -> bool {
+    match (end, next) {
+        (Some(end), Some(next)) => end < next,
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}

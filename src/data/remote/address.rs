@@ -1,0 +1,165 @@
+//! Addresses of remote objects, and the store that each belongs to.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::http::HttpBuilder;
+use object_store::{ClientOptions, ObjectStore, RetryConfig, path};
+
+use super::RemoteError;
+
+/// Beginnings of addresses that are no local paths.
+const SCHEMES: [&str; 4] = ["gs://", "s3://", "http://", "https://"];
+/// What makes an address a pattern.
+const GLOB_SIGNS: [char; 3] = ['*', '?', '['];
+/// How often a request is made again after it failed, with pauses that double from 0.1 s.
+const MAX_RETRIES: usize = 5;
+/// Nothing is tried again this long after the first try.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Whether `file` is the address of a remote object rather than a path.
+pub(crate) fn is_remote(file: &Path) -> bool {
+    let text = file.to_str().unwrap_or_default();
+    SCHEMES.iter().any(|scheme| text.starts_with(scheme))
+}
+
+/// The folder that holds everything `pattern` can match, and whether that may lie deeper; `None` if it is no pattern.
+pub(crate) fn pattern_prefix(pattern: &str) -> Option<(&str, bool)> {
+    let sign = pattern.find(GLOB_SIGNS)?;
+    let slash = pattern[..sign].rfind('/')?;
+    let rest = &pattern[slash + 1..];
+    Some((&pattern[..slash], rest.contains('/') || rest.contains("**")))
+}
+
+/// An address in parts.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    /// What comes before the path: `s3://bucket`, `https://host:port`.
+    pub(super) root: String,
+    /// Name of the object in its store; may be empty.
+    key: String,
+}
+
+impl Address {
+    pub(super) fn of(file: &Path) -> Result<Self, RemoteError> {
+        let wrong = |reason: &str| RemoteError::Address {
+            reason: reason.to_owned(),
+        };
+        let text = file.to_str().ok_or_else(|| wrong("it is not UTF-8"))?;
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| wrong("it has no scheme"))?;
+        let (host, key) = rest.split_once('/').unwrap_or((rest, ""));
+        if host.is_empty() {
+            return Err(wrong("it names no bucket or host"));
+        }
+        if host.contains('@') {
+            return Err(wrong(
+                "a user or password in an address would end up in the log: use the variables of the store",
+            ));
+        }
+        let address = Self {
+            root: format!("{scheme}://{host}"),
+            key: key.to_owned(),
+        };
+        if address.is_http() && key.contains(['?', '#', '*', '[']) {
+            return Err(wrong(
+                "HTTP servers do not list: an http address must name one file, without a query",
+            ));
+        }
+        Ok(address)
+    }
+
+    fn is_http(&self) -> bool {
+        self.root.starts_with("http")
+    }
+
+    /// Where the object lies in its store.
+    pub(super) fn path(&self) -> Result<path::Path, RemoteError> {
+        let parsed = if self.is_http() {
+            path::Path::from_url_path(&self.key)
+        } else {
+            path::Path::parse(&self.key)
+        };
+        parsed.map_err(|error| RemoteError::Address {
+            reason: error.to_string(),
+        })
+    }
+
+    pub(super) fn check_listable(&self) -> Result<(), RemoteError> {
+        if self.is_http() {
+            return Err(RemoteError::Address {
+                reason: "HTTP servers do not list: name one file, or use s3:// or gs://".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// A connection with what the environment says: `AWS_*` for S3 and whatever speaks its protocol, `GOOGLE_*` for
+    /// Google Cloud Storage.
+    pub(super) fn store(&self) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+        let retry = RetryConfig {
+            max_retries: MAX_RETRIES,
+            retry_timeout: RETRY_TIMEOUT,
+            ..RetryConfig::default()
+        };
+        Ok(match self.root.split_once("://") {
+            Some(("s3", bucket)) => Arc::new(
+                AmazonS3Builder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_retry(retry)
+                    .build()?,
+            ),
+            Some(("gs", bucket)) => Arc::new(
+                GoogleCloudStorageBuilder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_retry(retry)
+                    .build()?,
+            ),
+            _ => Arc::new(
+                HttpBuilder::new()
+                    .with_url(&self.root)
+                    .with_client_options(ClientOptions::new().with_allow_http(true))
+                    .with_retry(retry)
+                    .build()?,
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_fall_apart_into_root_and_key() {
+        let address = Address::of(Path::new("s3://bucket/a b/c?.gz")).unwrap();
+        assert_eq!(address.root, "s3://bucket");
+        assert_eq!(address.path().unwrap().as_ref(), "a b/c?.gz");
+        let address = Address::of(Path::new("http://host:80/a%20b.gz")).unwrap();
+        assert_eq!(address.root, "http://host:80");
+        assert_eq!(address.path().unwrap().as_ref(), "a b.gz");
+        assert_eq!(Address::of(Path::new("gs://bucket")).unwrap().key, "");
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_read_say_why() {
+        let reason = |text: &str| Address::of(Path::new(text)).unwrap_err().to_string();
+        assert!(reason("gs:///a.gz").contains("no bucket"));
+        assert!(reason("https://me:secret@host/a.gz").contains("password"));
+        assert!(reason("https://host/*.gz").contains("do not list"));
+        assert!(reason("https://host/a.gz?key=1").contains("query"));
+    }
+
+    #[test]
+    fn a_pattern_is_looked_for_in_its_last_plain_folder() {
+        assert_eq!(pattern_prefix("s3://b/d/a.gz"), None);
+        assert_eq!(pattern_prefix("s3://b/d/*.gz"), Some(("s3://b/d", false)));
+        assert_eq!(pattern_prefix("gs://b/d*/a.gz"), Some(("gs://b", true)));
+        assert_eq!(pattern_prefix("gs://b/d/**"), Some(("gs://b/d", true)));
+        assert!(is_remote(Path::new("gs://b/a")) && !is_remote(Path::new("/gs:/b")));
+    }
+}

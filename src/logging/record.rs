@@ -1,0 +1,116 @@
+//! One JSON object a line: how a record of the log becomes what [`super::schema`] describes.
+
+use std::fmt::{self, Debug};
+
+use serde_json::{Map, Value, json};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::schema::SCHEMA;
+
+/// What an event without a name of its own is called by tracing.
+const UNNAMED: &str = "event ";
+
+/// The name that the program gave to `event`.
+pub(super) fn name_of(event: &Event<'_>) -> Option<&'static str> {
+    let name = event.metadata().name();
+    (!name.starts_with(UNNAMED)).then_some(name)
+}
+
+/// The keys and values of an event, its message among them.
+#[derive(Debug, Default)]
+pub(super) struct Fields(pub(super) Map<String, Value>);
+
+impl Fields {
+    pub(super) fn of(event: &Event<'_>) -> Self {
+        let mut fields = Self::default();
+        event.record(&mut fields);
+        fields
+    }
+
+    /// The words for a person; none: empty.
+    pub(super) fn message(&self) -> &str {
+        self.text("message")
+    }
+
+    /// The number under `key`; NaN where there is none.
+    pub(super) fn number(&self, key: &str) -> f64 {
+        self.0.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN)
+    }
+
+    /// The text under `key`; none: empty.
+    pub(super) fn text(&self, key: &str) -> &str {
+        self.0.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn put(&mut self, field: &Field, value: Value) {
+        self.0.insert(field.name().to_owned(), value);
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON has no NaN: null says it.
+        self.put(field, json!(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, json!(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, json!(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, json!(value));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, json!(value));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        let chain = std::iter::successors(Some(value), |error| error.source());
+        let texts: Vec<String> = chain.map(ToString::to_string).collect();
+        self.put(field, json!(texts.join(": ")));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.put(field, json!(format!("{value:?}")));
+    }
+}
+
+/// Writes events as JSON lines.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Records;
+
+impl<S, N> FormatEvent<S, N> for Records
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let now = chrono::Utc::now();
+        let now = now.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+        let mut record = Map::new();
+        record.insert("schema".to_owned(), json!(SCHEMA));
+        record.insert("timestamp".to_owned(), json!(now));
+        let level = event.metadata().level();
+        record.insert("level".to_owned(), json!(level.as_str()));
+        if let Some(name) = name_of(event) {
+            record.insert("event".to_owned(), json!(name));
+        }
+        record.extend(Fields::of(event).0);
+        record.insert("target".to_owned(), json!(event.metadata().target()));
+        writeln!(writer, "{}", Value::Object(record))
+    }
+}
