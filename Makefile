@@ -1,6 +1,7 @@
 # make train: build, make random data if there is none, train the production shape for ten steps
 # make test:  every test
 # make bench: speed, side by side with a Python peer
+# make bench-gpu: the step on a GPU, side by side with PyTorch's; PYTHON names one with torch for CUDA
 # make census: from a CSV to metrics on real data, CENSUS=census-income.test.gz
 # make soak:  kills a training at random moments and compares it with one that was left alone
 # make fuzz:  TIME seconds (600) of hostile bytes at each reader of bytes from outside
@@ -13,7 +14,7 @@ TIME   ?= 600
 CENSUS ?=
 BIN    := target/release/recap-train
 
-.PHONY: train test build libtorch bench census soak fuzz check help
+.PHONY: train test build libtorch bench bench-gpu census soak fuzz check help
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +35,9 @@ test: libtorch
 
 bench: libtorch
 	sh tests/bench/run.sh
+
+bench-gpu:
+	sh tests/bench/run_gpu.sh
 
 census: build
 	sh tests/census.sh $(BIN) $(CENSUS)

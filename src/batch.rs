@@ -34,15 +34,32 @@ impl Batch {
     /// # Errors
     /// When a feature is missing or holds strings, or the device is out of memory.
     pub fn from_host(host: &HostBatch, device: Device) -> Result<Self, BatchError> {
+        Self::from_host_with(host, |tensor| tensor.to_device(device))
+    }
+
+    /// The same, with `copy` as the way to the device: it gets tensors of numbers and keeps their shape and type.
+    ///
+    /// # Errors
+    /// When a feature is missing or holds strings, or `copy` or the device fails.
+    pub fn from_host_with(
+        host: &HostBatch,
+        copy: impl Fn(&HostTensor) -> Result<Tensor, tch::TchError>,
+    ) -> Result<Self, BatchError> {
+        let convert = |name: &'static str, tensor: &HostTensor, kind| {
+            tensor.check(name)?;
+            copy(tensor)
+                .and_then(|tensor| tensor.f_to_kind(kind))
+                .map_err(|source| BatchError::Torch { name, source })
+        };
         let optional = |name: &'static str, kind| match host.feature(name) {
-            Some(feature) => feature.to_device(name, kind, device).map(Some),
+            Some(feature) => convert(name, feature, kind).map(Some),
             None => Ok(None),
         };
         let required = |name| optional(name, Kind::Float)?.ok_or(BatchError::Missing { name });
         let floats = |name, tensor: &Option<HostTensor>| {
             tensor
                 .as_ref()
-                .map(|tensor| tensor.to_device(name, Kind::Float, device))
+                .map(|tensor| convert(name, tensor, Kind::Float))
                 .transpose()
         };
         Ok(Self {
@@ -57,6 +74,21 @@ impl Batch {
         })
     }
 
+    /// All tensors of the batch.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        let optional = [
+            &self.discrete,
+            &self.user_embedding,
+            &self.user_eng_embedding,
+            &self.author_embedding,
+            &self.labels,
+            &self.weights,
+        ];
+        [&self.continuous, &self.binary]
+            .into_iter()
+            .chain(optional.into_iter().flatten())
+    }
+
     /// `B`.
     #[must_use]
     pub fn rows(&self) -> i64 {
@@ -65,29 +97,36 @@ impl Batch {
 }
 
 impl HostTensor {
-    fn to_device(
-        &self,
-        name: &'static str,
-        kind: Kind,
-        device: Device,
-    ) -> Result<Tensor, BatchError> {
+    /// The shape as libtorch takes it.
+    #[must_use]
+    pub fn sizes(&self) -> Vec<i64> {
+        let sizes = self.shape.iter();
+        sizes
+            .map(|&size| i64::try_from(size).unwrap_or(i64::MAX))
+            .collect()
+    }
+
+    /// Copies the numbers to `device` as they are.
+    fn to_device(&self, device: Device) -> Result<Tensor, tch::TchError> {
         let host = match &self.values {
             HostValues::F32(values) => Tensor::f_from_slice(values),
             HostValues::I64(values) => Tensor::f_from_slice(values),
             HostValues::Bool(values) => Tensor::f_from_slice(values),
             HostValues::U8(values) => Tensor::f_from_slice(values),
-            HostValues::Bytes(_) => return Err(BatchError::Strings { name }),
-            HostValues::Ragged { .. } => return Err(BatchError::Ragged { name }),
+            HostValues::Bytes(_) | HostValues::Ragged { .. } => {
+                Err(tch::TchError::Torch("not numbers".to_owned()))
+            }
         };
-        let shape: Vec<i64> = self
-            .shape
-            .iter()
-            .map(|&size| i64::try_from(size).unwrap_or(i64::MAX))
-            .collect();
-        let tensor = host.and_then(|host| host.f_view(shape.as_slice()));
-        tensor
-            .and_then(|tensor| tensor.f_to_device(device)?.f_to_kind(kind))
-            .map_err(|source| BatchError::Torch { name, source })
+        host?.f_view(self.sizes().as_slice())?.f_to_device(device)
+    }
+
+    /// Whether the tensor called `name` can go to a device.
+    fn check(&self, name: &'static str) -> Result<(), BatchError> {
+        match &self.values {
+            HostValues::Bytes(_) => Err(BatchError::Strings { name }),
+            HostValues::Ragged { .. } => Err(BatchError::Ragged { name }),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -5,7 +5,14 @@
 use std::path::{Path, PathBuf};
 
 /// One object each, so that an edit recompiles little.
-const SHIM: [&str; 4] = ["context.cc", "fused.cc", "process_group.cc", "profile.cc"];
+const SHIM: [&str; 6] = [
+    "context.cc",
+    "fused.cc",
+    "linear.cc",
+    "process_group.cc",
+    "profile.cc",
+    "transfer.cc",
+];
 
 /// The Rust halves of the bridges.
 const BRIDGES: [&str; 3] = [

@@ -10,7 +10,7 @@ use crate::cli::{Cli, UsageError, without_flag};
 use crate::distributed::env::Launch;
 use crate::distributed::launcher::Launcher;
 use crate::exit::Exit;
-use crate::torch::memory;
+use crate::torch::{memory, threads};
 use crate::train::session::Session;
 use crate::train::{TrainError, debug, trainer};
 
@@ -23,6 +23,7 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
         return launch(num_processes.get());
     }
     memory::keep_freed();
+    threads::wait_asleep().context("cannot start a thread")?;
     let (path, loaded) = super::load_config(&cli.common)?;
     super::check_columns(path, &loaded)?;
     let config = loaded.config;

@@ -5,6 +5,7 @@ use tch::Tensor;
 use super::ModelError;
 use super::scope::{Builder, Layer, Scope};
 use crate::torch::TorchError;
+use crate::torch::linear::linear;
 
 /// A Linear layer; the weight starts Xavier uniform, the bias as 0.
 #[derive(Debug)]
@@ -37,6 +38,6 @@ impl Linear {
 
     /// `[B, in]` → `[B, out]`.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, TorchError> {
-        Ok(x.f_linear(&self.weight, Some(&self.bias))?)
+        linear(x, &self.weight, &self.bias)
     }
 }

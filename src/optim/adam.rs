@@ -58,6 +58,18 @@ impl Optimizer {
     /// # Errors
     /// When libtorch refuses.
     pub fn step(&mut self, step: u64) -> Result<(), OptimError> {
+        self.update(step, None)
+    }
+
+    /// The same unless `found_inf`, an f32 scalar on the device, holds 1: then nothing changes. Waits for nothing.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn step_unless(&mut self, step: u64, found_inf: &Tensor) -> Result<(), OptimError> {
+        self.update(step, Some(found_inf))
+    }
+
+    fn update(&self, step: u64, found_inf: Option<&Tensor>) -> Result<(), OptimError> {
         for group in &self.groups {
             fused::adam(
                 &group.lists,
@@ -67,6 +79,7 @@ impl Optimizer {
                     beta_2: self.adam.beta_2,
                     epsilon: self.adam.epsilon,
                 },
+                found_inf,
             )?;
         }
         Ok(())
@@ -306,6 +319,35 @@ mod tests {
                 .unwrap()
                 .tensor;
             assert_eq!(step.int64_value(&[]), 0);
+        }
+    }
+
+    #[test]
+    fn an_update_with_a_flag_is_the_plain_one_or_none_at_all() {
+        let [plain, flagged, stopped] = [parameters(), parameters(), parameters()];
+        let mut optimizer = build(single(), &plain).unwrap();
+        let mut with_flag = build(single(), &flagged).unwrap();
+        let mut no_update = build(single(), &stopped).unwrap();
+        for step in 0..2 {
+            backward(&plain);
+            optimizer.step(step).unwrap();
+            backward(&flagged);
+            let flag = |value: f32| Tensor::from(value);
+            with_flag.step_unless(step, &flag(0.0)).unwrap();
+            backward(&stopped);
+            no_update.step_unless(step, &flag(1.0)).unwrap();
+        }
+        for ((_, a), (_, b)) in plain.parameters().zip(flagged.parameters()) {
+            assert!(a.equal(b));
+        }
+        for ((_, a), (_, b)) in optimizer.state().iter().zip(with_flag.state().iter()) {
+            assert!(a.tensor.equal(&b.tensor));
+        }
+        for (_, tensor) in stopped.parameters() {
+            assert_eq!(Vec::<f64>::try_from(tensor).unwrap(), [1.0, -2.0]);
+        }
+        for (name, entry) in no_update.state().iter() {
+            assert!(entry.tensor.eq(0.0).all().int64_value(&[]) == 1, "{name}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod device;
 pub mod fused;
+pub mod linear;
 pub mod memory;
 pub mod named;
 pub mod precision;
@@ -10,6 +11,8 @@ pub mod profile;
 mod sys;
 mod sys_process_group;
 mod sys_profile;
+pub mod threads;
+pub mod transfer;
 
 /// libtorch said no.
 #[derive(Debug, thiserror::Error)]

@@ -36,7 +36,7 @@ pub(super) mod ffi {
             clippy::too_many_arguments,
             reason = "the signature of libtorch's kernel"
         )]
-        fn fused_adam(
+        unsafe fn fused_adam(
             params: &TensorList,
             exp_avgs: &TensorList,
             exp_avg_sqs: &TensorList,
@@ -45,12 +45,74 @@ pub(super) mod ffi {
             beta_1: f64,
             beta_2: f64,
             epsilon: f64,
+            found_inf: *const Tensor,
         ) -> Result<()>;
         fn gradients(params: &TensorList) -> UniquePtr<TensorList>;
         fn clear_gradients(params: &TensorList);
         fn foreach_add_one(tensors: &TensorList) -> Result<()>;
         fn global_norm(tensors: &TensorList) -> Result<UniquePtr<Tensor>>;
+        fn global_norm_cpu(tensors: &TensorList) -> Result<UniquePtr<Tensor>>;
         fn foreach_scale(tensors: &TensorList, factor: &Tensor) -> Result<()>;
+
+        fn uses_onednn() -> bool;
+        fn use_onednn(on: bool);
+        fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<UniquePtr<Tensor>>;
+
+        type Arrival;
+        fn join(self: &Arrival, tensors: &TensorList) -> Result<()>;
+        type CopyStream;
+        fn copy_stream(device: i32) -> Result<UniquePtr<CopyStream>>;
+        fn upload_f32(
+            self: &CopyStream,
+            values: &[f32],
+            shape: &[i64],
+        ) -> Result<UniquePtr<Tensor>>;
+        fn upload_i64(
+            self: &CopyStream,
+            values: &[i64],
+            shape: &[i64],
+        ) -> Result<UniquePtr<Tensor>>;
+        fn upload_bool(
+            self: &CopyStream,
+            values: &[bool],
+            shape: &[i64],
+        ) -> Result<UniquePtr<Tensor>>;
+        fn upload_u8(self: &CopyStream, values: &[u8], shape: &[i64]) -> Result<UniquePtr<Tensor>>;
+        fn arrival(self: &CopyStream) -> Result<UniquePtr<Arrival>>;
+        type Readback;
+        fn read_back(tensor: &Tensor) -> Result<UniquePtr<Readback>>;
+        fn is_there(self: &Readback) -> Result<bool>;
+        fn wait(self: &Readback) -> Result<UniquePtr<Tensor>>;
+    }
+}
+
+// SAFETY: an event may be used from any thread, one at a time; libtorch's events are made for handing over.
+unsafe impl Send for ffi::Arrival {}
+
+/// One fused update; see `fused::adam`.
+pub(super) fn fused_adam(
+    [params, exp_avgs, exp_avg_sqs, steps]: [&ffi::TensorList; 4],
+    learning_rate: f64,
+    [beta_1, beta_2]: [f64; 2],
+    epsilon: f64,
+    found_inf: Option<&Tensor>,
+) -> Result<(), cxx::Exception> {
+    let found_inf = found_inf.map_or(std::ptr::null(), |tensor| {
+        std::ptr::from_ref(as_cxx(tensor))
+    });
+    // SAFETY: null, or a tensor that is borrowed for the whole call.
+    unsafe {
+        ffi::fused_adam(
+            params,
+            exp_avgs,
+            exp_avg_sqs,
+            steps,
+            learning_rate,
+            beta_1,
+            beta_2,
+            epsilon,
+            found_inf,
+        )
     }
 }
 

@@ -1,9 +1,11 @@
 //! Training: [`setup`] builds what a run needs, [`step`] is the one step of both loops, [`trainer`] and [`debug`] are
-//! the loops, [`pipeline`] feeds them, [`state`] is what a checkpoint remembers beside tensors. [`evaluate`] measures a
-//! model on a partition, [`validation`] does so while training; [`window`] measures what was trained on last.
-//! [`progress`], [`tensorboard`], [`times`] and [`profiler`] say how it goes.
+//! the loops, [`pipeline`] feeds them through `staging`, [`state`] is what a checkpoint remembers beside tensors.
+//! [`checks`] finds out which steps diverged. [`evaluate`] measures a model on a partition, [`validation`] does so while
+//! training; [`window`] measures what was trained on last. [`progress`], [`tensorboard`], [`times`] and [`profiler`] say
+//! how it goes.
 
 pub mod checkpoints;
+pub mod checks;
 pub mod debug;
 pub mod evaluate;
 pub mod evaluation;
@@ -15,6 +17,7 @@ pub mod restore;
 pub mod run_record;
 pub mod session;
 pub mod setup;
+mod staging;
 pub mod state;
 pub mod statistics;
 pub mod step;

@@ -13,11 +13,12 @@ use tch::Device;
 
 use super::TrainError;
 use super::interrupt::Interrupt;
+use super::staging::{Staged, Stager};
 use super::times::Beside;
 use crate::batch::Batch;
 use crate::data::{LoadedBatch, Loader, Meter, Position, RecordId};
 
-/// Batches that wait on the device, beside the one that trains.
+/// Batches that wait on the device, or are on their way to it, beside the one that trains.
 const AHEAD: usize = 1;
 
 /// How often a wait for data looks whether a signal has come.
@@ -38,15 +39,20 @@ impl DeviceBatch {
     /// The records of the batch for a message: `a.gz records 3-7, 12; b.gz records 0-3`.
     #[must_use]
     pub fn source(&self) -> String {
-        let mut by_file: BTreeMap<&Path, Vec<u64>> = BTreeMap::new();
-        for record in &self.records {
-            by_file.entry(&record.file).or_default().push(record.record);
-        }
-        let file = |(path, records): (&Path, Vec<u64>)| {
-            format!("{} records {}", path.display(), ranges(records))
-        };
-        by_file.into_iter().map(file).collect::<Vec<_>>().join("; ")
+        source_of(&self.records)
     }
+}
+
+/// Records for a message, as [`DeviceBatch::source`].
+pub(super) fn source_of(records: &[RecordId]) -> String {
+    let mut by_file: BTreeMap<&Path, Vec<u64>> = BTreeMap::new();
+    for record in records {
+        by_file.entry(&record.file).or_default().push(record.record);
+    }
+    let file = |(path, records): (&Path, Vec<u64>)| {
+        format!("{} records {}", path.display(), ranges(records))
+    };
+    by_file.into_iter().map(file).collect::<Vec<_>>().join("; ")
 }
 
 /// `3-7, 12` for the numbers 3 to 7 and 12.
@@ -65,7 +71,7 @@ fn ranges(mut numbers: Vec<u64>) -> String {
 #[derive(Debug)]
 pub struct Pipeline {
     /// The copy thread holds the other end.
-    batches: Option<Receiver<anyhow::Result<DeviceBatch>>>,
+    batches: Option<Receiver<anyhow::Result<Staged>>>,
     thread: Option<JoinHandle<()>>,
     /// Time the loop has waited for data.
     waited: Duration,
@@ -114,7 +120,7 @@ impl Pipeline {
         };
         loop {
             match batches.recv_timeout(LOOK) {
-                Ok(batch) => return batch.map(Some),
+                Ok(batch) => return batch?.take().map(Some),
                 Err(RecvTimeoutError::Timeout)
                     if interrupt.is_some_and(Interrupt::is_requested) =>
                 {
@@ -163,14 +169,15 @@ impl Drop for Pipeline {
 fn copy_all(
     mut loader: Loader,
     device: Device,
-    sender: &SyncSender<anyhow::Result<DeviceBatch>>,
+    sender: &SyncSender<anyhow::Result<Staged>>,
     spent: &AtomicU64,
 ) {
+    let stager = Stager::new(device);
     loop {
         let batch = match loader.next_batch() {
             Ok(Some(loaded)) => {
                 let begin = Instant::now();
-                let batch = on_device(loaded, device);
+                let batch = stager.stage(loaded);
                 let nanos = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 spent.fetch_add(nanos, Ordering::Relaxed);
                 batch

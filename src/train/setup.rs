@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use tch::Device;
 use tracing::{debug, info};
 
+use super::checks::{Checks, Verdicts};
 use super::step::{StepOptions, Stepper};
 use crate::config::{ModelConfig, RecapConfig, RecapDataConfig, TaskData};
 use crate::data::{self, Loader, LoaderOptions, Mode, Position};
@@ -82,6 +83,7 @@ pub fn build_stepper(
     let loss = build_loss(&config.model, &config.train_data, device)?;
     let optimizer = Optimizer::build(&config.optimizer, ranker.state(), ranker.tasks())?;
     Ok(Stepper {
+        verdicts: Verdicts::new(ranker.tasks()),
         ranker,
         loss,
         optimizer,
@@ -103,6 +105,8 @@ fn step_options(config: &RecapConfig, place: Place) -> StepOptions {
         seed: training.seed,
         rank: place.rank as u64,
         watch_groups: false,
+        checks: Checks::EachStep,
+        time_device: false,
     }
 }
 

@@ -6,6 +6,7 @@ use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
 use super::TrainError;
+use super::checks::{Checks, Verdicts};
 use super::state::step_seed;
 use crate::batch::Batch;
 use crate::distributed::{Collective, DataParallel};
@@ -29,6 +30,8 @@ pub struct Stepper {
     pub parallel: Option<DataParallel>,
     /// How.
     pub options: StepOptions,
+    /// Outcomes that nobody has looked at yet, under [`Checks::Deferred`].
+    pub verdicts: Verdicts,
 }
 
 /// How steps are made.
@@ -46,6 +49,10 @@ pub struct StepOptions {
     pub rank: u64,
     /// Whether to measure the gradient norm of every optimizer group.
     pub watch_groups: bool,
+    /// When a step is known to be finite.
+    pub checks: Checks,
+    /// Whether to wait for the GPU after every part of a step, so that [`StepTimes`] are its times: to measure only.
+    pub time_device: bool,
 }
 
 /// What one step computed; the tensors are on the device and detached.
@@ -87,7 +94,8 @@ impl Stepper {
     /// Trains on one batch; `step` counts batches from 0. The parameters move at the last batch of an accumulation.
     ///
     /// # Errors
-    /// When the loss or a gradient is not finite (before the parameters change), a rank is lost, or libtorch fails.
+    /// When the loss or a gradient is not finite (before the parameters change; under [`Checks::Deferred`] perhaps
+    /// those of an earlier step), a rank is lost, or libtorch fails.
     pub fn run(&mut self, step: u64, batch: &Batch) -> anyhow::Result<StepOutput> {
         tch::manual_seed(step_seed(self.options.seed, step, self.options.rank));
         let is_last = (step + 1).is_multiple_of(self.options.accumulation);
@@ -95,12 +103,15 @@ impl Stepper {
         let (logits, losses) = self
             .forward(batch)
             .with_context(|| format!("the forward pass of step {step} failed"))?;
-        if !losses.total.double_value(&[]).is_finite() {
+        let is_checked = self.options.checks == Checks::EachStep;
+        if is_checked && !losses.total.double_value(&[]).is_finite() {
             return Err(self.diverged(step, batch, &logits, &losses));
         }
+        self.finish_part();
         let forward = begin.elapsed();
         self.backward(&losses.total, is_last)
             .with_context(|| format!("the backward pass of step {step} failed"))?;
+        self.finish_part();
         let backward = begin.elapsed() - forward;
         let watch = is_last && self.options.watch_groups;
         let group_norms = if watch {
@@ -108,11 +119,12 @@ impl Stepper {
         } else {
             Vec::new()
         };
-        let grad_norm = if is_last {
-            Some(self.update(step)?)
-        } else {
-            None
+        let grad_norm = match self.options.checks {
+            Checks::EachStep if is_last => Some(self.update(step)?),
+            Checks::EachStep => None,
+            Checks::Deferred => self.update_unless_bad(step, &losses, is_last)?,
         };
+        self.finish_part();
         Ok(StepOutput {
             loss: losses.total.detach(),
             task_losses: losses.per_task.detach(),
@@ -125,6 +137,12 @@ impl Stepper {
                 update: begin.elapsed() - forward - backward,
             },
         })
+    }
+
+    fn finish_part(&self) {
+        if let (true, Device::Cuda(index)) = (self.options.time_device, self.device()) {
+            tch::Cuda::synchronize(i64::try_from(index).unwrap_or(0));
+        }
     }
 
     fn forward(&self, batch: &Batch) -> anyhow::Result<(Tensor, Losses)> {
@@ -173,6 +191,36 @@ impl Stepper {
         self.optimizer.step(step)?;
         self.optimizer.zero_grad();
         Ok(norm)
+    }
+
+    /// The same without waiting for the device, which leaves out the update where loss or gradients are not finite.
+    fn update_unless_bad(
+        &mut self,
+        step: u64,
+        losses: &Losses,
+        is_last: bool,
+    ) -> anyhow::Result<Option<Tensor>> {
+        let norm = is_last
+            .then(|| self.optimizer.gradient_norm())
+            .transpose()?;
+        let bad = self.verdicts.judge(&losses.total, norm.as_ref())?;
+        if let Some(norm) = &norm {
+            if let Some(max_norm) = self.options.max_grad_norm {
+                self.optimizer.clip_gradients(norm, max_norm)?;
+            }
+            self.optimizer.step_unless(step, &bad)?;
+            self.optimizer.zero_grad();
+        }
+        self.verdicts.send(step, &bad, losses)?;
+        Ok(norm)
+    }
+
+    /// Waits for the outcome of all steps so far.
+    ///
+    /// # Errors
+    /// When one of them was not finite, or libtorch fails.
+    pub fn settle(&mut self) -> anyhow::Result<()> {
+        self.verdicts.settle()
     }
 
     /// What to say of a loss that is not finite: the task, and the first tensor on the way that is not.

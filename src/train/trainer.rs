@@ -6,6 +6,7 @@ use tracing::{info, warn};
 
 use super::TrainError;
 use super::checkpoints::Checkpoints;
+use super::checks::{Checks, Recent};
 use super::pipeline::{DeviceBatch, Pipeline};
 use super::profiler::Profiler;
 use super::progress::{Progress, log_details};
@@ -31,6 +32,8 @@ pub struct Trainer<'a> {
     state: TrainState,
     /// Evaluations between steps, where they are asked for.
     validation: Option<Validation>,
+    /// Batches whose outcome may not be known yet.
+    recent: Recent,
     /// The last batches, where metrics over them are asked for.
     window: Option<Window>,
     /// When the clock of `state.walltime_secs` was last advanced.
@@ -54,6 +57,8 @@ pub fn run(session: &Session, profile_steps: Option<StepRange>) -> anyhow::Resul
     }
     let mut stepper = build_stepper(&session.config, session.device, session.place)?;
     let validation = Validation::build(session)?;
+    let may_skip = session.config.training.max_skipped_steps > 0;
+    stepper.options.checks = Checks::choose(session.device, may_skip);
     let state = checkpoints.restore(session, &mut stepper)?;
     session.join(&mut stepper, &state)?;
     let training = &session.config.training;
@@ -74,6 +79,7 @@ pub fn run(session: &Session, profile_steps: Option<StepRange>) -> anyhow::Resul
         checkpoints,
         state,
         validation,
+        recent: Recent::default(),
         window: Window::build(&session.config),
         clock: Instant::now(),
     };
@@ -172,6 +178,7 @@ impl Trainer<'_> {
         } else {
             None
         };
+        self.recent.push(self.state.step, next);
         let output = match self.stepper.run(self.state.step, &next.batch) {
             Ok(output) => {
                 self.times.add_step(&output.times);
@@ -181,7 +188,7 @@ impl Trainer<'_> {
                 Some(output)
             }
             Err(error) => {
-                let error = with_records(error, &next.source());
+                let error = with_records(error, &self.recent);
                 let diverged = matches!(error.downcast_ref(), Some(TrainError::Diverged { .. }));
                 let Some(statistics) = statistics.filter(|_| diverged) else {
                     return Err(error);
@@ -198,12 +205,19 @@ impl Trainer<'_> {
         Ok(output)
     }
 
+    /// Waits for the outcome of the steps so far: nothing is told or kept of a training that has diverged.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        let settled = self.stepper.settle();
+        settled.map_err(|error| with_records(error, &self.recent))
+    }
+
     fn log(
         &mut self,
         progress: &mut Progress,
         pipeline: &Pipeline,
         output: &StepOutput,
     ) -> anyhow::Result<()> {
+        self.settle()?;
         // Every rank has the same answer, so that they average together.
         let with_tasks = self.training().log_task_losses || self.training().tensorboard;
         let (loss, task_losses) = self.session.mean_losses(output, with_tasks)?;
@@ -225,6 +239,7 @@ impl Trainer<'_> {
     /// Evaluates where it is asked for, off the clock, and saves the state beside the other checkpoints if it is the
     /// best so far.
     fn evaluate(&mut self, progress: &mut Progress) -> anyhow::Result<()> {
+        self.settle()?;
         let Some(validation) = &mut self.validation else {
             return Ok(());
         };
@@ -264,6 +279,7 @@ impl Trainer<'_> {
     }
 
     fn save(&mut self) -> anyhow::Result<()> {
+        self.settle()?;
         let begin = Instant::now();
         self.checkpoints
             .save(self.session, &self.stepper, &self.state)?;
@@ -313,12 +329,12 @@ impl Trainer<'_> {
 }
 
 /// Adds to a divergence which records it happened on.
-fn with_records(error: anyhow::Error, source: &str) -> anyhow::Error {
+fn with_records(error: anyhow::Error, recent: &Recent) -> anyhow::Error {
     match error.downcast::<TrainError>() {
         Ok(TrainError::Diverged { step, what, .. }) => TrainError::Diverged {
             step,
             what,
-            records: source.to_owned(),
+            records: recent.source(step),
         }
         .into(),
         Ok(other) => other.into(),

@@ -1,9 +1,16 @@
 """Runs our step and the PyTorch peers in turn, in one run on one machine, and prints medians and ratios as Markdown.
 
-    python3 compare_steps.py --step-bench PATH --python PYTHON [--batch 128 1024] [--bf16] [--rounds N]
+    python3 compare_steps.py --step-bench PATH --python PYTHON [--batch 128 1024] [--precision f32 bf16] [--rounds N]
+        [--variant=NAME=VALUE] [--variant=--option]
 
 Every contestant is a process of its own that stays up and makes a few steps when asked, so that what else the machine
 does hits all of them alike. A ratio is the median over rounds of (ours / theirs) within one round.
+
+The products alone are every matrix product of the step (each Linear layer's output, weight gradient and input gradient)
+as plain calls on memory that is there already: what the machine can do at these shapes, once with each library that
+libtorch has for them. Their time over the step's is its share of the ceiling: 1 would be a step that does nothing else.
+
+A variant is our step once more with a variable of the environment or an option of the bench changed, to try a setting.
 """
 
 import argparse
@@ -15,14 +22,21 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+# Linear layers of the production shape, as (inputs, outputs, how many): first half of the mask, second half and hidden
+# layer of four blocks; the layer above them; ten towers.
+LINEAR = [
+    (2776, 1024, 4), (1024, 2776, 4), (2776, 1024, 4), (4096, 2048, 1), (2048, 256, 10), (256, 128, 10), (128, 1, 10)
+]
+FLOP_PER_ROW = 3 * 2 * sum(inputs * outputs * count for inputs, outputs, count in LINEAR)
 
 
 class Contestant:
-    def __init__(self, name, command):
-        self.name = name
-        self.rounds = []
+    def __init__(self, name, command, environment=None):
+        self.name, self.rounds, self.parts = name, [], []
+        environment = {**os.environ, **(environment or {})}
         begin = time.perf_counter()
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.ask(1)
         self.first_step_seconds = time.perf_counter() - begin
         self.ask(2)
@@ -36,44 +50,91 @@ class Contestant:
         return json.loads(answer)
 
     def round(self, steps):
-        times = self.ask(steps)
-        self.rounds.append(statistics.median(sum(step) for step in times))
-        self.parts = [statistics.median(part) for part in zip(*times)]
+        answer = self.ask(steps)
+        self.rounds.append(statistics.median(answer["steps"]))
+        self.parts.append(answer["parts"])
 
     def close(self):
         with open(f"/proc/{self.process.pid}/status") as status:
             peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
         self.peak_mb = int(peak) / 1024
+        self.gpu_mb = gpu_mb(self.process.pid)
         self.process.stdin.close()
         self.process.wait()
 
+    def part(self, index):
+        return statistics.median(parts[index] for parts in self.parts)
 
-def compare(args, batch):
-    options = ["--batch", str(batch)] + (["--bf16"] if args.bf16 else [])
+
+def gpu_mb(pid):
+    """What the driver says the process holds; nothing where there is no GPU or the driver cannot tell."""
+    query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+    try:
+        lines = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    of_process = [line.split(",")[1] for line in lines if line.split(",")[0].strip() == str(pid)]
+    return float(of_process[0]) if of_process and of_process[0].strip().isdigit() else None
+
+
+def variant(text, command):
+    if text.startswith("-"):
+        return Contestant(f"recap-train {text}", [*command, text])
+    name, value = text.split("=", 1)
+    return Contestant(f"recap-train {text}", command, {name: value})
+
+
+def compare(args, batch, precision):
+    options = ["--batch", str(batch)] + (["--bf16"] if precision == "bf16" else [])
+    ours_command = [args.step_bench, *options]
     peer = [args.python, os.path.join(HERE, "step_peer.py"), *options]
-    contestants = [
-        Contestant("recap-train", [args.step_bench, *options]),
-        Contestant("PyTorch eager", peer),
-        Contestant("PyTorch compile", [*peer, f"--compile={args.compile_mode}"]),
+    ours = Contestant("recap-train", ours_command)
+    peers = [Contestant("PyTorch eager", peer)]
+    peers += [Contestant(f"PyTorch compile ({mode})", [*peer, f"--compile={mode}"]) for mode in args.compile_modes]
+    libraries = ["mkl", "onednn"] if precision == "f32" and not args.gpu else ["mkl"]
+    names = {"mkl": "products alone, MKL", "onednn": "products alone, oneDNN"}
+    if len(libraries) == 1:
+        names["mkl"] = "products alone"
+    floors = [
+        Contestant(names[library], [*ours_command, "--gemm", f"--linear={library}"]) for library in libraries
     ]
+    variants = [variant(text, ours_command) for text in args.variant if precision == "f32"]
+    contestants = [ours, *peers, *variants, *floors]
     for _ in range(args.rounds):
         for contestant in contestants:
             contestant.round(args.steps)
     for contestant in contestants:
         contestant.close()
+    show(args, batch, precision, contestants, floors)
+
+
+def show(args, batch, precision, contestants, floors):
     ours = contestants[0]
-    precision = "bf16" if args.bf16 else "f32"
-    print(f"\nbatch {batch}, {precision}, median of {args.rounds} rounds of {args.steps} steps\n")
-    print("| | step ms (min – max) | forward / backward / optimizer ms | ours / theirs | first step s | peak RSS MB |")
-    print("|---|---|---|---|---|---|")
+    memory = "GPU MB" if args.gpu else "peak RSS MB"
+    print(f"\nbatch {batch:,}, {precision}, median of {args.rounds} rounds of {args.steps} steps\n")
+    print(f"| | step ms (min – max) | forward / backward / optimizer ms | examples/s | ours / theirs | first step s | {memory} |")
+    print("|---|---|---|---|---|---|---|")
     for contestant in contestants:
         times = contestant.rounds
         ratio = statistics.median(a / b for a, b in zip(ours.rounds, times))
-        parts = " / ".join(f"{part:.0f}" for part in contestant.parts)
+        parts = " / ".join(f"{contestant.part(i):{'.2f' if args.gpu else '.0f'}}" for i in range(3))
+        spread = [statistics.median(times), min(times), max(times)]
+        step, low, high = (f"{ms:{'.2f' if args.gpu else '.0f'}}" for ms in spread)
+        held = contestant.gpu_mb if args.gpu else contestant.peak_mb
         print(
-            f"| {contestant.name} | {statistics.median(times):.0f} ({min(times):.0f} – {max(times):.0f}) | {parts} "
-            f"| {ratio:.2f} | {contestant.first_step_seconds:.1f} | {contestant.peak_mb:.0f} |"
+            f"| {contestant.name} | {step} ({low} – {high}) | {parts} | {1e3 * batch / spread[0]:,.0f} | {ratio:.2f} "
+            f"| {contestant.first_step_seconds:.1f} | {'–' if held is None else f'{held:.0f}'} |"
         )
+    floor = min(floors, key=lambda contestant: statistics.median(contestant.rounds))
+    floor_ms, step_ms = (statistics.median(contestant.rounds) for contestant in (floor, ours))
+    share = statistics.median(a / b for a, b in zip(floor.rounds, ours.rounds))
+    rate = batch * FLOP_PER_ROW / floor_ms / 1e9
+    unit = f"{rate:,.0f} TFLOP/s" if rate >= 10 else f"{1e3 * rate:,.0f} GFLOP/s"
+    print(
+        f"\nstep {step_ms:.1f} ms = products {floor_ms:.1f} ms ({floor.name.split(', ')[-1]}, {unit}) "
+        f"+ rest {step_ms - floor_ms:.1f} ms, of which optimizer {ours.part(2):.1f} ms; share of the ceiling {share:.2f}",
+        flush=True,
+    )
 
 
 def main():
@@ -81,13 +142,16 @@ def main():
     parser.add_argument("--step-bench", required=True)
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 1024])
-    parser.add_argument("--compile-mode", default="default")
-    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--precision", nargs="+", choices=["f32", "bf16"], default=["f32", "bf16"])
+    parser.add_argument("--compile-modes", nargs="*", default=["default"])
+    parser.add_argument("--variant", action="append", default=[])
+    parser.add_argument("--gpu", action="store_true", help="the machine has one: GPU memory, finer times, TF32 for f32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3)
     args = parser.parse_args()
-    for batch in args.batch:
-        compare(args, batch)
+    for precision in args.precision:
+        for batch in args.batch:
+            compare(args, batch, precision)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs every comparison with its Python peer, in turn on this machine, then two ranks, and prints Markdown tables.
 # PYTHON names an interpreter that has torch 2.11.0 and tensorflow; without it one is made in the user's cache.
+# STEP_ARGS, END_ARGS and LOADER_ARGS go to the three comparisons.
 set -eu
 cd "$(dirname "$0")/../.."
 cache=${RECAP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/recap-train}
@@ -28,7 +29,9 @@ for line in sys.stdin:
 
 cargo build --release --locked
 echo "machine: $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-"$python" tests/bench/compare_steps.py --python "$python" --step-bench "$(bench step)" ${STEP_ARGS:-}
+"$python" tests/bench/compare_steps.py --python "$python" --step-bench "$(bench step)" \
+  ${STEP_ARGS:---variant=--linear=mkl --variant=OMP_WAIT_POLICY=PASSIVE}
+python3 tests/bench/end_to_end.py --program target/release/recap-train ${END_ARGS:-}
 "$python" tests/bench/compare_loaders.py --python "$python" --loader-bench "$(bench loader)" \
   --program target/release/recap-train ${LOADER_ARGS:-}
 "$(bench ranks)" --batch 512 ${RANKS_ARGS:-}

@@ -1,11 +1,12 @@
 """The training step in PyTorch, to compare with: the production shape, plainly and well written.
 
-Answers one JSON line for every line `N` on standard input: the milliseconds of N steps, as
-[[forward, backward, optimizer], ...]. Started by compare_steps.py.
+Answers every line `N` on standard input with one line of JSON about N steps: `steps`, the milliseconds of each, and
+`parts`, the medians of forward, backward and optimizer. Started by compare_steps.py.
 """
 
 import argparse
 import json
+import statistics
 import sys
 import time
 
@@ -70,6 +71,7 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--compile", default="", help="a mode of torch.compile; nothing: eager")
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--fused", action="store_true", help="the fused Adam, which PyTorch takes only when asked")
     args = parser.parse_args()
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -81,7 +83,7 @@ def main():
     groups = [{"params": list(tower.parameters())} for tower in model.towers]
     in_towers = {id(p) for group in groups for p in group["params"]}
     groups.append({"params": [p for p in model.parameters() if id(p) not in in_towers]})
-    optimizer = torch.optim.Adam(groups, lr=1e-4, betas=(0.95, 0.999), eps=1e-7)
+    optimizer = torch.optim.Adam(groups, lr=1e-4, betas=(0.95, 0.999), eps=1e-7, fused=args.fused or None)
 
     batch = args.batch
     continuous = torch.randn(batch, CONTINUOUS, device=device)
@@ -89,26 +91,34 @@ def main():
     embeddings = [torch.randn(batch, EMBEDDING, device=device) for _ in range(EMBEDDINGS)]
     labels = torch.randint(0, 2, (batch, TASKS), device=device).float()
 
-    def now():
-        if device == "cuda":
+    def now(wait):
+        if wait and device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    def step():
-        begin = now()
+    def step(wait):
+        begin = now(wait)
         with torch.autocast(device, torch.bfloat16, enabled=args.bf16):
             logits = forward(continuous, binary, embeddings)
         losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none").mean(0)
         loss = losses.mean()
-        middle = now()
+        middle = now(wait)
         loss.backward()
-        end = now()
+        end = now(wait)
         optimizer.step()
         optimizer.zero_grad()
-        return [1e3 * (middle - begin), 1e3 * (end - middle), 1e3 * (now() - end)]
+        return [1e3 * (middle - begin), 1e3 * (end - middle), 1e3 * (now(wait) - end)]
 
     for line in sys.stdin:
-        print(json.dumps([step() for _ in range(int(line))]), flush=True)
+        begin, count = now(True), int(line)
+        parts = [step(False) for _ in range(count)]
+        steps = [sum(part) for part in parts]
+        if device == "cuda":
+            # As in training nobody waits between steps; the parts come from one more step that does.
+            steps = [1e3 * (now(True) - begin) / count] * count
+            parts = [step(True)]
+        parts = [statistics.median(part) for part in zip(*parts)]
+        print(json.dumps({"steps": steps, "parts": parts}), flush=True)
 
 
 if __name__ == "__main__":

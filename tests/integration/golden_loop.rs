@@ -3,6 +3,8 @@
 use recap_train::checkpoint::TorchSnapshot;
 use recap_train::model::{LoadOptions, NamedTensors};
 use recap_train::optim::Optimizer;
+use recap_train::train::TrainError;
+use recap_train::train::checks::{Checks, Verdicts};
 use recap_train::train::restore;
 use recap_train::train::statistics::Statistics;
 use recap_train::train::step::{StepOptions, Stepper};
@@ -27,6 +29,8 @@ fn stepper() -> (Stepper, Vec<String>) {
         seed: 0,
         rank: 0,
         watch_groups: false,
+        checks: Checks::EachStep,
+        time_device: false,
     };
     let stepper = Stepper {
         ranker: case.ranker,
@@ -34,6 +38,7 @@ fn stepper() -> (Stepper, Vec<String>) {
         optimizer,
         parallel: None,
         options,
+        verdicts: Verdicts::new(&tasks),
     };
     (stepper, noise)
 }
@@ -67,6 +72,94 @@ fn seven_steps_are_those_of_the_originals_debug_loop() {
             "loss {found} instead of {loss} at step {step}"
         );
         check_parameters(&stepper, &params, step, &noise);
+    }
+}
+
+/// The stepper as it trains on a GPU.
+fn deferred() -> Stepper {
+    let (mut stepper, _) = stepper();
+    stepper.options.checks = Checks::Deferred;
+    stepper
+}
+
+fn parameters(stepper: &Stepper) -> Vec<Tensor> {
+    let parameters = stepper.ranker.state().parameters();
+    let state = stepper.optimizer.state().iter();
+    let moments = state.map(|(_, entry)| entry.tensor.copy());
+    parameters
+        .map(|(_, tensor)| tensor.copy())
+        .chain(moments)
+        .collect()
+}
+
+fn assert_same(found: &[Tensor], expected: &[Tensor]) {
+    assert_eq!(found.len(), expected.len());
+    assert!(found.iter().zip(expected).all(|(a, b)| a.equal(b)));
+}
+
+#[test]
+fn steps_that_nobody_waits_for_are_the_same() {
+    let stored = tensors("../loop/batches.safetensors");
+    for (accumulation, max_grad_norm) in [(1, None), (2, None), (1, Some(0.01))] {
+        let (mut waiting, mut deferred) = (stepper().0, deferred());
+        for stepper in [&mut waiting, &mut deferred] {
+            stepper.options.accumulation = accumulation;
+            stepper.options.max_grad_norm = max_grad_norm;
+            for step in 0..4 {
+                let batch = batch(&stored, step as usize, Kind::Float);
+                let _ = stepper.run(step, &batch).unwrap();
+            }
+            stepper.settle().unwrap();
+        }
+        assert_same(&parameters(&deferred), &parameters(&waiting));
+    }
+}
+
+/// The step that `error` says has diverged, and what.
+fn diverged(error: &anyhow::Error) -> (u64, String) {
+    match error.downcast_ref() {
+        Some(TrainError::Diverged { step, what, .. }) => (*step, what.clone()),
+        _ => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_bad_batch_moves_nothing_from_then_on() {
+    let stored = tensors("../loop/batches.safetensors");
+    let good = |step: usize| batch(&stored, step, Kind::Float);
+    let mut stepper = deferred();
+    let _ = stepper.run(0, &good(0)).unwrap();
+    let before = parameters(&stepper);
+    let mut bad = good(1);
+    bad.labels = bad.labels.map(|labels| labels * f64::NAN);
+    let error = stepper.run(1, &bad).unwrap_err();
+    let (step, what) = diverged(&error);
+    let task = &stepper.ranker.tasks()[0];
+    assert_eq!((step, what), (1, format!("the loss of task {task}")));
+    // A GPU would be given this step before the outcome of the one before it is known.
+    let error = stepper.run(2, &good(2)).unwrap_err();
+    assert_eq!(diverged(&error).0, 2);
+    assert_same(&parameters(&stepper), &before);
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_moves_nothing() {
+    let stored = tensors("../loop/batches.safetensors");
+    for checks in [Checks::EachStep, Checks::Deferred] {
+        let (mut stepper, _) = stepper();
+        stepper.options.checks = checks;
+        let before = parameters(&stepper);
+        let (name, parameter) = stepper.ranker.state().parameters().last().unwrap();
+        let mut poison = NamedTensors::new();
+        let gradient = Tensor::full_like(&parameter.detach(), f64::NAN);
+        let name = format!("{name}/grad");
+        poison.push(name, gradient, false).unwrap();
+        stepper.restore_gradients(&poison).unwrap();
+        let error = stepper.run(0, &batch(&stored, 0, Kind::Float)).unwrap_err();
+        let (step, what) = diverged(&error);
+        assert_eq!(step, 0);
+        assert!(what.contains("gradient"), "{what}");
+        assert_same(&parameters(&stepper), &before);
     }
 }
 
