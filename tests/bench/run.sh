@@ -30,7 +30,7 @@ for line in sys.stdin:
 cargo build --release --locked
 echo "machine: $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 "$python" tests/bench/compare_steps.py --python "$python" --step-bench "$(bench step)" \
-  ${STEP_ARGS:---variant=--linear=mkl --variant=OMP_WAIT_POLICY=PASSIVE}
+  ${STEP_ARGS:---variant=--linear=mkl --variant=--spin}
 python3 tests/bench/end_to_end.py --program target/release/recap-train ${END_ARGS:-}
 "$python" tests/bench/compare_loaders.py --python "$python" --loader-bench "$(bench loader)" \
   --program target/release/recap-train ${LOADER_ARGS:-}
