@@ -218,7 +218,7 @@ fn a_profile_holds_the_steps_that_were_asked_for() {
     for part in ["data wait", "forward", "backward", "optimizer"] {
         assert_eq!(count(part), 2, "{part}");
     }
-    assert!(count("aten::addmm") > 0, "operations of libtorch are there");
+    assert!(count("aten::sum") > 0, "operations of libtorch are there");
 }
 
 #[test]

@@ -69,7 +69,7 @@ struct OnednnLinear : torch::autograd::Function<OnednnLinear> {
 std::unique_ptr<Tensor> linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const auto serves = [](const Tensor& tensor) { return tensor.is_cpu() && tensor.scalar_type() == at::kFloat; };
   const bool plain = !uses_onednn() || at::autocast::is_autocast_enabled(at::kCPU) || x.dim() != 2 || x.numel() == 0 ||
-                     !serves(x) || !serves(weight) || !serves(bias);
+                     weight.numel() == 0 || !serves(x) || !serves(weight) || !serves(bias);
   return std::make_unique<Tensor>(plain ? at::linear(x, weight, bias) : OnednnLinear::apply(x, weight, bias));
 }
 
