@@ -183,24 +183,21 @@ mod tests {
     #[test]
     fn the_flag_stays_up() {
         let mut verdicts = Verdicts::new(&[]);
-        let mut judge = |loss: f32, norm: Option<f32>| {
+        let mut is_up = |loss: f32, norm: Option<f32>| {
             let norm = norm.map(Tensor::from);
             let flag = verdicts.judge(&Tensor::from(loss), norm.as_ref()).unwrap();
-            flag.double_value(&[])
+            flag.double_value(&[]) > 0.0
         };
         let found = [
-            judge(0.5, Some(1.0)),
-            judge(0.5, None),
-            judge(0.5, Some(f32::INFINITY)),
-            judge(0.5, Some(1.0)),
+            is_up(0.5, Some(1.0)),
+            is_up(0.5, None),
+            is_up(0.5, Some(f32::INFINITY)),
+            is_up(0.5, Some(1.0)),
         ];
-        assert_eq!(found, [0.0, 0.0, 1.0, 1.0]);
-        assert_eq!(
-            Verdicts::new(&[])
-                .judge(&Tensor::from(f32::NAN), None)
-                .unwrap()
-                .double_value(&[]),
-            1.0
-        );
+        assert_eq!(found, [false, false, true, true]);
+        let flag = Verdicts::new(&[])
+            .judge(&Tensor::from(f32::NAN), None)
+            .unwrap();
+        assert!(flag.double_value(&[]) > 0.0);
     }
 }
