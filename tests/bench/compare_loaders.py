@@ -3,7 +3,7 @@
     python3 compare_loaders.py --loader-bench PATH --program PATH --python PYTHON [--batch 1024 128] [--rounds N]
 
 Needs a Python with tensorflow for the peer (`pip install tensorflow`). Every contestant is a process of its own that
-stays up and makes batches when asked, so that what else the machine does hits all of them alike. Batches that were
+stays up, is stopped between its turns and makes batches when asked, so that what else the machine does hits all of them alike. Batches that were
 ready before the question are taken first and not counted. A ratio is the median over rounds of (ours / theirs) within
 one round.
 """
@@ -12,11 +12,11 @@ import argparse
 import glob
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -29,6 +29,7 @@ class Contestant:
         self.name, self.batch, self.rounds = name, batch, []
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.ask(warm_up)
+        self.process.send_signal(signal.SIGSTOP)
 
     def ask(self, examples):
         self.process.stdin.write(f"{-(-examples // self.batch)}\n")
@@ -39,13 +40,14 @@ class Contestant:
         return json.loads(answer)
 
     def round(self, examples):
+        self.process.send_signal(signal.SIGCONT)
         self.ask(READY)
         answer = self.ask(examples)
+        # Whoever waits for its turn must not fill its buffers meanwhile: tf.data would go on for seconds.
+        self.process.send_signal(signal.SIGSTOP)
         self.rounds.append(answer["examples"] / answer["seconds"])
         self.cpu_ms = 1e3 * answer["cpu_seconds"] / answer["examples"]
         self.mb = answer.get("bytes", 0) / answer["seconds"] / 1e6
-        # Lets it fill its buffers before the next one runs.
-        time.sleep(0.5)
 
     def close(self):
         with open(f"/proc/{self.process.pid}/status") as status:
