@@ -3,7 +3,8 @@
     python3 compare_loaders.py --loader-bench PATH --program PATH --python PYTHON [--batch 1024 128] [--rounds N]
 
 Needs a Python with tensorflow for the peer (`pip install tensorflow`). Every contestant is a process of its own that
-stays up, is stopped between its turns and makes batches when asked, so that what else the machine does hits all of them alike. Batches that were
+stays up, is stopped between its turns and makes batches when asked, so that what else the machine does hits all of them
+alike. Batches that were
 ready before the question are taken first and not counted. A ratio is the median over rounds of (ours / theirs) within
 one round.
 """
