@@ -12,6 +12,8 @@
 
 #![allow(clippy::print_stdout, reason = "a bench prints what it finds")]
 
+mod random_batch;
+
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
@@ -20,6 +22,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use random_batch::random_batch;
 use recap_train::batch::Batch;
 use recap_train::config;
 use recap_train::distributed::env::Launch;
@@ -30,7 +33,7 @@ use recap_train::model::Mode;
 use recap_train::torch::memory;
 use recap_train::train::setup::{build_device, build_stepper};
 use recap_train::train::step::Stepper;
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 #[derive(Parser)]
 struct Args {
@@ -264,19 +267,4 @@ fn print(gigabits: f64, rounds: &[Round]) -> Result<(), Box<dyn Error>> {
         when(|overlap| overlap.last_reduced),
     )?;
     Ok(stdout.flush()?)
-}
-
-fn random_batch(rows: i64, device: Device) -> Batch {
-    let floats = |columns: i64| Tensor::randn([rows, columns], (Kind::Float, device));
-    let bits = |columns: i64| floats(columns).gt(0.0).to_kind(Kind::Float);
-    Batch {
-        continuous: floats(2117),
-        binary: bits(59),
-        discrete: None,
-        user_embedding: Some(floats(200)),
-        user_eng_embedding: Some(floats(200)),
-        author_embedding: Some(floats(200)),
-        labels: Some(bits(13)),
-        weights: None,
-    }
 }

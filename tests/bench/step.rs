@@ -15,12 +15,14 @@
     reason = "a bench that cannot go on should panic"
 )]
 
+mod random_batch;
+
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
 
 use clap::Parser;
-use recap_train::batch::Batch;
+use random_batch::random_batch;
 use recap_train::config;
 use recap_train::torch::{linear, memory, threads};
 use recap_train::train::checks::Checks;
@@ -183,20 +185,5 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn synchronize(device: Device) {
     if let Device::Cuda(index) = device {
         Cuda::synchronize(index.try_into().unwrap());
-    }
-}
-
-fn random_batch(rows: i64, device: Device) -> Batch {
-    let floats = |columns: i64| Tensor::randn([rows, columns], (Kind::Float, device));
-    let bits = |columns: i64| floats(columns).gt(0.0).to_kind(Kind::Float);
-    Batch {
-        continuous: floats(2117),
-        binary: bits(59),
-        discrete: None,
-        user_embedding: Some(floats(200)),
-        user_eng_embedding: Some(floats(200)),
-        author_embedding: Some(floats(200)),
-        labels: Some(bits(13)),
-        weights: None,
     }
 }
