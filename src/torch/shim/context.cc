@@ -15,9 +15,11 @@
 namespace recap {
 
 // A training step frees and takes the same few hundred megabytes over and over. By default glibc hands large blocks
-// back to the kernel at once, which then has to zero every page again.
+// back to the kernel at once, which then has to zero every page again. It also gives threads heaps of their own, which
+// go back when they are empty whatever the other settings say: a single heap for all keeps the batches of the loader.
 void keep_freed_memory() {
 #ifdef __GLIBC__
+  mallopt(M_ARENA_MAX, 1);
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, -1);
 #endif
