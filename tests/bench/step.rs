@@ -1,11 +1,11 @@
 //! Our training step at the production shape, for `compare_steps.py`.
 //!
-//!     step --batch N [--bf16] [--linear mkl|onednn] [--spin] [--gemm]
+//!     step --batch N [--bf16] [--linear mkl|onednn] [--spin] [--floor]
 //!
 //! Stays up, and answers every line `N` on standard input with one line of JSON about N steps: `steps`, the milliseconds
-//! of each, and `parts`, the medians of forward, backward and optimizer. With `--gemm` a step is nothing but its matrix
-//! products: every Linear layer's output, weight gradient and input gradient, one after the other, on memory that is
-//! there already.
+//! of each, and `parts`, the medians of forward, backward and optimizer. With `--floor` a step is nothing but its matrix
+//! products (every Linear layer's output, weight gradient and input gradient, one after the other, on memory that is
+//! there already) and copies of as much memory as the optimizer moves.
 
 #![allow(
     clippy::unwrap_used,
@@ -44,9 +44,9 @@ struct Args {
     /// Let waiting threads spin, as libtorch does by itself
     #[arg(long)]
     spin: bool,
-    /// Only the matrix products
+    /// Only the matrix products, and the memory of the update
     #[arg(long)]
-    gemm: bool,
+    floor: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -73,8 +73,8 @@ fn main() {
     }
     let mut stepper = build_stepper(&config.config, device, Place::ALONE).unwrap();
     stepper.options.checks = Checks::choose(device, false);
-    let mut contestant: Box<dyn FnMut(bool) -> Parts> = if args.gemm {
-        products(&stepper, rows, args.bf16)
+    let mut contestant: Box<dyn FnMut(bool) -> Parts> = if args.floor {
+        floor(&stepper, rows, args.bf16)
     } else {
         step(stepper, rows)
     };
@@ -125,7 +125,7 @@ struct Products {
     input_gradient: Tensor,
 }
 
-fn products(stepper: &Stepper, rows: i64, bf16: bool) -> Box<dyn FnMut(bool) -> Parts> {
+fn floor(stepper: &Stepper, rows: i64, bf16: bool) -> Box<dyn FnMut(bool) -> Parts> {
     let device = stepper.device();
     let kind = if bf16 { Kind::BFloat16 } else { Kind::Float };
     let random = |size: [i64; 2]| Tensor::randn(size, (Kind::Float, device)).to_kind(kind);
@@ -143,6 +143,11 @@ fn products(stepper: &Stepper, rows: i64, bf16: bool) -> Box<dyn FnMut(bool) -> 
         .collect();
     let onednn = linear::uses_onednn() && !bf16 && !device.is_cuda();
     let zeros = Tensor::zeros([4096], (kind, device));
+    let parameters: i64 = all
+        .iter()
+        .map(|p| i64::try_from(p.weight.numel()).unwrap())
+        .sum();
+    let mut traffic = [(); 4].map(|()| Tensor::zeros([parameters], (Kind::Float, device)));
     // `a bᵀ` into `output`, by the library that the step uses.
     let multiply = move |output: &mut Tensor, a: &Tensor, b: &Tensor| {
         if onednn {
@@ -169,8 +174,19 @@ fn products(stepper: &Stepper, rows: i64, bf16: bool) -> Box<dyn FnMut(bool) -> 
             multiply(&mut p.input_gradient, &p.gradient, &p.weight.tr());
         }
         finish();
-        [forward, milliseconds(begin) - forward, 0.0]
+        let backward = milliseconds(begin) - forward;
+        memory_of_the_update(&mut traffic);
+        finish();
+        [forward, backward, milliseconds(begin) - forward - backward]
     })
+}
+
+/// Reads four tensors and writes three, as Adam does with parameter, gradient and its two moments, and computes nothing.
+fn memory_of_the_update([parameter, gradient, first, second]: &mut [Tensor; 4]) {
+    first.copy_(gradient);
+    parameter.copy_(first);
+    second.copy_(parameter);
+    let _ = second.sum(Kind::Float);
 }
 
 fn milliseconds(begin: Instant) -> f64 {
