@@ -20,8 +20,8 @@ pub struct Counters {
     pub consumer_wait: Duration,
     /// How long finished batches waited for the consumer: the training is the limit.
     pub loader_wait: Duration,
-    /// How long the order waited for files to be read.
-    pub file_wait: Duration,
+    /// How long the thread that decides had to wait for the others, with nothing left to do itself.
+    pub worker_wait: Duration,
     /// Busy time of the threads, added up: reading, inflating, checksums; decoding too where rows are kept.
     pub inflate_busy: Duration,
     /// Busy time of the threads, added up: records into batches.
@@ -50,7 +50,7 @@ pub(crate) struct Stats {
     skipped: AtomicU64,
     consumer_wait_ns: AtomicU64,
     loader_wait_ns: AtomicU64,
-    file_wait_ns: AtomicU64,
+    worker_wait_ns: AtomicU64,
     inflate_busy_ns: AtomicU64,
     parse_busy_ns: AtomicU64,
     threads: AtomicU64,
@@ -79,9 +79,9 @@ impl Stats {
         add_time(&self.loader_wait_ns, time);
     }
 
-    /// The sequencer waited for a file.
-    pub(crate) fn waited_for_files(&self, time: Duration) {
-        add_time(&self.file_wait_ns, time);
+    /// The sequencer waited for a worker.
+    pub(crate) fn waited_for_workers(&self, time: Duration) {
+        add_time(&self.worker_wait_ns, time);
     }
 
     /// A thread read records.
@@ -94,9 +94,9 @@ impl Stats {
         add_time(&self.parse_busy_ns, time);
     }
 
-    /// A thread was started.
-    pub(crate) fn has_thread(&self) {
-        add(&self.threads, 1);
+    /// So many threads work.
+    pub(crate) fn has_threads(&self, count: usize) {
+        add(&self.threads, count as u64);
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -108,7 +108,7 @@ impl Stats {
             skipped: get(&self.skipped),
             consumer_wait: time(&self.consumer_wait_ns),
             loader_wait: time(&self.loader_wait_ns),
-            file_wait: time(&self.file_wait_ns),
+            worker_wait: time(&self.worker_wait_ns),
             inflate_busy: time(&self.inflate_busy_ns),
             parse_busy: time(&self.parse_busy_ns),
             threads: get(&self.threads),

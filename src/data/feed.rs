@@ -319,9 +319,7 @@ impl Sources for Feed {
                 self.open_ahead();
                 return Ok(None);
             } else {
-                let waited = std::time::Instant::now();
                 self.wait()?;
-                self.stats.waited_for_files(waited.elapsed());
             }
         }
     }

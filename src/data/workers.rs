@@ -1,6 +1,7 @@
 //! The threads that inflate files and parse batches: one pool for both, so that no core idles while there is work.
 //!
-//! What they do is decided by the sequencer, in an order that does not depend on them; they only return results.
+//! What they do is decided by the sequencer, in an order that does not depend on them; they only return results. The
+//! sequencer's thread is one of them: while it waits it works, because waking another thread costs more than a record.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -42,12 +43,14 @@ pub(crate) enum Done {
 }
 
 /// The pool. Dropping it discards what is queued and joins the threads.
-#[derive(Debug)]
 pub(crate) struct Workers {
     queue: Arc<Queue>,
     /// The other ends are held by the threads.
     results: Receiver<Done>,
     threads: Vec<JoinHandle<()>>,
+    /// What the thread that waits works with.
+    own: Worker,
+    stats: Arc<Stats>,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +66,7 @@ struct QueueState {
 }
 
 impl Workers {
-    /// Starts `count` threads.
+    /// Starts `count` threads less one: the other is whoever calls [`Self::wait`].
     pub(crate) fn start(
         count: usize,
         pipeline: &SharedPipeline,
@@ -72,22 +75,26 @@ impl Workers {
     ) -> Result<Self, DataError> {
         let queue = Arc::new(Queue::default());
         let (sender, results) = channel();
+        let worker = || Worker {
+            pipeline: Arc::clone(pipeline),
+            scratch: Scratch::default(),
+            handling,
+            stats: Arc::clone(stats),
+        };
         let mut workers = Self {
             queue,
             results,
-            threads: Vec::with_capacity(count),
+            threads: Vec::new(),
+            own: worker(),
+            stats: Arc::clone(stats),
         };
-        for index in 0..count.max(1) {
-            let worker = Worker {
-                queue: Arc::clone(&workers.queue),
-                results: sender.clone(),
-                pipeline: Arc::clone(pipeline),
-                scratch: Scratch::default(),
-                handling,
-                stats: Arc::clone(stats),
-            };
-            stats.has_thread();
-            let thread = spawn(format!("data-{index}"), move || worker.run())?;
+        stats.has_threads(count.max(1));
+        for index in 1..count {
+            let (queue, results) = (Arc::clone(&workers.queue), sender.clone());
+            let worker = worker();
+            let thread = spawn(format!("data-{index}"), move || {
+                worker.run(&queue, &results);
+            })?;
             workers.threads.push(thread);
         }
         Ok(workers)
@@ -104,19 +111,28 @@ impl Workers {
         self.queue.changed.notify_one();
     }
 
-    /// Waits for the next result.
-    pub(crate) fn wait(&self) -> Done {
-        self.results.recv().unwrap_or_else(|_| {
+    /// The next result: one that is there, else one of this thread's own work, else one that another thread brings.
+    pub(crate) fn wait(&mut self) -> Done {
+        if let Ok(done) = self.results.try_recv() {
+            return done;
+        }
+        if let Some(task) = self.queue.try_next() {
+            return self.own.attempt(task);
+        }
+        let waited = Instant::now();
+        let done = self.results.recv().unwrap_or_else(|_| {
             Done::Panicked(DataError::Thread {
                 thread: "data".to_owned(),
                 message: "all workers are gone".to_owned(),
             })
-        })
+        });
+        self.stats.waited_for_workers(waited.elapsed());
+        done
     }
 
     /// How many threads there are.
     pub(crate) fn count(&self) -> usize {
-        self.threads.len()
+        self.threads.len() + 1
     }
 }
 
@@ -139,6 +155,12 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The next task, if there is one now.
+    fn try_next(&self) -> Option<Task> {
+        self.lock().tasks.pop_front()
+    }
+
+    /// The next task, once there is one; `None` when the pool is closed.
     fn next(&self) -> Option<Task> {
         let mut state = self.lock();
         loop {
@@ -157,9 +179,6 @@ impl Queue {
 }
 
 struct Worker {
-    queue: Arc<Queue>,
-    /// The other end is held by the sequencer.
-    results: Sender<Done>,
     pipeline: SharedPipeline,
     scratch: Scratch,
     handling: Handling,
@@ -167,14 +186,18 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self) {
-        while let Some(task) = self.queue.next() {
-            let done = catch_unwind(AssertUnwindSafe(|| self.perform(task)));
-            let done = done.unwrap_or_else(|panic| Done::Panicked(panicked(panic.as_ref())));
-            if self.results.send(done).is_err() {
+    fn run(mut self, queue: &Queue, results: &Sender<Done>) {
+        while let Some(task) = queue.next() {
+            if results.send(self.attempt(task)).is_err() {
                 return;
             }
         }
+    }
+
+    /// Performs `task`; a panic over it is a result too.
+    fn attempt(&mut self, task: Task) -> Done {
+        let done = catch_unwind(AssertUnwindSafe(|| self.perform(task)));
+        done.unwrap_or_else(|panic| Done::Panicked(panicked(panic.as_ref())))
     }
 
     fn perform(&mut self, task: Task) -> Done {
