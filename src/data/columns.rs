@@ -98,6 +98,24 @@ impl Column {
         }
     }
 
+    /// Cuts the column to its first `rows` rows, and the beginning of another one off.
+    pub(crate) fn truncate(&mut self, rows: usize, spec: &Spec) {
+        let len = match &mut self.ends {
+            Some(ends) => {
+                ends.truncate(rows);
+                ends.last().copied().unwrap_or(0)
+            }
+            None => rows * spec.keep.width(),
+        };
+        match &mut self.values {
+            HostValues::F32(values) => values.truncate(len),
+            HostValues::I64(values) => values.truncate(len),
+            HostValues::Bytes(values) => values.truncate(len),
+            // Columns that are being read hold nothing else.
+            _ => {}
+        }
+    }
+
     /// The finished column of `rows` rows.
     pub(crate) fn into_tensor(self, spec: &Spec, rows: usize) -> (Arc<str>, HostTensor) {
         let name = Arc::clone(&spec.feature.name);

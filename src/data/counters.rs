@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::payload::Payload;
-use super::tfrecord::Block;
+use super::payload::{Block, Payload};
 
 /// What a loader has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,9 +21,9 @@ pub struct Counters {
     pub loader_wait: Duration,
     /// How long the thread that decides had to wait for the others, with nothing left to do itself.
     pub worker_wait: Duration,
-    /// Busy time of the threads, added up: reading, inflating, checksums; decoding too where rows are kept.
+    /// Busy time of the threads, added up: reading, inflating, checksums.
     pub inflate_busy: Duration,
-    /// Busy time of the threads, added up: records into batches.
+    /// Busy time of the threads, added up: records into rows, rows into batches.
     pub parse_busy: Duration,
     /// Threads that read and parse.
     pub threads: u64,
@@ -89,7 +88,7 @@ impl Stats {
         add_time(&self.inflate_busy_ns, time);
     }
 
-    /// A thread made a batch of records.
+    /// A thread decoded records, or made a batch of them.
     pub(crate) fn parsed(&self, time: Duration) {
         add_time(&self.parse_busy_ns, time);
     }

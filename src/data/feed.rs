@@ -11,12 +11,12 @@ use super::error::DataError;
 use super::interleave::Sources;
 use super::loader::{LoadedBatch, RecordId};
 use super::open_file::{OpenBlock, OpenFile};
-use super::payload::Payload;
+use super::payload::{Block, Payload};
 use super::pipeline::Finished;
 use super::position::{Position, Snapshot};
 use super::reader::{Fallback, FileReader};
 use super::stream::StreamSpec;
-use super::tfrecord::{Block, ChunkPool, ReadOptions};
+use super::tfrecord::ReadOptions;
 use super::workers::{Done, FileId, Task, Workers};
 
 /// Blocks of a file that wait to be used.
@@ -46,7 +46,6 @@ pub(crate) struct Feed {
     /// The other end is held by the loader.
     output: SyncSender<Delivery>,
     stats: Arc<Stats>,
-    pool: Arc<ChunkPool>,
     cache: Cache,
     spec: StreamSpec,
     /// The epoch that is being read.
@@ -70,7 +69,6 @@ impl Feed {
             workers,
             output,
             stats,
-            pool: Arc::default(),
             cache,
             spec: spec.clone(),
             epoch: 0,
@@ -114,12 +112,7 @@ impl Feed {
             start,
             skip_damaged: self.spec.skip_damaged,
         };
-        let pool = Arc::clone(&self.pool);
-        let source = Fallback {
-            path,
-            options,
-            pool,
-        };
+        let source = Fallback { path, options };
         if let Some(reader) = self.reader(&mut open, key, source) {
             self.workers.submit(Task::Read(id, Box::new(reader)));
         }

@@ -14,7 +14,6 @@ use super::feed::{Delivery, Feed};
 use super::payload::Payload;
 use super::pipeline::{Mode, Pipeline};
 use super::position::Position;
-use super::reader::Handling;
 use super::sequencer::Sequencer;
 use super::stream::StreamSpec;
 use super::workers::{Workers, panicked, spawn};
@@ -104,17 +103,13 @@ impl Loader {
         let spec = StreamSpec::new(config, &options, pipeline.rows_to_read(options.world_size)?)?;
         let start = spec.start(resume);
         let threads = num_threads(config, &options);
-        let handling = Handling {
-            checks: config.ignore_data_errors,
-            decodes: spec.caches,
-        };
         let cache = if spec.caches {
-            Cache::open(config, pipeline.specs())?
+            Cache::open(config, &pipeline.layout().specs)?
         } else {
             Cache::Off
         };
         let stats = Arc::new(Stats::default());
-        let workers = Workers::start(threads, &pipeline, handling, &stats)?;
+        let workers = Workers::start(threads, &pipeline, spec.caches, &stats)?;
         let (output, batches) = sync_channel(BATCHES_AHEAD);
         let last_words = output.clone();
         let feed = Feed::new(&spec, cache, workers, output, Arc::clone(&stats));

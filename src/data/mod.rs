@@ -7,6 +7,7 @@
 mod cache;
 pub(crate) mod columns;
 mod counters;
+mod decoder;
 mod draw;
 pub(crate) mod encode;
 mod epoch;

@@ -1,14 +1,13 @@
-//! One record on its way into a batch: as it lay in its file, or decoded already.
+//! A record on its way into a batch, and the block of records that it was read with.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::cache::RowBlock;
 use super::error::{DataError, RecordError};
-use super::tfrecord::Chunk;
 
 /// One record, and where it came from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Payload {
     pub(crate) source: Source,
     /// Bytes of the serialised example.
@@ -21,33 +20,31 @@ pub(crate) struct Payload {
     pub(crate) offset: u64,
 }
 
-/// What a record is read from.
-#[derive(Clone, Debug)]
+/// What a record was decoded to.
+#[derive(Debug)]
 pub(crate) enum Source {
-    /// A serialised example.
-    Wire {
-        /// Holds it.
-        chunk: Arc<Chunk>,
-        /// Where it begins.
-        begin: usize,
-    },
-    /// A decoded row.
+    /// A row.
     Row {
         /// Holds it.
         block: Arc<RowBlock>,
         /// Its number in the block.
         row: usize,
     },
+    /// No example that fits the schema: the batch that it would be in fails.
+    Bad(Box<RecordError>),
 }
 
-impl Payload {
-    /// Wraps what is wrong with this record.
-    pub(crate) fn error(&self, source: RecordError) -> DataError {
-        DataError::Record {
-            path: Arc::clone(&self.path),
-            record: self.record,
-            offset: self.offset,
-            source,
-        }
-    }
+/// Records of one file that were read at once.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    /// In file order.
+    pub(crate) records: Vec<Payload>,
+    /// The rows of all records, if they were decoded just now and all of them are good: what may be kept.
+    pub(crate) rows: Option<Arc<RowBlock>>,
+    /// What ended the file early; comes after `records`.
+    pub(crate) failure: Option<DataError>,
+    /// Damaged records that were passed over.
+    pub(crate) skipped: u64,
+    /// Whether the file ends here.
+    pub(crate) is_last: bool,
 }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::cache::RowBlock;
 use super::columns::{Column, Spec};
 use super::error::DataError;
-use super::example::{Layout, Scratch};
+use super::example::Layout;
 use super::payload::{Payload, Source};
 use super::preprocess::{self, Rows};
 use super::schema::{Dtype, Length, Schema};
@@ -26,7 +25,7 @@ pub enum Mode {
     Predict,
 }
 
-/// Turns payloads into batches. Shared by all threads; each brings its own [`Scratch`].
+/// Turns payloads into batches. Shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     config: RecapDataConfig,
@@ -83,58 +82,30 @@ impl Pipeline {
     }
 
     /// What is read of a record.
-    pub(crate) fn specs(&self) -> &[Spec] {
-        &self.layout.specs
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
-    /// Reads `payloads` into one batch.
-    pub(crate) fn batch(
-        &self,
-        payloads: &[Payload],
-        scratch: &mut Scratch,
-    ) -> Result<Finished, DataError> {
-        let columns = self.columns(payloads, scratch)?;
-        self.finish(columns, payloads.len())
-    }
-
-    /// Reads `payloads` into columns, before anything is made of them.
-    fn columns(
-        &self,
-        payloads: &[Payload],
-        scratch: &mut Scratch,
-    ) -> Result<Vec<Column>, DataError> {
-        let mut columns = self.layout.columns(payloads.len());
+    /// Makes one batch of `payloads`.
+    pub(crate) fn batch(&self, payloads: Vec<Payload>) -> Result<Finished, DataError> {
+        let count = payloads.len();
+        let mut columns = self.layout.columns(count);
         for payload in payloads {
-            match &payload.source {
-                Source::Wire { chunk, begin } => {
-                    let bytes = &chunk.bytes()[*begin..begin + payload.len];
-                    scratch
-                        .read(&self.layout, bytes, &mut columns)
-                        .map_err(|cause| payload.error(cause))?;
-                }
+            match payload.source {
                 Source::Row { block, row } => {
-                    block.read(*row, &self.layout.specs, &mut columns);
+                    block.read(row, &self.layout.specs, &mut columns);
+                }
+                Source::Bad(source) => {
+                    return Err(DataError::Record {
+                        path: payload.path,
+                        record: payload.record,
+                        offset: payload.offset,
+                        source: *source,
+                    });
                 }
             }
         }
-        Ok(columns)
-    }
-
-    /// Whether `payload` can be read.
-    pub(crate) fn check(&self, payload: &Payload, scratch: &mut Scratch) -> Result<(), DataError> {
-        self.columns(std::slice::from_ref(payload), scratch)
-            .map(drop)
-    }
-
-    /// Decodes `payloads` for keeping. Where one is bad all stay as they are: its batch tells what is wrong with it.
-    pub(crate) fn decode(&self, payloads: &mut [Payload], scratch: &mut Scratch) {
-        if let Ok(columns) = self.columns(payloads, scratch) {
-            let block = Arc::new(RowBlock::pack(columns));
-            for (row, payload) in payloads.iter_mut().enumerate() {
-                let block = Arc::clone(&block);
-                payload.source = Source::Row { block, row };
-            }
-        }
+        self.finish(columns, count)
     }
 
     fn finish(&self, columns: Vec<Column>, count: usize) -> Result<Finished, DataError> {

@@ -1,21 +1,12 @@
-//! One open data file as the workers read it: its records, or the rows that were kept of it.
+//! One open data file as a worker reads it: its records, or the rows that were kept of it.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::cache::{KeptReader, RowWriter};
-use super::example::Scratch;
-use super::pipeline::Pipeline;
-use super::tfrecord::{Block, ChunkPool, ReadOptions, RecordReader};
-
-/// What is done to records when they are read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Handling {
-    /// Each is tried, and passed over if it is bad.
-    pub(crate) checks: bool,
-    /// They are decoded to be kept.
-    pub(crate) decodes: bool,
-}
+use super::decoder::Decoder;
+use super::payload::Block;
+use super::tfrecord::{ReadOptions, RecordReader};
 
 /// An open data file.
 #[derive(Debug)]
@@ -31,7 +22,6 @@ pub(crate) enum FileReader {
 pub(crate) struct Fallback {
     pub(crate) path: Arc<Path>,
     pub(crate) options: ReadOptions,
-    pub(crate) pool: Arc<ChunkPool>,
 }
 
 impl Fallback {
@@ -41,7 +31,7 @@ impl Fallback {
             start,
             ..self.options
         };
-        RecordReader::new(Arc::clone(&self.path), options, Arc::clone(&self.pool))
+        RecordReader::new(Arc::clone(&self.path), options)
     }
 }
 
@@ -52,34 +42,22 @@ impl FileReader {
     }
 
     /// The next records. After a block with `is_last` there is nothing more.
-    pub(crate) fn read(
-        &mut self,
-        pipeline: &Pipeline,
-        scratch: &mut Scratch,
-        handling: Handling,
-    ) -> Block {
+    pub(crate) fn read(&mut self, decoder: &mut Decoder) -> Block {
         match self {
             Self::Records(reader, keeps) => {
-                let mut block = reader.read_block();
-                if handling.checks {
-                    check(&mut block, pipeline, scratch);
-                }
-                if handling.decodes {
-                    pipeline.decode(&mut block.records, scratch);
-                }
+                let block = decoder.read(reader);
                 keep(keeps, &block);
                 block
             }
-            Self::Kept(kept, fallback) => match kept.read(pipeline.specs()) {
+            Self::Kept(kept, fallback) => match kept.read(decoder.specs()) {
                 Ok(records) => Block {
                     is_last: records.is_none(),
                     records: records.unwrap_or_default(),
-                    failure: None,
-                    skipped: 0,
+                    ..Block::default()
                 },
                 Err(next) => {
                     *self = Self::Records(fallback.records(next), None);
-                    self.read(pipeline, scratch, handling)
+                    self.read(decoder)
                 }
             },
         }
@@ -90,7 +68,7 @@ impl FileReader {
 fn keep(keeps: &mut Option<RowWriter>, block: &Block) {
     if let Some(mut writer) = keeps.take()
         && block.failure.is_none()
-        && writer.add(&block.records)
+        && writer.add(block)
     {
         if block.is_last {
             writer.finish();
@@ -98,17 +76,4 @@ fn keep(keeps: &mut Option<RowWriter>, block: &Block) {
             *keeps = Some(writer);
         }
     }
-}
-
-fn check(block: &mut Block, pipeline: &Pipeline, scratch: &mut Scratch) {
-    let before = block.records.len();
-    block.records.retain(|payload| {
-        let outcome = pipeline.check(payload, scratch);
-        if let Err(error) = &outcome {
-            let cause = std::error::Error::source(error);
-            tracing::warn!(error = %error, cause, "skipping a bad record");
-        }
-        outcome.is_ok()
-    });
-    block.skipped += (before - block.records.len()) as u64;
 }

@@ -12,12 +12,11 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::counters::Stats;
+use super::decoder::Decoder;
 use super::error::DataError;
-use super::example::Scratch;
-use super::payload::Payload;
+use super::payload::{Block, Payload};
 use super::pipeline::{Finished, SharedPipeline};
-use super::reader::{FileReader, Handling};
-use super::tfrecord::Block;
+use super::reader::FileReader;
 
 /// Names an open file: its epoch, and its place in the epoch's order.
 pub(crate) type FileId = (u64, usize);
@@ -27,7 +26,7 @@ pub(crate) type FileId = (u64, usize);
 pub(crate) enum Task {
     /// Read the next records of a file.
     Read(FileId, Box<FileReader>),
-    /// Parse records into a batch.
+    /// Make records a batch.
     Batch(u64, Vec<Payload>),
 }
 
@@ -66,19 +65,18 @@ struct QueueState {
 }
 
 impl Workers {
-    /// Starts `count` threads less one: the other is whoever calls [`Self::wait`].
+    /// Starts `count` threads less one: the other is whoever calls [`Self::wait`]. Rows are packed if they are kept.
     pub(crate) fn start(
         count: usize,
         pipeline: &SharedPipeline,
-        handling: Handling,
+        packs: bool,
         stats: &Arc<Stats>,
     ) -> Result<Self, DataError> {
         let queue = Arc::new(Queue::default());
         let (sender, results) = channel();
         let worker = || Worker {
             pipeline: Arc::clone(pipeline),
-            scratch: Scratch::default(),
-            handling,
+            decoder: Decoder::new(pipeline, packs, stats),
             stats: Arc::clone(stats),
         };
         let mut workers = Self {
@@ -180,8 +178,7 @@ impl Queue {
 
 struct Worker {
     pipeline: SharedPipeline,
-    scratch: Scratch,
-    handling: Handling,
+    decoder: Decoder,
     stats: Arc<Stats>,
 }
 
@@ -203,14 +200,12 @@ impl Worker {
     fn perform(&mut self, task: Task) -> Done {
         match task {
             Task::Read(id, mut reader) => {
-                let begin = Instant::now();
-                let block = reader.read(&self.pipeline, &mut self.scratch, self.handling);
-                self.stats.inflated(begin.elapsed());
+                let block = reader.read(&mut self.decoder);
                 Done::Read(id, reader, block)
             }
             Task::Batch(number, payloads) => {
                 let begin = Instant::now();
-                let batch = self.pipeline.batch(&payloads, &mut self.scratch);
+                let batch = self.pipeline.batch(payloads);
                 self.stats.parsed(begin.elapsed());
                 Done::Batch(number, batch)
             }

@@ -33,9 +33,22 @@ pub(super) enum Packed {
 }
 
 impl RowBlock {
-    /// Packs the columns of a layout.
+    /// Packs the columns of a layout, to be kept.
     pub(crate) fn pack(columns: Vec<Column>) -> Self {
-        let pack = |column: Column| {
+        Self::of(columns, pack)
+    }
+
+    /// The columns of a layout as they are, for rows that are soon used.
+    pub(crate) fn plain(columns: Vec<Column>) -> Self {
+        Self::of(columns, |values| match values {
+            HostValues::F32(values) => Packed::F32(values),
+            HostValues::I64(values) => Packed::I64(values),
+            other => pack(other),
+        })
+    }
+
+    fn of(columns: Vec<Column>, pack: impl Fn(HostValues) -> Packed) -> Self {
+        let column = |column: Column| {
             let values = pack(column.values);
             match column.ends {
                 Some(ends) => Packed::Ragged {
@@ -46,7 +59,7 @@ impl RowBlock {
             }
         };
         Self {
-            columns: columns.into_iter().map(pack).collect(),
+            columns: columns.into_iter().map(column).collect(),
         }
     }
 

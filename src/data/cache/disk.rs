@@ -17,7 +17,7 @@ use super::bytes::{parse, serialise};
 use super::store::{FileKey, Version};
 use crate::data::columns::Spec;
 use crate::data::error::DataError;
-use crate::data::payload::{Payload, Source};
+use crate::data::payload::{Block, Payload, Source};
 use crate::data::source;
 
 /// Changes with the form of the files.
@@ -148,14 +148,12 @@ impl RowWriter {
         })
     }
 
-    /// Takes in the next block of rows; whether it could.
-    pub(crate) fn add(&mut self, records: &[Payload]) -> bool {
-        let written = match records.first().map(|first| &first.source) {
-            None => return true,
-            // A record of the block is bad: its batch will say so.
-            Some(Source::Wire { .. }) => return false,
-            Some(Source::Row { block, .. }) => self.write(&serialise(block, records)),
+    /// Takes in the next block of the file; whether it could.
+    pub(crate) fn add(&mut self, block: &Block) -> bool {
+        let Some(rows) = &block.rows else {
+            return block.records.is_empty();
         };
+        let written = self.write(&serialise(rows, &block.records));
         self.blocks += 1;
         match written {
             Ok(()) => true,

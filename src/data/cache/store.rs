@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::RowBlock;
 use super::disk::{Place, payloads};
-use crate::data::payload::{Payload, Source};
+use crate::data::payload::{Block, Payload};
 pub(super) use crate::data::source::Version;
-use crate::data::tfrecord::{Block, Share};
+use crate::data::tfrecord::Share;
 
 /// What a decoded file is known by.
 pub(crate) type FileKey = (Arc<Path>, Share);
@@ -66,10 +66,9 @@ impl Filling {
 
     /// Takes in what was read next. Only whole good files are kept: what ends in an error must end so again.
     fn add(&mut self, block: &Block) {
-        let rows = block.records.first().map(|payload| &payload.source);
-        match (&mut self.file, rows) {
-            (_, None) if block.failure.is_none() => {}
-            (Some(file), Some(Source::Row { block: rows, .. })) if block.failure.is_none() => {
+        match (&mut self.file, &block.rows) {
+            _ if block.failure.is_none() && block.records.is_empty() => {}
+            (Some(file), Some(rows)) if block.failure.is_none() => {
                 let places = block.records.iter();
                 self.bytes += rows.size();
                 file.blocks.push(CachedBlock {
@@ -191,9 +190,8 @@ mod tests {
         assert_eq!(rows.size(), len);
         Block {
             records: payloads(path, &rows, &[(0, 0, 1)]),
-            failure: None,
-            skipped: 0,
-            is_last: false,
+            rows: Some(rows),
+            ..Block::default()
         }
     }
 

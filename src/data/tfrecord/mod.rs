@@ -2,7 +2,6 @@
 //!
 //! A record is a little-endian u64 length, the masked CRC32C of those 8 bytes, the payload, and its masked CRC32C.
 
-mod chunk;
 mod gzip;
 mod inflate;
 mod read;
@@ -10,9 +9,8 @@ mod write;
 
 use crc_fast::CrcAlgorithm;
 
-pub(crate) use chunk::{Chunk, ChunkPool};
 pub use inflate::uncompressed;
-pub(crate) use read::{Block, ReadOptions, RecordReader, Share};
+pub(crate) use read::{Frame, ReadOptions, RecordReader, Share};
 pub use write::Compression;
 pub(crate) use write::RecordWriter;
 

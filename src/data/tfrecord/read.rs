@@ -1,16 +1,16 @@
-//! Reads the records of one file, a chunk at a time, checking both checksums.
+//! Finds the records of one file, a chunk at a time, checking both checksums.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::chunk::{Chunk, ChunkPool};
 use super::inflate::Stream;
 use super::{FOOTER_BYTES, HEADER_BYTES, masked_crc32c};
 use crate::data::error::{DataError, RecordError};
-use crate::data::payload::{Payload, Source};
 use crate::data::remote::RemoteError;
 
+/// Bytes read at once: few enough to stay in a core's own cache until they are decoded.
+const CHUNK_BYTES: usize = 256 * 1024;
 /// Longest record accepted, in bytes.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 
@@ -32,12 +32,12 @@ pub(crate) struct ReadOptions {
     pub(crate) skip_damaged: bool,
 }
 
-/// The records that lay whole in one chunk.
-#[derive(Debug)]
-pub(crate) struct Block {
+/// The records that lie whole in one chunk.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
     /// In file order.
-    pub(crate) records: Vec<Payload>,
-    /// What ended the file early; comes after `records`.
+    pub(crate) found: Vec<Frame>,
+    /// What ended the file early; comes after `found`.
     pub(crate) failure: Option<DataError>,
     /// Damaged records that were passed over.
     pub(crate) skipped: u64,
@@ -45,11 +45,23 @@ pub(crate) struct Block {
     pub(crate) is_last: bool,
 }
 
-/// Reads one file; opens it at the first block.
+/// Where one record lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame {
+    /// Start of its payload in the chunk.
+    pub(crate) begin: usize,
+    /// Bytes of its payload.
+    pub(crate) len: usize,
+    /// Its number in the file.
+    pub(crate) record: u64,
+    /// Its start in the uncompressed stream.
+    pub(crate) offset: u64,
+}
+
+/// Reads one file; opens it at the first chunk.
 pub(crate) struct RecordReader {
     path: Arc<Path>,
     options: ReadOptions,
-    pool: Arc<ChunkPool>,
     stream: Option<Stream>,
     /// Start of a record whose rest is still to come.
     carry: Vec<u8>,
@@ -79,11 +91,10 @@ enum Scan {
 }
 
 impl RecordReader {
-    pub(crate) fn new(path: Arc<Path>, options: ReadOptions, pool: Arc<ChunkPool>) -> Self {
+    pub(crate) fn new(path: Arc<Path>, options: ReadOptions) -> Self {
         Self {
             path,
             options,
-            pool,
             stream: None,
             carry: Vec::new(),
             record: 0,
@@ -91,25 +102,31 @@ impl RecordReader {
         }
     }
 
-    /// The next records. After a block with `is_last` there is nothing more.
-    pub(crate) fn read_block(&mut self) -> Block {
-        let mut block = Block {
-            records: Vec::new(),
-            failure: None,
-            skipped: 0,
-            is_last: false,
-        };
-        while block.records.is_empty() && !block.is_last {
-            if let Err(cause) = self.read_chunk(&mut block) {
-                self.end(&mut block, cause);
-            }
+    /// The file.
+    pub(crate) fn path(&self) -> &Arc<Path> {
+        &self.path
+    }
+
+    /// Whether bad records are passed over.
+    pub(crate) fn skips_damaged(&self) -> bool {
+        self.options.skip_damaged
+    }
+
+    /// Reads the next chunk into `chunk`, whatever that held before, and finds the records in it; there may be none.
+    /// After one with `is_last` there is nothing more.
+    pub(crate) fn read_chunk(&mut self, chunk: &mut Vec<u8>) -> Frames {
+        let mut frames = Frames::default();
+        chunk.resize(CHUNK_BYTES.max(self.carry.len()), 0);
+        chunk.shrink_to(2 * CHUNK_BYTES);
+        if let Err(cause) = self.fill_chunk(chunk, &mut frames) {
+            self.end(&mut frames, cause);
         }
-        block
+        frames
     }
 
     /// Ends the file at `cause`: an error, or one more skipped record.
-    fn end(&self, block: &mut Block, cause: RecordError) {
-        block.is_last = true;
+    fn end(&self, frames: &mut Frames, cause: RecordError) {
+        frames.is_last = true;
         let error = DataError::Record {
             path: Arc::clone(&self.path),
             record: self.record,
@@ -121,34 +138,29 @@ impl RecordReader {
                 error = &error as &dyn std::error::Error,
                 "skipping the rest of a damaged file"
             );
-            block.skipped += 1;
+            frames.skipped += 1;
         } else {
-            block.failure = Some(error);
+            frames.failure = Some(error);
         }
     }
 
-    fn read_chunk(&mut self, block: &mut Block) -> Result<(), RecordError> {
-        let mut buffer = self.pool.take();
+    /// Ends when the chunk holds a whole record, or the stream has no more.
+    fn fill_chunk(&mut self, chunk: &mut Vec<u8>, frames: &mut Frames) -> Result<(), RecordError> {
         let mut filled = self.carry.len();
-        if buffer.len() < filled {
-            buffer.resize(filled, 0);
-        }
-        buffer[..filled].copy_from_slice(&self.carry);
+        chunk[..filled].copy_from_slice(&self.carry);
         self.carry.clear();
-        let mut found = Vec::new();
-        // Ends when the buffer holds a whole record, or the stream has no more.
-        let outcome = loop {
-            let (read, outcome) = self.fill(&mut buffer[filled..]);
+        loop {
+            let (read, outcome) = self.fill(&mut chunk[filled..]);
             filled += read;
-            let at_end = filled < buffer.len();
-            let (used, scan) = self.scan(&buffer[..filled], &mut found, block);
+            let at_end = filled < chunk.len();
+            let (used, scan) = self.scan(&chunk[..filled], frames);
             match scan {
-                Scan::Lost(cause) => break Err(cause),
-                Scan::Cut(_) if outcome.is_err() => break outcome,
+                Scan::Lost(cause) => return Err(cause),
+                Scan::Cut(_) if outcome.is_err() => return outcome,
                 Scan::Cut(needed) if at_end => {
-                    block.is_last = true;
+                    frames.is_last = true;
                     let left = filled - used;
-                    break if left == 0 {
+                    return if left == 0 {
                         Ok(())
                     } else {
                         Err(RecordError::Truncated {
@@ -158,25 +170,13 @@ impl RecordReader {
                     };
                 }
                 // Memory follows the bytes that came, not the length that was declared.
-                Scan::Cut(_) if used == 0 => buffer.resize(buffer.len() * 2, 0),
+                Scan::Cut(_) if used == 0 => chunk.resize(chunk.len() * 2, 0),
                 Scan::Cut(_) => {
-                    self.carry.extend_from_slice(&buffer[used..filled]);
-                    break Ok(());
+                    self.carry.extend_from_slice(&chunk[used..filled]);
+                    return Ok(());
                 }
             }
-        };
-        let chunk = Arc::new(Chunk::new(buffer, Arc::clone(&self.pool)));
-        block.records.extend(found.into_iter().map(|found| Payload {
-            source: Source::Wire {
-                chunk: Arc::clone(&chunk),
-                begin: found.begin,
-            },
-            len: found.len,
-            path: Arc::clone(&self.path),
-            record: found.record,
-            offset: found.offset,
-        }));
-        outcome
+        }
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> (usize, Result<(), RecordError>) {
@@ -196,7 +196,7 @@ impl RecordReader {
     }
 
     /// Finds the whole records in `bytes`; how many bytes they take and why the scan stopped.
-    fn scan(&mut self, bytes: &[u8], found: &mut Vec<Found>, block: &mut Block) -> (usize, Scan) {
+    fn scan(&mut self, bytes: &[u8], frames: &mut Frames) -> (usize, Scan) {
         let mut at = 0;
         loop {
             let Some(header) = bytes[at..].first_chunk::<HEADER_BYTES>() else {
@@ -212,7 +212,7 @@ impl RecordReader {
             };
             if self.is_wanted() {
                 match check_payload(&frame[HEADER_BYTES..]) {
-                    Ok(()) => found.push(Found {
+                    Ok(()) => frames.found.push(Frame {
                         begin: at + HEADER_BYTES,
                         len,
                         record: self.record,
@@ -221,7 +221,7 @@ impl RecordReader {
                     Err(cause) if self.options.skip_damaged => {
                         tracing::warn!(file = %self.path.display(), record = self.record, offset = self.offset,
                             cause = %cause, "skipping a damaged record");
-                        block.skipped += 1;
+                        frames.skipped += 1;
                     }
                     Err(cause) => return (at, Scan::Lost(cause)),
                 }
@@ -249,14 +249,6 @@ fn failed(error: io::Error, is_compressed: bool) -> RecordError {
     } else {
         RecordError::Read(error)
     }
-}
-
-/// A record in the buffer that is being filled.
-struct Found {
-    begin: usize,
-    len: usize,
-    record: u64,
-    offset: u64,
 }
 
 fn payload_len(header: &[u8; HEADER_BYTES]) -> Result<usize, RecordError> {
@@ -299,7 +291,7 @@ mod tests {
     use super::*;
 
     fn reader(path: &Path, options: ReadOptions) -> RecordReader {
-        RecordReader::new(Arc::from(path), options, Arc::default())
+        RecordReader::new(Arc::from(path), options)
     }
 
     fn all(step: u64) -> ReadOptions {
@@ -313,10 +305,10 @@ mod tests {
 
     #[test]
     fn a_file_that_vanished_is_the_fault_of_the_data() {
-        let block = reader(Path::new("/nowhere/gone"), all(1)).read_block();
-        let error = block.failure.unwrap();
+        let frames = reader(Path::new("/nowhere/gone"), all(1)).read_chunk(&mut Vec::new());
+        let error = frames.failure.unwrap();
         assert_eq!(error.fault(), crate::data::Fault::Data);
-        assert!(block.is_last && error.to_string().contains("/nowhere/gone"));
+        assert!(frames.is_last && error.to_string().contains("/nowhere/gone"));
     }
 
     #[test]
@@ -331,19 +323,19 @@ mod tests {
         }
         writer.finish().unwrap();
         let mut reader = reader(&path, ReadOptions { start: 1, ..all(2) });
-        let mut read = Vec::new();
+        let (mut read, mut chunk) = (Vec::new(), Vec::new());
         loop {
-            let block = reader.read_block();
-            assert!(block.failure.is_none());
-            for found in block.records {
-                let record = u8::try_from(found.record).unwrap();
-                let Source::Wire { chunk, begin } = &found.source else {
-                    panic!("records are read as they lie in their file");
-                };
-                assert!(chunk.bytes()[*begin..begin + found.len] == payload(record));
+            let frames = reader.read_chunk(&mut chunk);
+            assert!(frames.failure.is_none());
+            for Frame {
+                begin, len, record, ..
+            } in frames.found
+            {
+                let record = u8::try_from(record).unwrap();
+                assert!(chunk[begin..begin + len] == payload(record));
                 read.push(record);
             }
-            if block.is_last {
+            if frames.is_last {
                 break;
             }
         }

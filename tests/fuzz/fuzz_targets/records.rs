@@ -41,16 +41,16 @@ fuzz_target!(|bytes: &[u8]| {
         start: u64::from(choice >> 6),
         skip_damaged: choice & 32 != 0,
     };
-    let mut reader = RecordReader::new(Arc::from(Path::new(&path)), options, Arc::default());
-    let mut last = None;
+    let mut reader = RecordReader::new(Arc::from(Path::new(&path)), options);
+    let (mut last, mut chunk) = (None, Vec::new());
     loop {
-        let block = reader.read_block();
-        for record in &block.records {
+        let frames = reader.read_chunk(&mut chunk);
+        for record in &frames.found {
             assert!(last < Some(record.record) && record.record % step == share.first);
             last = Some(record.record);
         }
-        assert!(block.failure.is_none() || block.is_last && !options.skip_damaged);
-        if block.is_last {
+        assert!(frames.failure.is_none() || frames.is_last && !options.skip_damaged);
+        if frames.is_last {
             break;
         }
     }
