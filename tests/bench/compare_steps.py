@@ -11,6 +11,9 @@ output, weight gradient and input gradient) as plain calls on memory that is the
 libtorch has for them; and, as its optimizer, plain copies that read and write what Adam must (28 bytes a parameter).
 The products' time over the step's is its share of the GEMM ceiling: 1 would be a step that does nothing else.
 
+From the start of a process to the end of its first step is timed twice: cold, when its files may have to be read from
+disk, and again afterwards.
+
 A variant is our step once more with a variable of the environment or an option of the bench changed, to try a setting.
 """
 
@@ -30,19 +33,29 @@ LINEAR = [
 ]
 # What Adam reads and writes of 48,115,108 parameters: four numbers and three.
 UPDATE_BYTES = 48_115_108 * 7 * 4
+# How often the start is timed again.
+STARTS = 3
 FLOP_PER_ROW = 3 * 2 * sum(inputs * outputs * count for inputs, outputs, count in LINEAR)
 
 
 class Contestant:
     def __init__(self, name, command, environment=None):
         self.name, self.rounds, self.parts = name, [], []
-        environment = {**os.environ, **(environment or {})}
+        self.command, self.environment = command, {**os.environ, **(environment or {})}
+        self.starts = []
+        self.start()
+        self.ask(2)
+
+    def start(self):
         begin = time.perf_counter()
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.environment)
         self.ask(1)
-        self.first_step_seconds = time.perf_counter() - begin
-        self.ask(2)
+        self.starts.append(time.perf_counter() - begin)
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
 
     def ask(self, steps):
         self.process.stdin.write(f"{steps}\n")
@@ -62,8 +75,7 @@ class Contestant:
             peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
         self.peak_mb = int(peak) / 1024
         self.gpu_mb = gpu_mb(self.process.pid)
-        self.process.stdin.close()
-        self.process.wait()
+        self.stop()
 
     def part(self, index):
         return statistics.median(parts[index] for parts in self.parts)
@@ -108,6 +120,11 @@ def compare(args, batch, precision):
             contestant.round(args.steps)
     for contestant in contestants:
         contestant.close()
+    # Once more when everything has been read from disk; what compiles takes minutes and is started once.
+    for _ in range(STARTS):
+        for contestant in [ours, peers[0]]:
+            contestant.start()
+            contestant.stop()
     show(args, batch, precision, contestants, floors)
 
 
@@ -115,7 +132,7 @@ def show(args, batch, precision, contestants, floors):
     ours = contestants[0]
     memory = "GPU MB" if args.gpu else "peak RSS MB"
     print(f"\nbatch {batch:,}, {precision}, median of {args.rounds} rounds of {args.steps} steps\n")
-    print(f"| | step ms (min – max) | forward / backward / optimizer ms | examples/s | ours / theirs | first step s | {memory} |")
+    print(f"| | step ms (min – max) | forward / backward / optimizer ms | examples/s | ours / theirs | first step s: cold, again | {memory} |")
     print("|---|---|---|---|---|---|---|")
     for contestant in contestants:
         times = contestant.rounds
@@ -126,7 +143,7 @@ def show(args, batch, precision, contestants, floors):
         held = contestant.gpu_mb if args.gpu else contestant.peak_mb
         print(
             f"| {contestant.name} | {step} ({low} – {high}) | {parts} | {1e3 * batch / spread[0]:,.0f} | {ratio:.2f} "
-            f"| {contestant.first_step_seconds:.1f} | {'–' if held is None else f'{held:.0f}'} |"
+            f"| {starts(contestant)} | {'–' if held is None else f'{held:.0f}'} |"
         )
     floor = min(floors, key=lambda contestant: statistics.median(contestant.rounds))
     products, step_ms = floor.part(0) + floor.part(1), statistics.median(ours.rounds)
@@ -141,7 +158,31 @@ def show(args, batch, precision, contestants, floors):
     peers = [contestant for contestant in contestants if contestant.name.startswith("PyTorch")]
     against = (
         f"{statistics.median(a / b for a, b in zip(floor.rounds, peer.rounds)):.2f} of {peer.name}" for peer in peers)
-    print(f"the floor itself is {' and '.join(against)}", flush=True)
+    print(f"the floor itself is {' and '.join(against)}")
+    again, eager = (statistics.median(contestant.starts[1:]) for contestant in (ours, peers[0]))
+    least = loading(args) + step_ms / 1e3
+    print(
+        f"start to first step {again:.2f} s, {again / eager:.2f} of {peers[0].name}; loading libtorch and one step take "
+        f"{least:.2f} s, {least / eager:.2f} of it",
+        flush=True,
+    )
+
+
+def starts(contestant):
+    if contestant.name.startswith("floor"):
+        return "–"
+    first, *again = contestant.starts
+    return f"{first:.1f}, {statistics.median(again):.1f}" if again else f"{first:.1f}"
+
+
+def loading(args):
+    """Seconds that our program takes to load libtorch: without a batch size the bench ends right after that."""
+    times = []
+    for _ in range(STARTS):
+        begin = time.perf_counter()
+        subprocess.run([args.step_bench], check=True)
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
 
 
 def main():
