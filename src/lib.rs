@@ -21,7 +21,7 @@
 //!
 //! 1. [`config`] says which files and features.
 //! 2. [`data`] gives this rank its files in the order of the epoch, inflates them, checks both checksums of every
-//!    record, shuffles records, finds the needed features on the wire and writes them into the row of a
+//!    record, finds the needed features on the wire, shuffles the rows that it makes of them, copies each into a
 //!    [`batch::HostBatch`], preprocesses, and hands batches over in an order that does not depend on threads.
 //! 3. [`train::pipeline`] copies the batch to the device while the one before it trains.
 //! 4. [`train::step`] calls [`model`] (`[B, F]` → logits `[B, T]`), then [`loss`], then backward, then [`optim`].

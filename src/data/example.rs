@@ -1,4 +1,4 @@
-//! Reads a serialised tf.Example straight into the next row of a batch: only the features and columns that are used.
+//! Reads a serialised tf.Example straight into the next row of columns: only the features and columns that are used.
 //!
 //! `Example { Features features = 1 }`, `Features { map<string, Feature> feature = 1 }`, and `Feature` is one of
 //! `bytes_list = 1`, `float_list = 2`, `int64_list = 3`, each with `repeated value = 1`, packed or not, in any mix.
@@ -44,7 +44,8 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Appends `payload` as a row to `columns`, which [`Layout::columns`] made. After an error they are of no use.
+    /// Appends `payload` as a row to `columns`, which [`Layout::columns`] made. After an error they end in
+    /// parts of it.
     pub(crate) fn read(
         &mut self,
         layout: &Layout,

@@ -1,8 +1,9 @@
 //! From files of records to batches on the host: deterministic, resumable, as fast as the machine inflates.
 //!
-//! `files` lists, `source` opens (`remote` what is not on this machine), `epoch` deals files to ranks, `tfrecord` reads, `interleave` and `shuffle` order, `example` parses
-//! straight into `columns`, `cache` keeps what was parsed, `preprocess` finishes a batch. `sequencer` decides, `feed` and `workers` carry it out on
-//! threads, `loader` is the door. No torch.
+//! `files` lists, `source` opens (`remote` what is not on this machine), `epoch` deals files to ranks, `tfrecord` finds
+//! records, `decoder` turns them into rows on the spot (`example` parses into `columns`), `cache` keeps rows, `interleave`
+//! and `shuffle` order them, `pipeline` and `preprocess` make batches of them. `sequencer` decides, `feed` and `workers`
+//! carry it out on threads, `loader` is the door. No torch.
 
 mod cache;
 pub(crate) mod columns;

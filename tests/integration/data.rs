@@ -266,6 +266,49 @@ fn bad_records_are_skipped_and_counted_on_request() {
 }
 
 #[test]
+fn bad_records_leave_no_trace_in_the_rows_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = plain_file();
+    // Each is noticed at another place, some after part of a row has been read.
+    let bad = [
+        "garbage_record",
+        "truncated_proto",
+        "too_short_float",
+        "too_long_float",
+        "float_where_int",
+        "label_len2",
+    ];
+    let open = |name: &str, parts: &[&[u8]], ignore: bool| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, parts.concat()).unwrap();
+        let mut config = small_config(&path.display().to_string(), 1, 0);
+        config.ignore_data_errors = ignore;
+        Loader::open(&config, in_order(Mode::Train), None).unwrap()
+    };
+    let text = |batches: &[LoadedBatch]| -> Vec<String> {
+        // Some values are NaN.
+        let batches = batches.iter();
+        batches
+            .map(|loaded| format!("{:?}", loaded.batch))
+            .collect()
+    };
+    let expected = text(&drain(open("good", &[&good, &good], false)).unwrap());
+    assert_eq!(expected.len(), 8);
+    for name in bad {
+        let parts = [&good[..], &plain(name), &good];
+        let mut loader = open(name, &parts, false);
+        assert_eq!(text(&take(&mut loader, 4)), expected[..4], "{name}");
+        let error = loader.next_batch().unwrap_err().to_string();
+        let place = format!("{name}: record 4 at byte {}", good.len());
+        assert!(error.ends_with(&place), "{error}");
+        let mut loader = open(name, &parts, true);
+        assert_eq!(text(&take(&mut loader, 8)), expected, "{name}");
+        assert!(loader.next_batch().unwrap().is_none());
+        assert_eq!(loader.counters().skipped, 1, "{name}");
+    }
+}
+
+#[test]
 fn an_error_names_file_record_offset_and_cause() {
     let config = small_config(&odd_file("file_bad_data_crc").display().to_string(), 1, 0);
     let mut loader = Loader::open(&config, in_order(Mode::Train), None).unwrap();
@@ -352,10 +395,15 @@ fn compression_is_told_from_the_bytes() {
     assert_eq!(format!("{:?}", batches[0]), format!("{:?}", batches[2]));
 }
 
-/// A file of three small records, uncompressed.
+/// A file of four small records, uncompressed.
 fn plain_file() -> Vec<u8> {
+    plain("file_two_gzip_members")
+}
+
+/// The bytes of an odd file, uncompressed.
+fn plain(name: &str) -> Vec<u8> {
     let mut plain = Vec::new();
-    let gzip = std::fs::read(odd_file("file_two_gzip_members")).unwrap();
+    let gzip = std::fs::read(odd_file(name)).unwrap();
     std::io::copy(
         &mut flate2::read::MultiGzDecoder::new(&gzip[..]),
         &mut plain,
