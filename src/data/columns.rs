@@ -138,3 +138,37 @@ impl Column {
         (name, HostTensor { shape, values })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(length: Length) -> Spec {
+        Spec::new(Feature {
+            key: "key".to_owned(),
+            name: "name".into(),
+            dtype: Dtype::Int64,
+            length,
+        })
+    }
+
+    #[test]
+    fn the_beginning_of_a_row_is_cut_off_and_whole_rows_stay() {
+        let fixed = spec(Length::Fixed(2));
+        let mut column = fixed.column(3);
+        column.values = HostValues::I64(vec![1, 2, 3, 4, 5]);
+        column.truncate(2, &fixed);
+        assert_eq!(column.values, HostValues::I64(vec![1, 2, 3, 4]));
+
+        let variable = spec(Length::Variable);
+        let mut column = variable.column(3);
+        column.values = HostValues::I64(vec![1, 2, 3, 4, 5]);
+        column.ends = Some(vec![0, 3]);
+        column.truncate(2, &variable);
+        assert_eq!(column.values, HostValues::I64(vec![1, 2, 3]));
+        // A row that was read whole in this column, but not in the next one.
+        column.truncate(1, &variable);
+        assert_eq!(column.values, HostValues::I64(Vec::new()));
+        assert_eq!(column.ends, Some(vec![0]));
+    }
+}
