@@ -9,6 +9,9 @@ use super::load::Loaded;
 use super::path::Path;
 use super::{ConfigError, RecapConfig};
 
+/// Longest key that stands before its colon; YAML allows 1,024 characters, quotes and escapes included.
+const MAX_KEY_BYTES: usize = 1000;
+
 impl RecapConfig {
     /// The whole configuration as YAML, defaults filled in; keys stand in the order of the declarations, maps in that
     /// of the file.
@@ -78,7 +81,13 @@ impl Loaded {
                     } else {
                         pad.as_str()
                     };
-                    let head = format!("{before}{}:", serde_yaml::to_string(key)?.trim_end());
+                    let key = one_line(key)?;
+                    let head = if key.len() > MAX_KEY_BYTES {
+                        lines.push((format!("{before}? {key}"), None));
+                        format!("{pad}:")
+                    } else {
+                        format!("{before}{key}:")
+                    };
                     self.annotate(value, &path.key(name), head, indent + 2, lines)?;
                 }
             }
@@ -90,13 +99,7 @@ impl Loaded {
             }
             scalar => {
                 let space = if head.ends_with(' ') { "" } else { " " };
-                // Through JSON, which is YAML on one line; numbers that it lacks print as YAML.
-                let text = match serde_yaml::to_string(scalar)?.trim_end() {
-                    text if text.contains('\n') => {
-                        serde_json::to_string(scalar).unwrap_or_default()
-                    }
-                    text => text.to_owned(),
-                };
+                let text = one_line(scalar)?;
                 lines.push((format!("{head}{space}{text}"), self.origin_of(path)));
             }
         }
@@ -125,4 +128,13 @@ impl Loaded {
     ) -> Result<(), ConfigError> {
         super::validate::check_discrete_width(self, file, width)
     }
+}
+
+/// A scalar or key as YAML on one line: through JSON where YAML would take several; numbers that JSON lacks never do.
+fn one_line(scalar: &Value) -> Result<String, serde_yaml::Error> {
+    let text = match serde_yaml::to_string(scalar)?.trim_end() {
+        text if text.contains('\n') => serde_json::to_string(scalar).unwrap_or_default(),
+        text => text.to_owned(),
+    };
+    Ok(text)
 }

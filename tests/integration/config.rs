@@ -402,6 +402,25 @@ fn every_value_knows_where_it_comes_from() {
 }
 
 #[test]
+fn keys_of_several_lines_and_long_ones_read_back_as_printed() {
+    let long = "k".repeat(3000);
+    for key in ["a\n\nb: c", "- x", "# y", "{", "\"", "a: b", "é\t", &long] {
+        let quoted = serde_json::to_string(key).unwrap();
+        let schema = "seg_dense_schema:\n    schema_path: s.json\n    renamed_features:";
+        let text = RUN.replacen(
+            "seg_dense_schema: {schema_path: s.json}",
+            &format!("{schema}\n      ? {quoted}\n      : name"),
+            1,
+        );
+        assert_ne!(text, RUN);
+        let loaded = run(&text, &[]).unwrap();
+        let printed = loaded.to_annotated_yaml().unwrap();
+        let again = run(&printed, &[]).unwrap_or_else(|error| panic!("{key}: {error}\n{printed}"));
+        assert_eq!(again.config.to_yaml(), loaded.config.to_yaml(), "{key}");
+    }
+}
+
+#[test]
 fn what_is_legal_but_doubtful_is_warned_about() {
     let warnings = run(RUN, &[]).unwrap().warnings;
     let [repeats, unset] = &warnings[..] else {
