@@ -19,8 +19,6 @@ pub struct Counters {
     pub consumer_wait: Duration,
     /// How long finished batches waited for the consumer: the training is the limit.
     pub loader_wait: Duration,
-    /// How long the thread that decides had to wait for the others, with nothing left to do itself.
-    pub worker_wait: Duration,
     /// Busy time of the threads, added up: reading, inflating, checksums.
     pub inflate_busy: Duration,
     /// Busy time of the threads, added up: records into rows, rows into batches.
@@ -49,7 +47,6 @@ pub(crate) struct Stats {
     skipped: AtomicU64,
     consumer_wait_ns: AtomicU64,
     loader_wait_ns: AtomicU64,
-    worker_wait_ns: AtomicU64,
     inflate_busy_ns: AtomicU64,
     parse_busy_ns: AtomicU64,
     threads: AtomicU64,
@@ -78,11 +75,6 @@ impl Stats {
         add_time(&self.loader_wait_ns, time);
     }
 
-    /// The sequencer waited for a worker.
-    pub(crate) fn waited_for_workers(&self, time: Duration) {
-        add_time(&self.worker_wait_ns, time);
-    }
-
     /// A thread read records.
     pub(crate) fn inflated(&self, time: Duration) {
         add_time(&self.inflate_busy_ns, time);
@@ -107,7 +99,6 @@ impl Stats {
             skipped: get(&self.skipped),
             consumer_wait: time(&self.consumer_wait_ns),
             loader_wait: time(&self.loader_wait_ns),
-            worker_wait: time(&self.worker_wait_ns),
             inflate_busy: time(&self.inflate_busy_ns),
             parse_busy: time(&self.parse_busy_ns),
             threads: get(&self.threads),

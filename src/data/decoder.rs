@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::cache::RowBlock;
 use super::columns::{Column, Spec};
 use super::counters::Stats;
-use super::error::{DataError, RecordError};
+use super::error::DataError;
 use super::example::Scratch;
 use super::payload::{Block, Payload, Source};
 use super::pipeline::SharedPipeline;
@@ -32,7 +32,7 @@ struct Rows {
     columns: Vec<Column>,
     count: usize,
     /// Each record with the number of its row, or what is wrong with it.
-    records: Vec<(Frame, Result<usize, RecordError>)>,
+    records: Vec<(Frame, Result<usize, Box<DataError>>)>,
     bytes: usize,
 }
 
@@ -104,11 +104,18 @@ impl Decoder {
                     for (column, spec) in rows.columns.iter_mut().zip(&layout.specs) {
                         column.truncate(rows.count, spec);
                     }
+                    let error = DataError::Record {
+                        path: Arc::clone(reader.path()),
+                        record: frame.record,
+                        offset: frame.offset,
+                        source: cause,
+                    };
                     if reader.skips_damaged() {
-                        warn_of_skipped(reader, frame, cause);
+                        let cause = std::error::Error::source(&error);
+                        tracing::warn!(error = %error, cause, "skipping a bad record");
                         skipped += 1;
                     } else {
-                        rows.records.push((frame, Err(cause)));
+                        rows.records.push((frame, Err(Box::new(error))));
                     }
                 }
             }
@@ -123,13 +130,13 @@ impl Decoder {
         } else {
             RowBlock::plain(rows.columns)
         });
-        let payload = |(frame, row): (Frame, Result<usize, RecordError>)| Payload {
+        let payload = |(frame, row): (Frame, Result<usize, Box<DataError>>)| Payload {
             source: match row {
                 Ok(row) => Source::Row {
                     block: Arc::clone(&decoded),
                     row,
                 },
-                Err(cause) => Source::Bad(Box::new(cause)),
+                Err(error) => Source::Bad(error),
             },
             len: frame.len,
             path: Arc::clone(reader.path()),
@@ -139,15 +146,4 @@ impl Decoder {
         block.records = rows.records.into_iter().map(payload).collect();
         block.rows = is_good.then_some(decoded);
     }
-}
-
-fn warn_of_skipped(reader: &RecordReader, frame: Frame, cause: RecordError) {
-    let error = DataError::Record {
-        path: Arc::clone(reader.path()),
-        record: frame.record,
-        offset: frame.offset,
-        source: cause,
-    };
-    let cause = std::error::Error::source(&error);
-    tracing::warn!(error = %error, cause, "skipping a bad record");
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::cache::RowBlock;
-use super::error::{DataError, RecordError};
+use super::error::DataError;
 
 /// One record, and where it came from.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) enum Source {
         row: usize,
     },
     /// No example that fits the schema: the batch that it would be in fails.
-    Bad(Box<RecordError>),
+    Bad(Box<DataError>),
 }
 
 /// Records of one file that were read at once.

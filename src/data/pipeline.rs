@@ -95,14 +95,7 @@ impl Pipeline {
                 Source::Row { block, row } => {
                     block.read(row, &self.layout.specs, &mut columns);
                 }
-                Source::Bad(source) => {
-                    return Err(DataError::Record {
-                        path: payload.path,
-                        record: payload.record,
-                        offset: payload.offset,
-                        source: *source,
-                    });
-                }
+                Source::Bad(error) => return Err(*error),
             }
         }
         self.finish(columns, count)

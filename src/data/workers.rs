@@ -1,4 +1,4 @@
-//! The threads that inflate files and parse batches: one pool for both, so that no core idles while there is work.
+//! The threads that read files and make batches: one pool for both, so that no core idles while there is work.
 //!
 //! What they do is decided by the sequencer, in an order that does not depend on them; they only return results. The
 //! sequencer's thread is one of them: while it waits it works, because waking another thread costs more than a record.
@@ -49,7 +49,6 @@ pub(crate) struct Workers {
     threads: Vec<JoinHandle<()>>,
     /// What the thread that waits works with.
     own: Worker,
-    stats: Arc<Stats>,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +83,6 @@ impl Workers {
             results,
             threads: Vec::new(),
             own: worker(),
-            stats: Arc::clone(stats),
         };
         stats.has_threads(count.max(1));
         for index in 1..count {
@@ -117,15 +115,12 @@ impl Workers {
         if let Some(task) = self.queue.try_next() {
             return self.own.attempt(task);
         }
-        let waited = Instant::now();
-        let done = self.results.recv().unwrap_or_else(|_| {
+        self.results.recv().unwrap_or_else(|_| {
             Done::Panicked(DataError::Thread {
                 thread: "data".to_owned(),
                 message: "all workers are gone".to_owned(),
             })
-        });
-        self.stats.waited_for_workers(waited.elapsed());
-        done
+        })
     }
 
     /// How many threads there are.
