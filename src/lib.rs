@@ -16,6 +16,7 @@
 //! | [`distributed`] | several processes as one training |
 //! | [`torch`] | what tch lacks, behind the only `unsafe` |
 //! | [`config`], [`batch`] | leaves: the typed config, the batch |
+//! | [`whole_file`], [`printable`] | leaves for every room: files that are whole or not there, text that is safe to print |
 //!
 //! # The journey of one example
 //!
@@ -32,7 +33,7 @@
 //! `main → cli, logging, exit, commands`; `commands → train` and everything below; `train →` everything below;
 //! `data, model, loss, optim, metrics, checkpoint, distributed, torch → config, batch` (and `model, loss, optim,
 //! checkpoint, distributed → torch`, `plot → metrics`, `convert → data`), never each other, never upward; `output`, `config` and `batch`
-//! import nothing of ours. tch is unknown to `config`, `data`, `convert`, `metrics` and `cli`. `exit` may look at every room's
+//! import nothing of ours but the leaves for every room. tch is unknown to `config`, `data`, `convert`, `metrics` and `cli`. `exit` may look at every room's
 //! errors; `logging` asks `distributed` which rank this is. A test holds this (`tests/integration/rooms.rs`).
 //!
 //! # Determinism
@@ -56,5 +57,7 @@ pub mod model;
 pub mod optim;
 pub mod output;
 pub mod plot;
+pub mod printable;
 pub mod torch;
 pub mod train;
+pub mod whole_file;

@@ -1,0 +1,106 @@
+//! Text from outside made safe to print: file names, cells, keys, answers of stores. What a terminal would obey, what
+//! would look like another line of the log, and what cannot be seen is written as an escape.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// `text` as one line: line breaks are escapes too.
+#[must_use]
+pub fn line(text: &str) -> Cow<'_, str> {
+    escaped(text, is_harmful)
+}
+
+/// `text` as it may be printed in several lines. Lines behind the first one begin with a space at least, so that none
+/// passes for a line of the log.
+#[must_use]
+pub fn lines(text: &str) -> Cow<'_, str> {
+    let text = escaped(text, |c| c != '\n' && is_harmful(c));
+    if !text.contains('\n') {
+        return text;
+    }
+    let mut parts = text.split('\n');
+    let mut indented = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_flush = part.starts_with(|c: char| c != ' ');
+        indented += if is_flush { "\n  " } else { "\n" };
+        indented += part;
+    }
+    indented.into()
+}
+
+/// Whether `c` does something else to a terminal than to fill cells: control characters, marks that turn the direction
+/// of writing, separators of lines, and what has no width.
+#[must_use]
+pub fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            // Direction of writing.
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}'
+            // Line and paragraph.
+            | '\u{2028}' | '\u{2029}'
+            // Invisible; those that join the letters of some scripts are not here.
+            | '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// `text` with an escape for every character that `must_go`: `\n`, `\x1b`, `\u{202e}`.
+#[must_use]
+pub fn escaped(text: &str, must_go: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let Some(first) = text.find(&must_go) else {
+        return text.into();
+    };
+    let mut out = text[..first].to_owned();
+    for c in text[first..].chars() {
+        match c {
+            c if !must_go(c) => out.push(c),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            // Writing to a string does not fail.
+            c if c.is_ascii() => drop(write!(out, "\\x{:02x}", u32::from(c))),
+            c => drop(write!(out, "\\u{{{:x}}}", u32::from(c))),
+        }
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_read_stays_as_it_is() {
+        for text in ["", "day=1/части.gz", "naïve 日本 👩‍👩‍👧 \\n", "a\u{200d}b"]
+        {
+            assert!(matches!(line(text), Cow::Borrowed(same) if same == text));
+        }
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_written_as_an_escape() {
+        let cases = [
+            ("a\x1b[2Jb", "a\\x1b[2Jb"),
+            ("\0\x07\x08\x7f", "\\x00\\x07\\x08\\x7f"),
+            ("a\r\n\tb", "a\\r\\n\\tb"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("gnp\u{202e}.exe\u{2066}", "gnp\\u{202e}.exe\\u{2066}"),
+            (
+                "a\u{2028}b\u{feff}c\u{200b}",
+                "a\\u{2028}b\\u{feff}c\\u{200b}",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(line(text), expected);
+        }
+    }
+
+    #[test]
+    fn no_line_behind_the_first_passes_for_one_of_the_log() {
+        let forged = "no file x\n2026-01-01T00:00:00Z  INFO saved\r\n  own\n\nlast\u{1b}c";
+        assert_eq!(
+            lines(forged),
+            "no file x\n  2026-01-01T00:00:00Z  INFO saved\\r\n  own\n\n  last\\x1bc"
+        );
+        assert!(matches!(lines("one"), Cow::Borrowed("one")));
+    }
+}
