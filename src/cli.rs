@@ -67,7 +67,7 @@ pub struct Cli {
     pub debug_loop: bool,
 
     /// Start N processes on this machine that train together, one GPU each where there are GPUs
-    #[arg(long = "nproc_per_node", value_name = "N")]
+    #[arg(long = "nproc_per_node", value_name = "N", value_parser = parse_threads)]
     pub nproc_per_node: Option<NonZeroUsize>,
 
     /// Record these steps as a Chrome trace in training.save_dir/profile: from when A are done until B are done
@@ -221,7 +221,7 @@ pub struct ConvertArgs {
     pub vocabulary: Option<PathBuf>,
 
     /// Threads that make examples; nothing: one per core
-    #[arg(long = "threads", value_name = "N")]
+    #[arg(long = "threads", value_name = "N", value_parser = parse_threads)]
     pub threads: Option<NonZeroUsize>,
 }
 
@@ -233,7 +233,7 @@ pub struct GenerateArgs {
     pub n_examples: usize,
 
     /// Files
-    #[arg(long = "n_files", value_name = "N", default_value_t = 4)]
+    #[arg(long = "n_files", value_name = "N", default_value_t = 4, value_parser = parse_files)]
     pub n_files: usize,
 
     /// Seed of the random numbers
@@ -381,6 +381,23 @@ fn parse_step_range(text: &str) -> Result<StepRange, String> {
     }
 }
 
+/// A number of threads or processes.
+fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
+    bounded(text, 4096)
+}
+
+/// A number of files.
+fn parse_files(text: &str) -> Result<usize, String> {
+    bounded(text, 100_000).map(NonZeroUsize::get)
+}
+
+/// A number from 1 to `most`.
+fn bounded(text: &str, most: usize) -> Result<NonZeroUsize, String> {
+    let number = text.parse::<NonZeroUsize>().ok();
+    let number = number.filter(|number| number.get() <= most);
+    number.ok_or_else(|| format!("expected an integer from 1 to {most}"))
+}
+
 /// Booleans as the original's flag library reads them.
 fn parse_bool(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -498,6 +515,13 @@ mod tests {
     #[test]
     fn wrong_flags_are_refused() {
         for line in [
+            "--nproc_per_node=0",
+            "--nproc_per_node=18446744073709551615",
+            "generate --n_files=0",
+            "generate --n_files=4000000000000",
+            "generate --n_examples=1e19",
+            "convert --mapping=a --threads=400000",
+            "inspect --batches=0",
             "--debug_loop=maybe",
             "--nodebug_loop=true",
             "--config",

@@ -1,5 +1,6 @@
 //! The one table of exit codes, and which error maps to which.
 
+use crate::checkpoint::CheckpointError;
 use crate::cli::UsageError;
 use crate::config::ConfigError;
 use crate::convert::ConvertError;
@@ -57,6 +58,9 @@ impl Exit {
         if let Some(error) = error.downcast_ref::<ModelError>() {
             return error.is_config().then_some(Self::Usage);
         }
+        if let Some(CheckpointError::NotACheckpoint { .. }) = error.downcast_ref() {
+            return Some(Self::Usage);
+        }
         if let Some(error) = error.downcast_ref::<DataError>() {
             return Some(Self::of_fault(error.fault()));
         }
@@ -80,7 +84,7 @@ impl Exit {
             TrainError::Interrupted { .. } | TrainError::RanksInterrupted => {
                 Some(Self::Interrupted)
             }
-            TrainError::Mismatch { .. } => Some(Self::Usage),
+            TrainError::Mismatch { .. } | TrainError::TooLarge { .. } => Some(Self::Usage),
             _ => None,
         }
     }

@@ -16,7 +16,7 @@
 //! | [`distributed`] | several processes as one training |
 //! | [`torch`] | what tch lacks, behind the only `unsafe` |
 //! | [`config`], [`batch`] | leaves: the typed config, the batch |
-//! | [`whole_file`], [`printable`] | leaves for every room: files that are whole or not there, text that is safe to print |
+//! | [`whole_file`], [`printable`], [`machine`] | leaves for every room: files that are whole or not there, text that is safe to print, cores and memory that this process may use |
 //!
 //! # The journey of one example
 //!
@@ -52,6 +52,7 @@ pub mod distributed;
 pub mod exit;
 pub mod logging;
 pub mod loss;
+pub mod machine;
 pub mod metrics;
 pub mod model;
 pub mod optim;

@@ -22,6 +22,8 @@ pub(super) fn run(config: &RecapConfig, args: &InspectArgs) -> anyhow::Result<()
         seed: config.training.seed.cast_unsigned(),
         rank: 0,
         world_size: 1,
+        local_world_size: 1,
+        any_labels: true,
         mode: Mode::Train,
         threads: None,
         in_order: args.in_order,

@@ -20,6 +20,8 @@ use anyhow::Context;
 use crate::cli::{Cli, Command, CommonArgs, UsageError};
 use crate::config::Loaded;
 use crate::data;
+use crate::machine;
+use crate::torch::threads;
 
 /// Does what was typed.
 ///
@@ -27,6 +29,7 @@ use crate::data;
 /// Whatever ended the command early; [`crate::exit::Exit::code_of`] knows its exit code.
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let loaded = || load_config(&cli.common);
+    threads::stay_within(machine::cores());
     match &cli.command {
         None => train::run(cli),
         Some(Command::Convert(args)) => convert::run(args),

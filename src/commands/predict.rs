@@ -76,6 +76,8 @@ fn open(config: &RecapConfig, args: &PredictArgs) -> anyhow::Result<Loader> {
         seed: 0,
         rank: 0,
         world_size: 1,
+        local_world_size: 1,
+        any_labels: false,
         mode: if args.labels {
             Mode::Evaluate
         } else {

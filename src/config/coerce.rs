@@ -13,7 +13,7 @@ use super::node::{Node, Value};
 use super::path::Step;
 use super::scalar::{float_text, python_float, python_int};
 use super::schema::Shape;
-use super::value::{PositiveFloat, PositiveInt};
+use super::value::{Depth, NumOpenFiles, NumThreads, PositiveFloat, PositiveInt, Seconds, Size};
 
 /// Reads a leaf with `read`, or reports what was expected.
 fn leaf<T>(
@@ -143,7 +143,6 @@ macro_rules! leaf {
 }
 
 leaf!(i64, "an integer", 0, |v| integer(v)?.try_into().ok());
-leaf!(f64, "a number", 0.0, number);
 leaf!(bool, "true or false", false, truth);
 leaf!(String, "text", String::new(), |v| text(v)
     .map(Cow::into_owned));
@@ -157,11 +156,73 @@ leaf!(
         PositiveInt::new(number.try_into().ok()?)
     }
 );
+/// Everything is computed in f32: a larger number has no place there.
+const TOO_LARGE: &str = "a number that 32 bits hold, at most 3.4e38 (or .inf)";
+
+fn is_too_large(number: f64) -> bool {
+    number.is_finite() && number.abs() > f64::from(f32::MAX)
+}
+
+impl Decode for f64 {
+    fn decode(node: &Node, at: &mut Decoder) -> Self {
+        let number = leaf(node, at, "a number", number).unwrap_or_else(Self::placeholder);
+        if is_too_large(number) {
+            at.unexpected(node, TOO_LARGE, "");
+            return Self::placeholder();
+        }
+        number
+    }
+    fn placeholder() -> Self {
+        0.0
+    }
+    fn shape() -> Shape {
+        Shape::Scalar("a number")
+    }
+}
+
+impl Decode for PositiveFloat {
+    fn decode(node: &Node, at: &mut Decoder) -> Self {
+        let read = |value: &Value| Self::new(number(value)?);
+        let number = leaf(node, at, "a number above 0", read).unwrap_or_else(Self::placeholder);
+        if is_too_large(number.get()) {
+            at.unexpected(node, TOO_LARGE, "");
+            return Self::placeholder();
+        }
+        number
+    }
+    fn placeholder() -> Self {
+        super::value::positive_float(1.0)
+    }
+    fn shape() -> Shape {
+        Shape::Scalar("a number above 0")
+    }
+}
+
+/// Implements [`Decode`] for integers from 1 to a bound.
+macro_rules! bounded_leaf {
+    ($($type:ident),+) => { $(
+        impl Decode for $type {
+            fn decode(node: &Node, at: &mut Decoder) -> Self {
+                let read = |v: &Value| Self::new(integer(v)?.try_into().ok()?);
+                leaf(node, at, Self::EXPECTED, read).unwrap_or_else(Self::placeholder)
+            }
+            fn placeholder() -> Self {
+                Self::literal(1)
+            }
+            fn shape() -> Shape {
+                Shape::Scalar(Self::EXPECTED)
+            }
+        }
+    )+ };
+}
+
+bounded_leaf!(Size, Depth, NumThreads, NumOpenFiles);
+
 leaf!(
-    PositiveFloat,
-    "a number above 0",
-    super::value::positive_float(1.0),
-    |v| { PositiveFloat::new(number(v)?) }
+    Seconds,
+    "a number of seconds above 0, at most 1e9",
+    Seconds::literal(1.0),
+    |v| { Seconds::new(number(v)?) }
 );
 
 impl<T: Decode> Decode for Option<T> {

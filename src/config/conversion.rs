@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::value::{PositiveInt, positive};
+use super::value::{PositiveInt, Size, positive};
 
 section! {
     /// How `convert` makes training data of tables; a YAML file of its own (`convert --mapping=FILE`). Columns go by
@@ -17,7 +17,7 @@ section! {
         pub csv: CsvConfig = CsvConfig::default(),
         /// Rows per file of records. Small: more files, better spread over threads and ranks; as many rows per thread
         /// are held in memory.
-        pub rows_per_file: PositiveInt = positive(8192),
+        pub rows_per_file: Size = Size::literal(8192),
         /// Numeric columns, in order, for the feature `continuous`.
         pub continuous: Vec<String> = Vec::new(),
         /// What stands for an empty cell of a continuous column.
@@ -85,7 +85,7 @@ section! {
         pub columns: Vec<String>,
         /// Into about so many ranges that are equally frequent among the rows that are trained on; a value that fills
         /// one alone gets it, and the others share so many. Counted over 65,536 of them, chosen by hash.
-        pub count: Option<PositiveInt> = None,
+        pub count: Option<Size> = None,
         /// The lower ends of all ranges but the lowest, ascending.
         pub boundaries: Option<Vec<f64>> = None,
     }

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::value::{PositiveInt, positive};
+use super::value::{NumOpenFiles, NumThreads, PositiveInt, Size, positive};
 
 section! {
     /// One data set.
@@ -16,7 +16,7 @@ section! {
         pub explicit_date_inputs: Option<ExplicitDateInputs> = None,
         /// Rows per step over all processes; a multiple of their number. Activations grow with it; learning rates
         /// usually have to as well.
-        pub global_batch_size: PositiveInt,
+        pub global_batch_size: Size,
         /// Use only the first so many files in sorted order (null: all). For debugging.
         pub num_files_to_keep: Option<PositiveInt> = None,
         /// Deprecated, no effect: training always starts the next epoch where one ends.
@@ -28,8 +28,8 @@ section! {
         /// Own key: with `cache`, keep the rows in files of this folder, for later runs too (null: in memory). They
         /// are found again as long as data files, schema and columns are the same; old ones are yours to delete.
         pub cache_dir: Option<String> = None,
-        /// Own key: with `cache` in memory, the most megabytes of rows to keep in each process (null: half of the
-        /// memory there is). Files beyond it are read again in every epoch.
+        /// Own key: with `cache` in memory, the most megabytes to keep on this machine, shared evenly by its processes
+        /// (null: half of the memory that they may use). Files beyond it are read again in every epoch.
         pub cache_memory_in_mb: Option<PositiveInt> = None,
         /// Address of the original's data service; no effect here, records are read by this process.
         pub data_service_dispatcher: Option<String> = None,
@@ -41,10 +41,10 @@ section! {
         /// more memory, a slower start. Part of the order: a resumed run needs the same. Range: 0 and up.
         pub examples_shuffle_buffer_size: i64 = 1024,
         /// Threads that inflate and decode (null: one per core, at most 32). Batches do not depend on it.
-        pub map_num_parallel_calls: Option<PositiveInt> = None,
+        pub map_num_parallel_calls: Option<NumThreads> = None,
         /// Files open at once (null: 16), four records of each in turn. Part of the order, not a number of threads or
         /// cores: another value gives other batches, and a resumed run needs the same. 1 reads file after file.
-        pub interleave_num_parallel_calls: Option<PositiveInt> = None,
+        pub interleave_num_parallel_calls: Option<NumOpenFiles> = None,
         /// Which features a record holds and which are used.
         pub seg_dense_schema: SegDenseSchema,
         /// The labels to read: each name is a feature of the record. Labels meet the tasks of the model by name; more
@@ -76,7 +76,7 @@ section! {
         pub data_root: String,
         /// The first hour that is not read any more. Range: written `%Y/%m/%d/%H`.
         pub end_datetime: String,
-        /// How many hours before `end_datetime` to read. Range: 1 and up.
+        /// How many hours before `end_datetime` to read. Range: 1 to 876000, a century.
         pub hours: i64,
         /// How many of these hours may be missing or hold no `.gz` file. Range: 0 and up.
         pub num_missing_hours_tol: i64 = 0,
@@ -90,7 +90,7 @@ section! {
         pub data_root: String,
         /// The last day that is read. Range: written `%Y/%m/%d`.
         pub end_date: String,
-        /// How many days to read, `end_date` being the last. Range: 1 and up.
+        /// How many days to read, `end_date` being the last. Range: 1 to 36500, a century.
         pub days: i64,
         /// How many of these days may be missing or hold no `.gz` file. Range: 0 and up.
         pub num_missing_days_tol: i64 = 0,
@@ -109,6 +109,9 @@ section! {
         /// Own key: the (renamed) feature of floats, one per row, that weighs the task's rows in loss and metrics, on
         /// top of the rates (null: none).
         pub weight_feature: Option<String> = None,
+        /// Own key: labels may be any number from 0 to 1, such as a probability; else one that is neither 0 nor 1 is bad
+        /// data.
+        pub soft_labels: bool = false,
     }
 }
 
@@ -148,9 +151,9 @@ section! {
     /// Keep the first columns, then those of a mask.
     pub struct TruncateAndSlice {
         /// Keep the first so many continuous columns (null: all).
-        pub continuous_feature_truncation: Option<PositiveInt> = None,
+        pub continuous_feature_truncation: Option<Size> = None,
         /// Keep the first so many binary columns (null: all).
-        pub binary_feature_truncation: Option<PositiveInt> = None,
+        pub binary_feature_truncation: Option<Size> = None,
         /// A NumPy `.npy` file of booleans, one for each truncated continuous column: true keeps it.
         pub continuous_feature_mask_path: Option<String> = None,
         /// A NumPy `.npy` file of booleans, one for each truncated binary column: true keeps it.
@@ -213,7 +216,7 @@ section! {
         pub name: String,
         /// The (renamed) feature it is a column of.
         pub source_tensor: String,
-        /// The column. Range: 0 up to the width of the feature.
+        /// The column; negative: counted from the end, -1 is the last. Range: within the width of the feature.
         pub index: i64,
     }
 }
@@ -222,13 +225,13 @@ section! {
     /// Keep a part of the negatives.
     pub struct DownsampleNegatives {
         /// How many times more rows are read than trained on (null: 1). Reading costs grow with it; when positives
-        /// alone fill the batch some are dropped, which is warned of. Range: 1 and up.
-        pub batch_multiplier: Option<i64> = None,
+        /// alone fill the batch some are dropped, which is warned of.
+        pub batch_multiplier: Option<Size> = None,
         /// Labels that make a row positive.
         pub engagements_list: Vec<String> = Vec::new(),
         /// How many weights each row gets, one per data task: the negatives that stay weigh more, in place of those
-        /// that were dropped. Range: 1 and up.
-        pub num_engagements: i64,
+        /// that were dropped.
+        pub num_engagements: Size,
     }
 }
 

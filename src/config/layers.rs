@@ -1,12 +1,12 @@
 //! Layers: MLP, MaskNet, DCN, DLRM and what they are made of.
 
-use super::value::{PositiveFloat, PositiveInt, positive_float};
+use super::value::{Depth, PositiveFloat, Size, positive_float};
 
 section! {
     /// A stack of Linear layers with ReLU between them.
     pub struct MlpConfig {
         /// Output width of each Linear, at least one; the last of a task is 1, its logit.
-        pub layer_sizes: Vec<PositiveInt>,
+        pub layer_sizes: Vec<Size>,
         /// BatchNorm after every Linear but the last (null: none).
         pub batch_norm: Option<BatchNormConfig> = None,
         /// Dropout after every ReLU but a final one (null: none).
@@ -22,7 +22,7 @@ section! {
         /// Learn a scale and a shift per column.
         pub affine: bool = true,
         /// Share of each new batch in the running statistics that evaluation uses: PyTorch's convention, 1 minus
-        /// Keras's. Small: steady but slow to follow; 1: only the last batch counts.
+        /// Keras's. Small: steady but slow to follow; 1: only the last batch counts. Range: above 0, at most 1.
         pub momentum: PositiveFloat = positive_float(0.1),
     }
 }
@@ -55,9 +55,9 @@ section! {
     /// Deep & Cross Network V2.
     pub struct DcnConfig {
         /// Number of cross layers: products of up to so many features and one more.
-        pub poly_degree: PositiveInt,
+        pub poly_degree: Depth,
         /// Rank of the cross weights (null: full). Small: fewer parameters, coarser products.
-        pub projection_dim: Option<PositiveInt> = None,
+        pub projection_dim: Option<Size> = None,
         /// An MLP beside the cross layers (`use_parallel`) or after them (null: none).
         pub parallel_mlp: Option<MlpConfig> = None,
         /// Put `parallel_mlp` beside the cross layers and concatenate both; else it reads their output.
@@ -70,12 +70,12 @@ section! {
 section! {
     /// One block of a MaskNet.
     pub struct MaskBlockConfig {
-        /// Width of the block's output. Range: 1 and up.
-        pub output_size: i64,
+        /// Width of the block's output.
+        pub output_size: Size,
         /// Hidden width of the mask as a multiple of the width of the mask's input, cut to a whole number.
         pub reduction_factor: Option<PositiveFloat> = None,
         /// Hidden width of the mask.
-        pub aggregation_size: Option<PositiveInt> = None,
+        pub aggregation_size: Option<Size> = None,
         /// LayerNorm on the block's input.
         pub input_layer_norm: bool,
     }

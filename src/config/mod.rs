@@ -48,7 +48,7 @@ pub use optimizer::*;
 pub use schema::{Field, SectionShape, Shape};
 pub use substitute::Lookup;
 pub use training::*;
-pub use value::{PositiveFloat, PositiveInt};
+pub use value::{Depth, NumOpenFiles, NumThreads, PositiveFloat, PositiveInt, Seconds, Size};
 
 section! {
     /// Everything one run is described by.

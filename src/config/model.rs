@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use super::featurization::FeaturizationConfig;
 use super::layers::{AffineMap, DLRMConfig, DcnConfig, MaskNetConfig, MlpConfig};
 use super::optimizer::LearningRate;
-use super::value::{PositiveInt, positive};
+use super::value::Size;
 
 section! {
     /// The ranking model.
@@ -69,10 +69,10 @@ section! {
 section! {
     /// An embedding of the position a post was shown at.
     pub struct PositionDebiasConfig {
-        /// Number of buckets; later positions share the last. Range: 1 and up.
-        pub max_position: i64 = 256,
+        /// Number of buckets; later positions share the last.
+        pub max_position: Size = Size::literal(256),
         /// Width of the embedding.
-        pub num_dims: PositiveInt = positive(64),
+        pub num_dims: Size = Size::literal(64),
         /// How often the position of a row is hidden in training, so that the model can do without. 0: it leans on
         /// the position; 1: it never sees one. Range: 0 to 1.
         pub drop_probability: f64 = 0.5,
@@ -107,10 +107,10 @@ section! {
     pub struct SmallEmbeddingTable {
         /// Name of the table.
         pub name: String,
-        /// Number of rows; ids beyond share the last one, ids below 0 the first. Range: 1 and up.
-        pub num_embeddings: i64,
-        /// Width of a row. Range: 1 and up.
-        pub embedding_dim: i64,
+        /// Number of rows; ids beyond share the last one, ids below 0 the first.
+        pub num_embeddings: Size,
+        /// Width of a row.
+        pub embedding_dim: Size,
         /// Column of the discrete features that holds the id. Range: 0 up to the width of the discrete features.
         pub index: i64,
     }

@@ -67,7 +67,7 @@ section! {
         pub final_learning_rate: f64,
         /// Length of the ramp in batches.
         pub num_ramp_steps: PositiveInt,
-        /// Batch at which the cosine ends, counted from the start of training. Range: not equal to `num_ramp_steps`.
+        /// Batch at which the cosine ends, counted from the start of training. Range: above `num_ramp_steps`.
         pub final_num_steps: PositiveInt,
     }
 }

@@ -1,6 +1,6 @@
 //! `training`: how long to train, where to save, when to log.
 
-use super::value::{PositiveFloat, PositiveInt, positive, positive_float};
+use super::value::{PositiveFloat, PositiveInt, Seconds, positive};
 
 section! {
     /// How long to train, where to save, when to log.
@@ -25,7 +25,7 @@ section! {
         /// Batches between progress lines of an evaluation.
         pub eval_log_every_n: PositiveInt = positive(5000),
         /// Seconds to wait for a new checkpoint when an evaluation follows a run.
-        pub eval_timeout_in_s: PositiveFloat = positive_float(3600.0),
+        pub eval_timeout_in_s: Seconds = Seconds::literal(3600.0),
         /// Batches whose gradients are averaged before one optimizer step (null: 1): as if the batch were so many
         /// times larger, in the memory of one. Steps still count batches. Range: 1 and up.
         pub gradient_accumulation: Option<i64> = None,
@@ -40,10 +40,10 @@ section! {
         pub max_grad_norm: Option<PositiveFloat> = None,
         /// Own key: seconds after which a checkpoint is due, whichever of this and `checkpoint_every_n` comes first
         /// (null: steps only).
-        pub checkpoint_every_secs: Option<PositiveFloat> = None,
+        pub checkpoint_every_secs: Option<Seconds> = None,
         /// Own key: seconds after which a process that died or stopped answering ends the others. Short: a slow
         /// disk or network passes for a death; long: the others wait in vain.
-        pub distributed_timeout_in_s: PositiveFloat = positive_float(600.0),
+        pub distributed_timeout_in_s: Seconds = Seconds::literal(600.0),
         /// Own key: how many batches with a loss or gradient that is not finite may be skipped before the run stops
         /// with exit code 4. Range: 0 and up.
         pub max_skipped_steps: i64 = 0,

@@ -2,7 +2,7 @@
 
 use super::path::Path;
 use super::validate::{Rules, path};
-use super::{Preprocess, RecapDataConfig};
+use super::{Preprocess, RecapDataConfig, TaskData};
 
 /// Checks one data set: `section`, or its entry `partition`.
 pub(super) fn check(
@@ -26,11 +26,12 @@ pub(super) fn check(
             ("neg_downsampling_rate", task.neg_downsampling_rate),
         ];
         for (key, rate) in rates {
-            let fits = rate > 0.0 && rate <= 1.0;
+            // Weights are f32, in which a smaller share would be 0.
+            let fits = rate >= f64::from(f32::MIN_POSITIVE) && rate <= 1.0;
             rules.expect(
                 fits,
                 &tasks.key(name).key(key),
-                "a share above 0 and at most 1",
+                "a share above 0 (1e-37, say) and at most 1",
                 rate,
             );
         }
@@ -55,7 +56,9 @@ pub(super) fn check(
         );
     }
     if let Some(config) = &data.preprocess {
-        preprocess(config, &here.key("preprocess"), rules);
+        let here = here.key("preprocess");
+        preprocess(config, &here, rules);
+        num_engagements(data, &here, rules);
     }
     deprecated(data, &here, rules);
     let asks = data.cache_dir.is_some() || data.cache_memory_in_mb.is_some();
@@ -83,6 +86,7 @@ fn dated_inputs(data: &RecapDataConfig, here: &Path, rules: &mut Rules<'_>) {
             &here,
             ["hours", "num_missing_hours_tol"],
             [inputs.hours, inputs.num_missing_hours_tol],
+            36500 * 24,
             rules,
         );
     }
@@ -99,17 +103,24 @@ fn dated_inputs(data: &RecapDataConfig, here: &Path, rules: &mut Rules<'_>) {
             &here,
             ["days", "num_missing_days_tol"],
             [inputs.days, inputs.num_missing_days_tol],
+            36500,
             rules,
         );
     }
 }
 
-/// A length of at least 1 and a tolerance of at least 0.
-fn span(here: &Path, keys: [&str; 2], [length, tolerance]: [i64; 2], rules: &mut Rules<'_>) {
+/// A length from 1 to a century of them, and a tolerance of at least 0.
+fn span(
+    here: &Path,
+    keys: [&str; 2],
+    [length, tolerance]: [i64; 2],
+    century: i64,
+    rules: &mut Rules<'_>,
+) {
     rules.expect(
-        length >= 1,
+        (1..=century).contains(&length),
         &here.key(keys[0]),
-        "an integer of at least 1",
+        &format!("an integer from 1 to {century}"),
         length,
     );
     rules.expect(
@@ -137,38 +148,27 @@ fn preprocess(config: &Preprocess, here: &Path, rules: &mut Rules<'_>) {
         given,
         here,
         "at least one of truncate_and_slice, downcast, rectify_labels, extract_features, downsample_negatives, or no preprocess at all", "none");
-    if let Some(downsample) = downsample_negatives {
-        let here = here.key("downsample_negatives");
-        let multiplier = downsample.batch_multiplier.unwrap_or(1);
-        rules.expect(
-            multiplier >= 1,
-            &here.key("batch_multiplier"),
-            "an integer of at least 1",
-            multiplier,
-        );
-        rules.expect(
-            downsample.num_engagements >= 1,
-            &here.key("num_engagements"),
-            "an integer of at least 1",
-            downsample.num_engagements,
-        );
-    }
-    for (i, feature) in extract_features
-        .iter()
-        .flat_map(|e| &e.extract_feature_table)
-        .enumerate()
-    {
-        let here = here
-            .key("extract_features")
-            .key("extract_feature_table")
-            .index(i);
-        rules.expect(
-            feature.index >= 0,
-            &here.key("index"),
-            "a column from 0",
-            feature.index,
-        );
-    }
+}
+
+/// Where no rate and no feature gives weights, `downsample_negatives` does: one for each task.
+fn num_engagements(data: &RecapDataConfig, here: &Path, rules: &mut Rules<'_>) {
+    let section = data.preprocess.as_ref();
+    let Some(section) = section.and_then(|section| section.downsample_negatives.as_ref()) else {
+        return;
+    };
+    #[allow(clippy::float_cmp, reason = "the config's own literal 1")]
+    let is_weighted = |task: &TaskData| {
+        task.pos_downsampling_rate != 1.0
+            || task.neg_downsampling_rate != 1.0
+            || task.weight_feature.is_some()
+    };
+    let found = section.num_engagements.to_usize();
+    rules.expect(
+        data.tasks.values().any(is_weighted) || found == data.tasks.len(),
+        &here.key("downsample_negatives").key("num_engagements"),
+        &format!("{}, the number of tasks", data.tasks.len()),
+        found,
+    );
 }
 
 /// Warns of keys that are accepted and do nothing.

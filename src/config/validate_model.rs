@@ -5,11 +5,9 @@ use std::collections::HashMap;
 use super::path::Path;
 use super::validate::{Rules, names, path};
 use super::{
-    FeaturizationConfig, LayerNormConfig, MaskNetConfig, MlpConfig, ModelConfig, TaskModel,
+    BatchNormConfig, FeaturizationConfig, LayerNormConfig, MaskNetConfig, MlpConfig, ModelConfig,
+    TaskModel,
 };
-
-/// What a size must be.
-const SIZE: &str = "an integer of at least 1";
 
 /// Checks the model by itself.
 pub(super) fn check(model: &ModelConfig, rules: &mut Rules<'_>) {
@@ -38,7 +36,7 @@ pub(super) fn check(model: &ModelConfig, rules: &mut Rules<'_>) {
             "large embeddings are not supported, expected null",
         );
     };
-    embeddings(model, &here, rules);
+    position(model, &here, rules);
     score_weights(model, &here.key("score_weights"), rules);
     stratifiers(model, &here.key("stratifiers"), rules);
     for (path, index) in discrete_columns(model) {
@@ -132,6 +130,12 @@ fn tasks(model: &ModelConfig, here: &Path, rules: &mut Rules<'_>) {
             "a finite number of at least 0",
             task.pos_weight,
         );
+        if let Some(map) = &task.affine_map {
+            for (key, value) in [("scale", map.scale), ("bias", map.bias)] {
+                let here = here.key("affine_map").key(key);
+                rules.expect(value.is_finite(), &here, "a finite number", value);
+            }
+        }
         if let Some((at, width)) = output_width(task).filter(|(_, width)| *width != 1) {
             let at = at.iter().fold(here, |path, key| path.key(key));
             rules.broken(
@@ -164,11 +168,14 @@ fn output_width(task: &TaskModel) -> Option<(&'static [&'static str], i64)> {
     if let Some(mlp) = &net.mlp {
         return Some((&["mask_net_config", "mlp", "layer_sizes"], last(mlp)?));
     }
-    let sizes = net.mask_blocks.iter().map(|block| block.output_size);
+    let sizes = net
+        .mask_blocks
+        .iter()
+        .map(|block| block.output_size.get().cast_signed());
     let width = if net.use_parallel {
         sizes.fold(0, i64::saturating_add)
     } else {
-        net.mask_blocks.last()?.output_size
+        net.mask_blocks.last()?.output_size.get().cast_signed()
     };
     Some((&["mask_net_config", "mask_blocks"], width))
 }
@@ -199,7 +206,15 @@ fn network(task: &TaskModel, here: &Path, rules: &mut Rules<'_>) {
     }
 }
 
+/// The share of a new batch in the statistics.
+fn batch_norm(norm: Option<&BatchNormConfig>, here: &Path, rules: &mut Rules<'_>) {
+    let momentum = norm.map_or(1.0, |norm| norm.momentum.get());
+    let here = here.key("momentum");
+    rules.expect(momentum <= 1.0, &here, "a share of at most 1", momentum);
+}
+
 fn mlp(mlp: &MlpConfig, here: &Path, rules: &mut Rules<'_>) {
+    batch_norm(mlp.batch_norm.as_ref(), &here.key("batch_norm"), rules);
     rules.expect(
         !mlp.layer_sizes.is_empty(),
         &here.key("layer_sizes"),
@@ -228,12 +243,6 @@ fn mask_net(net: &MaskNetConfig, here: &Path, rules: &mut Rules<'_>) {
     );
     for (i, block) in net.mask_blocks.iter().enumerate() {
         let here = blocks.index(i);
-        rules.expect(
-            block.output_size >= 1,
-            &here.key("output_size"),
-            SIZE,
-            block.output_size,
-        );
         let factor = block.reduction_factor.map_or(1.0, |factor| factor.get());
         rules.expect(
             factor.is_finite(),
@@ -262,6 +271,8 @@ fn featurization(config: &FeaturizationConfig, here: &Path, rules: &mut Rules<'_
             "a number of at least 0",
             double_norm.clip_magnitude,
         );
+        let norm = double_norm.batch_norm_config.as_ref();
+        batch_norm(norm, &here.key("batch_norm_config"), rules);
         if let Some(norm) = &double_norm.layer_norm_config {
             layer_norm(norm, &here.key("layer_norm_config"), rules);
         }
@@ -290,38 +301,12 @@ fn layer_norm(norm: &LayerNormConfig, here: &Path, rules: &mut Rules<'_>) {
     );
 }
 
-/// Sizes of small tables and of the position embedding.
-fn embeddings(model: &ModelConfig, here: &Path, rules: &mut Rules<'_>) {
-    let tables = model
-        .small_embeddings
-        .iter()
-        .flat_map(|small| &small.tables);
-    for (i, table) in tables.enumerate() {
-        let here = here.key("small_embeddings").key("tables").index(i);
-        rules.expect(
-            table.num_embeddings >= 1,
-            &here.key("num_embeddings"),
-            SIZE,
-            table.num_embeddings,
-        );
-        rules.expect(
-            table.embedding_dim >= 1,
-            &here.key("embedding_dim"),
-            SIZE,
-            table.embedding_dim,
-        );
-    }
+/// The position embedding.
+fn position(model: &ModelConfig, here: &Path, rules: &mut Rules<'_>) {
     if let Some(position) = &model.position_debias_config {
-        let here = here.key("position_debias_config");
-        rules.expect(
-            position.max_position >= 1,
-            &here.key("max_position"),
-            SIZE,
-            position.max_position,
-        );
         rules.expect(
             (0.0..=1.0).contains(&position.drop_probability),
-            &here.key("drop_probability"),
+            &here.key("position_debias_config").key("drop_probability"),
             "a probability from 0 to 1",
             position.drop_probability,
         );

@@ -96,7 +96,7 @@ pub(super) fn learning_rate(rate: &LearningRate, here: &Path, rules: &mut Rules<
         number(ramp.learning_rate, &here.key("learning_rate"));
         number(ramp.final_learning_rate, &here.key("final_learning_rate"));
         rules.expect(
-            ramp.final_num_steps != ramp.num_ramp_steps,
+            ramp.final_num_steps > ramp.num_ramp_steps,
             &here.key("final_num_steps"),
             "more steps than num_ramp_steps, for the cosine to have any",
             ramp.final_num_steps.get(),

@@ -29,6 +29,7 @@ pub use error::ConvertError;
 
 use crate::config::ConversionConfig;
 use crate::data::tfrecord::{Compression, RecordWriter};
+use crate::machine;
 use cell::Row;
 use encode::{Encoder, Scratch};
 use error::Failure;
@@ -98,12 +99,12 @@ pub fn convert(
     let plan = Plan::new(mapping)?;
     let sources = Sources::find(inputs, &mapping.csv)?;
     let folder = Folder::create(&output_dir)?;
-    let available = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let available = NonZeroUsize::new(machine::cores()).unwrap_or(NonZeroUsize::MIN);
     let conversion = Conversion {
         plan: &plan,
         sources: &sources,
         threads: options.threads.unwrap_or(available),
-        rows_per_file: usize::try_from(mapping.rows_per_file.get()).unwrap_or(usize::MAX),
+        rows_per_file: mapping.rows_per_file.to_usize(),
     };
     let vocabulary = match &options.vocabulary {
         Some(path) => Vocabulary::read(path, &plan)?,

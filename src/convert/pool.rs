@@ -40,12 +40,17 @@ pub(super) fn run<J: Send, S: Send>(
         (state, first)
     };
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.get())
-            .map(|_| {
-                let receiver = Arc::clone(&receiver);
-                scope.spawn(|| body(receiver))
-            })
-            .collect();
+        let first_worker = scope.spawn({
+            let receiver = Arc::clone(&receiver);
+            || body(receiver)
+        });
+        // Where the system gives fewer threads than were asked for, these do the work.
+        let more = (1..threads.get()).map_while(|_| {
+            let receiver = Arc::clone(&receiver);
+            let builder = thread::Builder::new();
+            builder.spawn_scoped(scope, || body(receiver)).ok()
+        });
+        let workers: Vec<_> = std::iter::once(first_worker).chain(more).collect();
         // The channel closes with the last worker, so that a panic in all of them does not leave `feed` waiting.
         drop(receiver);
         let mut hand_out = |job| sender.send(job).is_ok() && !has_failed.load(Ordering::Relaxed);

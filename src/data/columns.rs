@@ -1,7 +1,9 @@
 //! The columns of a batch while its rows are being filled.
 
+use std::collections::TryReserveError;
 use std::sync::Arc;
 
+use super::error::RecordError;
 use super::schema::{Dtype, Feature, Length};
 use crate::batch::{HostTensor, HostValues};
 
@@ -49,17 +51,24 @@ impl Spec {
 
     /// An empty column with room for `rows` rows.
     pub(crate) fn column(&self, rows: usize) -> Column {
-        let size = rows * self.keep.width();
+        let size = rows.saturating_mul(self.keep.width());
         let values = match self.feature.dtype {
-            Dtype::Float => HostValues::F32(Vec::with_capacity(size)),
-            Dtype::Int64 => HostValues::I64(Vec::with_capacity(size)),
-            Dtype::Bytes => HostValues::Bytes(Vec::with_capacity(size)),
+            Dtype::Float => HostValues::F32(with_room(size)),
+            Dtype::Int64 => HostValues::I64(with_room(size)),
+            Dtype::Bytes => HostValues::Bytes(with_room(size)),
         };
         Column {
             values,
             ends: (self.feature.length == Length::Variable).then(Vec::new),
         }
     }
+}
+
+/// An empty vector, with room for `size` values if there is the memory: else it grows, or fails, with what comes.
+fn with_room<T>(size: usize) -> Vec<T> {
+    let mut values = Vec::new();
+    let _ = values.try_reserve_exact(size);
+    values
 }
 
 /// The values of one feature over the rows of a batch.
@@ -72,17 +81,25 @@ pub(crate) struct Column {
 
 impl Column {
     /// Appends a row of defaults: of a variable feature, an empty one.
-    pub(crate) fn push_default(&mut self, spec: &Spec) {
+    ///
+    /// # Errors
+    /// When there is no memory for them: that a record lacks a feature of the schema bounds nothing.
+    pub(crate) fn push_default(&mut self, spec: &Spec) -> Result<(), RecordError> {
         let width = spec.keep.width();
-        match &mut self.values {
-            _ if self.ends.is_some() => {}
-            HostValues::F32(values) => values.resize(values.len() + width, 0.0),
-            HostValues::I64(values) => values.resize(values.len() + width, 0),
-            HostValues::Bytes(values) => values.resize(values.len() + width, Vec::new()),
+        let pushed = match &mut self.values {
+            _ if self.ends.is_some() => Ok(()),
+            HostValues::F32(values) => push(values, width, 0.0),
+            HostValues::I64(values) => push(values, width, 0),
+            HostValues::Bytes(values) => push(values, width, Vec::new()),
             // Columns that are being read hold nothing else.
-            _ => {}
-        }
+            _ => Ok(()),
+        };
+        pushed.map_err(|_| RecordError::NoMemory {
+            feature: spec.feature.key.clone(),
+            values: width,
+        })?;
         self.end_row();
+        Ok(())
     }
 
     /// Marks the end of a row of a variable feature.
@@ -137,6 +154,12 @@ impl Column {
         };
         (name, HostTensor { shape, values })
     }
+}
+
+fn push<T: Clone>(values: &mut Vec<T>, width: usize, value: T) -> Result<(), TryReserveError> {
+    values.try_reserve(width)?;
+    values.resize(values.len() + width, value);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -170,6 +170,46 @@ pub enum RecordError {
         /// Accepted.
         limit: u64,
     },
+    /// A feature is wider than there is memory for: the machine's fault.
+    #[error(
+        "there is no memory for the {values} values of feature `{feature}` that the schema declares"
+    )]
+    NoMemory {
+        /// The name in the record.
+        feature: String,
+        /// The schema's length.
+        values: usize,
+    },
+    /// A label is neither 0 nor 1.
+    #[error(
+        "label `{task}` is {found}, expected 0 or 1 (where numbers between are meant: tasks.{task}.soft_labels: true)"
+    )]
+    Label {
+        /// The task.
+        task: String,
+        /// What it is.
+        found: String,
+    },
+    /// A label of a task with soft labels is not from 0 to 1.
+    #[error("label `{task}` is {found}, expected a number from 0 to 1")]
+    SoftLabel {
+        /// The task.
+        task: String,
+        /// What it is.
+        found: String,
+    },
+    /// A weight is negative or not finite.
+    #[error(
+        "weight `{feature}` of task `{task}` is {found}, expected a finite number of at least 0"
+    )]
+    Weight {
+        /// The name in the record.
+        feature: String,
+        /// The task.
+        task: String,
+        /// What it is.
+        found: String,
+    },
     /// The payload is no tf.Example.
     #[error("could not parse the tf.Example at byte {at} of the payload: {reason}")]
     Malformed {
@@ -214,7 +254,7 @@ impl DataError {
                 RemoteError::Thread(_) => Fault::Machine,
                 _ => Fault::Data,
             },
-            Self::Record { source, .. } if !matches!(source, RecordError::Read(_)) => Fault::Data,
+            Self::Record { source, .. } if !source.is_of_machine() => Fault::Data,
             Self::NoFiles { .. } | Self::MissingFolders { .. } | Self::NoRecords { .. } => {
                 Fault::Data
             }
@@ -240,6 +280,13 @@ impl DataError {
             key: key.into(),
             reason: reason.into(),
         }
+    }
+}
+
+impl RecordError {
+    /// Whether the record may be as it should be.
+    fn is_of_machine(&self) -> bool {
+        matches!(self, Self::Read(_) | Self::NoMemory { .. })
     }
 }
 

@@ -9,12 +9,15 @@ use super::columns::{Column, Spec};
 use super::error::RecordError;
 use super::lists::{List, Values, packed_list};
 use super::places::{Entry, Places};
+use super::targets::Targets;
 use super::wire::{Field, Wire};
 
 /// Which features are read, and which of their columns.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) specs: Vec<Spec>,
+    /// Empty where rows are not learned from.
+    pub(crate) targets: Targets,
     by_key: HashMap<Box<[u8]>, usize>,
 }
 
@@ -25,7 +28,11 @@ impl Layout {
             .enumerate()
             .map(|(index, spec)| (spec.feature.key.as_bytes().into(), index))
             .collect();
-        Self { specs, by_key }
+        Self {
+            specs,
+            targets: Targets::default(),
+            by_key,
+        }
     }
 
     /// Empty columns with room for `rows` rows.
@@ -53,17 +60,17 @@ impl Scratch {
         columns: &mut [Column],
     ) -> Result<(), RecordError> {
         self.locate(layout, payload)?;
-        for (index, (spec, column)) in layout.specs.iter().zip(columns).enumerate() {
+        for (index, (spec, column)) in layout.specs.iter().zip(columns.iter_mut()).enumerate() {
             let list = match self.found[index] {
                 Some(entry) => List::of(payload, entry, spec)?,
                 None => None,
             };
             match list {
                 Some(list) => list.read(spec, column, &mut self.values)?,
-                None => column.push_default(spec),
+                None => column.push_default(spec)?,
             }
         }
-        Ok(())
+        layout.targets.check(&layout.specs, columns)
     }
 
     /// Finds the last entry of each used feature that has a kind set.

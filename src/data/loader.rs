@@ -11,6 +11,7 @@ use super::cache::Cache;
 use super::counters::{Counters, Meter, Stats};
 use super::error::DataError;
 use super::feed::{Delivery, Feed};
+use super::fit;
 use super::payload::Payload;
 use super::pipeline::{Mode, Pipeline};
 use super::position::Position;
@@ -18,7 +19,8 @@ use super::sequencer::Sequencer;
 use super::stream::StreamSpec;
 use super::workers::{Workers, panicked, spawn};
 use crate::batch::HostBatch;
-use crate::config::RecapDataConfig;
+use crate::config::{NumThreads, RecapDataConfig};
+use crate::machine;
 
 /// Finished batches that wait for the consumer.
 const BATCHES_AHEAD: usize = 2;
@@ -34,8 +36,12 @@ pub struct LoaderOptions {
     pub rank: usize,
     /// How many loaders share the data; at least 1.
     pub world_size: usize,
+    /// How many of them run on this machine and share its memory; at least 1.
+    pub local_world_size: usize,
     /// What the batches are for.
     pub mode: Mode,
+    /// Take labels and weights of any value: to look at them, not to learn from them.
+    pub any_labels: bool,
     /// Threads that inflate and parse (`None`: `map_num_parallel_calls`, else one per core). Batches do not depend on it.
     pub threads: Option<usize>,
     /// Read the sorted files once, one after the other, nothing shuffled.
@@ -98,13 +104,12 @@ impl Loader {
         options: LoaderOptions,
         resume: Option<&Position>,
     ) -> Result<Self, DataError> {
-        check(&options)?;
-        let pipeline = Arc::new(Pipeline::build(config, options.mode)?);
-        let spec = StreamSpec::new(config, &options, pipeline.rows_to_read(options.world_size)?)?;
-        let start = spec.start(resume);
+        let (pipeline, spec) = prepare(config, &options)?;
+        let pipeline = Arc::new(pipeline);
         let threads = num_threads(config, &options);
+        let start = spec.start(resume);
         let cache = if spec.caches {
-            Cache::open(config, &pipeline.layout().specs)?
+            Cache::open(config, options.local_world_size, pipeline.layout())?
         } else {
             Cache::Off
         };
@@ -124,6 +129,14 @@ impl Loader {
             sequencer: Some(spawn("data-sequencer".to_owned(), body)?),
             stats,
         })
+    }
+
+    /// Finds whatever [`Self::open`] would refuse, without opening anything.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`], but for threads and cache folders that the system refuses.
+    pub fn check(config: &RecapDataConfig, options: &LoaderOptions) -> Result<(), DataError> {
+        prepare(config, options).map(drop)
     }
 
     /// The next batch; `None` at the end, which a repeating loader does not have.
@@ -173,6 +186,22 @@ impl Drop for Loader {
     }
 }
 
+/// Everything about a stream that can be wrong before it is read.
+fn prepare(
+    config: &RecapDataConfig,
+    options: &LoaderOptions,
+) -> Result<(Pipeline, StreamSpec), DataError> {
+    check(options)?;
+    let mut pipeline = Pipeline::build(config, options.mode, options.world_size)?;
+    if options.any_labels {
+        pipeline.take_any_labels();
+    }
+    let spec = StreamSpec::new(config, options, pipeline.rows_to_read())?;
+    let threads = num_threads(config, options);
+    fit::check(&spec, pipeline.layout(), threads, options.local_world_size)?;
+    Ok((pipeline, spec))
+}
+
 fn check(options: &LoaderOptions) -> Result<(), DataError> {
     if options.rank < options.world_size {
         return Ok(());
@@ -182,11 +211,9 @@ fn check(options: &LoaderOptions) -> Result<(), DataError> {
 }
 
 fn num_threads(config: &RecapDataConfig, options: &LoaderOptions) -> usize {
-    let configured = config.map_num_parallel_calls;
-    let configured = configured.and_then(|threads| usize::try_from(threads.get()).ok());
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let configured = config.map_num_parallel_calls.map(NumThreads::to_usize);
     let threads = options.threads.or(configured);
     threads
-        .unwrap_or_else(|| cores().min(MAX_DEFAULT_THREADS))
+        .unwrap_or_else(|| machine::cores().min(MAX_DEFAULT_THREADS))
         .max(1)
 }

@@ -8,6 +8,7 @@ use super::example::Layout;
 use super::payload::{Payload, Source};
 use super::preprocess::{self, Rows};
 use super::schema::{Dtype, Length, Schema};
+use super::targets::Targets;
 use crate::batch::{FeatureWidths, HostBatch, HostTensor, HostValues};
 use crate::config::{Preprocess, RecapDataConfig};
 
@@ -31,14 +32,25 @@ pub(crate) struct Pipeline {
     config: RecapDataConfig,
     mode: Mode,
     layout: Layout,
+    /// Rows of a whole batch of one rank.
+    batch_rows: usize,
 }
 
 /// A finished batch, and which of the rows read each of its rows was.
 pub(crate) type Finished = (HostBatch, Vec<usize>);
 
 impl Pipeline {
-    /// Reads schema and masks, and tries every step on an empty batch.
-    pub(crate) fn build(config: &RecapDataConfig, mode: Mode) -> Result<Self, DataError> {
+    /// Reads schema and masks, and tries every step on an empty batch of one of `world_size` ranks.
+    pub(crate) fn build(
+        config: &RecapDataConfig,
+        mode: Mode,
+        world_size: usize,
+    ) -> Result<Self, DataError> {
+        let global = config.global_batch_size.to_usize();
+        if !global.is_multiple_of(world_size) {
+            let reason = format!("{global} is no multiple of the {world_size} ranks");
+            return Err(DataError::setting("global_batch_size", reason));
+        }
         if config.tasks.is_empty() {
             return Err(DataError::setting("tasks", "expected at least one task"));
         }
@@ -57,27 +69,30 @@ impl Pipeline {
                 preprocess::truncate_and_slice(section, &mut specs)?;
             }
         }
+        let mut layout = Layout::new(specs);
+        if matches!(mode, Mode::Train | Mode::Evaluate) {
+            layout.targets = Targets::new(config, &layout.specs);
+        }
         let pipeline = Self {
             config: config.clone(),
             mode,
-            layout: Layout::new(specs),
+            layout,
+            batch_rows: global / world_size.max(1),
         };
         pipeline.finish(pipeline.layout.columns(0), 0)?;
         Ok(pipeline)
     }
 
-    /// Rows to read for one batch of one of `world_size` ranks.
-    pub(crate) fn rows_to_read(&self, world_size: usize) -> Result<usize, DataError> {
-        let global = usize::try_from(self.config.global_batch_size.get()).unwrap_or(usize::MAX);
-        if !global.is_multiple_of(world_size) {
-            let reason = format!("{global} is no multiple of the {world_size} ranks");
-            return Err(DataError::setting("global_batch_size", reason));
-        }
+    /// Lets labels and weights be what they are.
+    pub(crate) fn take_any_labels(&mut self) {
+        self.layout.targets = Targets::default();
+    }
+
+    /// Rows to read for one batch.
+    pub(crate) fn rows_to_read(&self) -> usize {
         match self.mode {
-            Mode::Inference | Mode::Predict => Ok(global / world_size),
-            Mode::Train | Mode::Evaluate => {
-                preprocess::rows_to_read(&self.config, global / world_size)
-            }
+            Mode::Inference | Mode::Predict => self.batch_rows,
+            Mode::Train | Mode::Evaluate => preprocess::rows_to_read(&self.config, self.batch_rows),
         }
     }
 
@@ -113,7 +128,7 @@ impl Pipeline {
             }
             Mode::Predict => preprocess::shape_features(&self.config, &mut rows)?,
             Mode::Train | Mode::Evaluate => {
-                preprocess::apply(&self.config, &mut rows)?;
+                preprocess::apply(&self.config, self.batch_rows, &mut rows)?;
                 labels = Some(stack_labels(&self.config, &mut rows)?);
             }
         }
@@ -137,8 +152,9 @@ impl Pipeline {
 /// # Errors
 /// When the config cannot work with its schema ([`Fault::Config`](super::Fault::Config)).
 pub fn feature_widths(config: &RecapDataConfig) -> Result<FeatureWidths, DataError> {
-    let pipeline = Pipeline::build(config, Mode::Train)?;
+    let pipeline = Pipeline::build(config, Mode::Train, 1)?;
     let (batch, _) = pipeline.finish(pipeline.layout.columns(0), 0)?;
+    check_inputs(&batch)?;
     let width = |name: &str| {
         let sizes = batch.feature(name).map(|tensor| &tensor.shape[1..]);
         sizes.map(|sizes| sizes.iter().product::<usize>())
@@ -151,6 +167,42 @@ pub fn feature_widths(config: &RecapDataConfig) -> Result<FeatureWidths, DataErr
         user_eng_embedding: width("user_eng_embedding"),
         author_embedding: width("author_embedding"),
     })
+}
+
+/// What a model cannot do without.
+const REQUIRED: [&str; 2] = ["continuous", "binary"];
+/// What it reads where it is there.
+const OPTIONAL: [&str; 4] = [
+    "discrete",
+    "user_embedding",
+    "user_eng_embedding",
+    "author_embedding",
+];
+
+/// Whether a model can be built for batches like `batch`.
+fn check_inputs(batch: &HostBatch) -> Result<(), DataError> {
+    let wrong = |reason: String| Err(DataError::setting("seg_dense_schema", reason));
+    for name in REQUIRED.into_iter().chain(OPTIONAL) {
+        let Some(tensor) = batch.feature(name) else {
+            if REQUIRED.contains(&name) {
+                return wrong(format!(
+                    "the model reads a feature `{name}`, and none is read from the records: add it to renamed_features \
+                     or features"
+                ));
+            }
+            continue;
+        };
+        let problem = match &tensor.values {
+            HostValues::Bytes(_) => "holds strings, the model needs numbers",
+            HostValues::Ragged { .. } => {
+                "has rows of different lengths, the model needs a fixed width"
+            }
+            _ if tensor.shape.len() != 2 => "is a single column, the model needs a list",
+            _ => continue,
+        };
+        return wrong(format!("feature `{name}` {problem}"));
+    }
+    Ok(())
 }
 
 fn check_labels(config: &RecapDataConfig, specs: &[Spec]) -> Result<(), DataError> {

@@ -9,7 +9,7 @@ use super::encode::ExampleWriter;
 use super::error::DataError;
 use super::schema::{Dtype, Feature, Length, Schema};
 pub use super::tfrecord::Compression;
-use super::tfrecord::RecordWriter;
+use super::tfrecord::{MAX_RECORD_BYTES, RecordWriter};
 use crate::config::RecapDataConfig;
 
 /// Hidden numbers per example that features and labels have in common.
@@ -48,6 +48,7 @@ pub fn generate(
 ) -> Result<Vec<PathBuf>, DataError> {
     let schema = Schema::load(config.seg_dense_schema.schema_path.as_ref())?;
     let features = schema.used(config)?;
+    check_record(&features)?;
     let folder = folder(config, options)?;
     let paths = names(options).map(|name| folder.join(name));
     let paths: Vec<PathBuf> = paths.collect();
@@ -126,8 +127,28 @@ fn check_found(
 
 /// The examples of file `index` of `files`.
 fn share(examples: usize, files: usize, index: usize) -> std::ops::Range<u64> {
-    let start = |index: usize| (examples * index / files) as u64;
+    let start = |index: usize| {
+        let start = examples as u128 * index as u128 / files as u128;
+        u64::try_from(start).unwrap_or(u64::MAX)
+    };
     start(index)..start(index + 1)
+}
+
+/// A record that would not be read again is not written.
+fn check_record(features: &[Feature]) -> Result<(), DataError> {
+    let bytes = features.iter().map(|feature| match feature.length {
+        Length::Fixed(length) if feature.dtype == Dtype::Float => 4 * length as u64,
+        Length::Fixed(length) => length as u64,
+        Length::Variable => 0,
+    });
+    let bytes: u64 = bytes.fold(0, u64::saturating_add);
+    if bytes <= MAX_RECORD_BYTES {
+        return Ok(());
+    }
+    let reason = format!(
+        "the features used would make a record of at least {bytes} bytes, at most {MAX_RECORD_BYTES} are accepted"
+    );
+    Err(DataError::setting("seg_dense_schema", reason))
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> DataError {

@@ -7,7 +7,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::error::DataError;
+use super::tfrecord::MAX_RECORD_BYTES;
 use crate::config::RecapDataConfig;
+
+/// Most values of a feature of fixed length: as many as the longest record could hold, one byte each.
+const MAX_LENGTH: i64 = MAX_RECORD_BYTES.cast_signed();
 
 /// Type of the values of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -94,12 +98,15 @@ impl Schema {
         for entry in file.schema {
             let length = match entry.length {
                 -1 => Length::Variable,
-                length => usize::try_from(length).map(Length::Fixed).map_err(|_| {
-                    unusable(format!(
-                        "feature `{}` has length {length}, expected -1 or at least 0",
+                length @ 0..=MAX_LENGTH => {
+                    Length::Fixed(usize::try_from(length).unwrap_or(usize::MAX))
+                }
+                length => {
+                    return Err(unusable(format!(
+                        "feature `{}` has length {length}, expected -1 or 0 to {MAX_LENGTH}",
                         entry.feature_name
-                    ))
-                })?,
+                    )));
+                }
             };
             entries.insert(entry.feature_name, (entry.dtype, length));
         }

@@ -10,7 +10,7 @@ use super::files;
 use super::loader::LoaderOptions;
 use super::position::{Position, Snapshot};
 use super::source;
-use crate::config::RecapDataConfig;
+use crate::config::{NumOpenFiles, RecapDataConfig};
 
 /// Files open at once, unless the config says otherwise. Not taken from the cores: the order depends on it.
 const DEFAULT_INTERLEAVE: usize = 16;
@@ -44,7 +44,7 @@ impl StreamSpec {
         rows: usize,
     ) -> Result<Self, DataError> {
         let width = config.interleave_num_parallel_calls;
-        let width = width.and_then(|width| usize::try_from(width.get()).ok());
+        let width = width.map(NumOpenFiles::to_usize);
         let window = u64::try_from(config.examples_shuffle_buffer_size).unwrap_or(0);
         let mut spec = Self {
             files: files::list(config)?,

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::machine;
 use crate::torch::TorchError;
 use crate::torch::process_group::{Store, StoreOptions};
 
@@ -147,8 +148,7 @@ impl Launcher {
         command.env("TORCHELASTIC_USE_AGENT_STORE", "True");
         command.env("TORCHELASTIC_RESTART_COUNT", "0");
         if std::env::var_os("OMP_NUM_THREADS").is_none() {
-            let cores = thread::available_parallelism().map_or(1, usize::from);
-            let threads = (cores / self.num_processes).max(1);
+            let threads = (machine::cores() / self.num_processes.max(1)).max(1);
             command.env("OMP_NUM_THREADS", threads.to_string());
         }
         let start_error = |source| LauncherError::Start {

@@ -36,8 +36,8 @@ impl Cross {
             kind: "Linear",
             input: width,
             output: rank,
-            parameters: rank * width,
-            flops_per_row: 2 * rank * width,
+            parameters: rank.saturating_mul(width),
+            flops_per_row: rank.saturating_mul(width).saturating_mul(2),
         });
         let up = Linear::build(builder, &scope.child("_u", ""), rank, width)?;
         Ok(Self::LowRank { down, up })

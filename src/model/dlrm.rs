@@ -61,7 +61,7 @@ impl Dlrm {
             input: (count + 1) * width,
             output: met,
             parameters: 0,
-            flops_per_row: 2 * met * width,
+            flops_per_row: met.saturating_mul(width).saturating_mul(2),
         });
         let above = scope.child("_top_mlp", "top_mlp");
         Ok(Self {

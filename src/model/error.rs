@@ -65,6 +65,14 @@ pub enum ModelError {
         /// Parameter name of the first BatchNorm.
         layer: String,
     },
+    /// A tensor is larger than what the system gives.
+    #[error("there is no memory for `{name}` {shape:?}")]
+    NoMemory {
+        /// Parameter name.
+        name: String,
+        /// Its shape.
+        shape: Vec<i64>,
+    },
     /// A state does not fit the model.
     #[error("the state does not fit the model: {0}")]
     State(LoadReport),

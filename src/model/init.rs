@@ -3,6 +3,8 @@
 
 use std::thread;
 
+use crate::machine;
+
 /// Values per unit of work of one thread.
 const CHUNK: usize = 1 << 16;
 
@@ -11,7 +13,7 @@ const CHUNK: usize = 1 << 16;
 /// The values depend on `seed` and `name` only.
 pub(super) fn uniform(values: &mut [f32], bound: f64, seed: u64, name: &str) {
     let key = key(seed, name);
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = machine::cores();
     let share = values.len().div_ceil(threads).next_multiple_of(CHUNK);
     if values.len() <= share {
         fill(values, bound, key, 0);

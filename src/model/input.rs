@@ -1,6 +1,6 @@
 //! What a network reads: how many columns, and which of them are whose.
 
-use crate::config::PositiveInt;
+use crate::config::Size;
 
 /// An embedding among the features.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,6 @@ pub(super) fn columns(width: usize) -> i64 {
 }
 
 /// A size of the configuration as libtorch counts.
-pub(super) fn size(size: PositiveInt) -> i64 {
+pub(super) fn size(size: Size) -> i64 {
     i64::try_from(size.get()).unwrap_or(i64::MAX)
 }

@@ -30,8 +30,11 @@ impl Linear {
             kind: "Linear",
             input,
             output,
-            parameters: input * output + output,
-            flops_per_row: 2 * input * output + output,
+            parameters: input.saturating_mul(output).saturating_add(output),
+            flops_per_row: input
+                .saturating_mul(output)
+                .saturating_mul(2)
+                .saturating_add(output),
         });
         Ok(Self { weight, bias })
     }

@@ -28,13 +28,7 @@ impl MaskBlock {
         mask_input: i64,
         config: &MaskBlockConfig,
     ) -> Result<Self, ModelError> {
-        let output = config.output_size;
-        if output < 1 {
-            return Err(scope.error(
-                "output_size",
-                format!("expected at least 1, found {output}"),
-            ));
-        }
+        let output = input::size(config.output_size);
         let aggregation = aggregation_size(config, mask_input);
         let norm = scope.child("_input_layer_norm", "input_layer_norm");
         let input_layer_norm = config
@@ -108,11 +102,12 @@ impl MaskNet {
             let scope = scope.child(&format!("_mask_blocks.{k}"), &format!("mask_blocks[{k}]"));
             blocks.push(MaskBlock::build(builder, &scope, net, input, block)?);
             if !config.use_parallel {
-                net = block.output_size;
+                net = input::size(block.output_size);
             }
         }
         if config.use_parallel {
-            net = config.mask_blocks.iter().map(|b| b.output_size).sum();
+            let outputs = config.mask_blocks.iter();
+            net = outputs.map(|b| input::size(b.output_size)).sum();
         }
         let scope = scope.child("_dense_layers", "mlp");
         let dense = config.mlp.as_ref();

@@ -35,7 +35,7 @@ pub use error::ModelError;
 pub use load_state::{LoadOptions, LoadReport, ShapeMismatch};
 pub use log_statistics::{LogMoments, LogStatistics, StatisticsError};
 pub use outputs::Outputs;
-pub use ranker::Ranker;
+pub use ranker::{Plan, Ranker};
 pub use scope::Layer;
 pub use stratifier::Stratum;
 

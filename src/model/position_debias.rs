@@ -30,11 +30,7 @@ impl PositionDebias {
         config: &PositionDebiasConfig,
     ) -> Result<Self, ModelError> {
         let scope = Scope::new("model._position_debias", "model.position_debias_config");
-        let max_position = config.max_position;
-        if max_position < 1 {
-            let problem = format!("expected at least 1, found {max_position}");
-            return Err(scope.error("max_position", problem));
-        }
+        let max_position = size(config.max_position);
         let drop_probability = config.drop_probability;
         if !(0.0..=1.0).contains(&drop_probability) {
             let problem = format!("expected a probability from 0 to 1, found {drop_probability}");
@@ -42,7 +38,7 @@ impl PositionDebias {
         }
         let index = config.position_feature_index;
         let width = size(config.num_dims);
-        let rows = max_position.saturating_add(2);
+        let rows = max_position + 2;
         let table = scope.child("_embedding", "max_position");
         Ok(Self {
             width,

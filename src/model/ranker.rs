@@ -7,7 +7,7 @@ use super::features::Features;
 use super::input::{Input, Layout};
 use super::network::Network;
 use super::outputs::Outputs;
-use super::scope::{Builder, Layer, Scope};
+use super::scope::{Builder, Layer, Scope, Tally};
 use super::stratifier::{Stratifier, Stratum};
 use super::tower::Tower;
 use super::{LoadOptions, LoadReport, Mode, ModelError, load_state};
@@ -27,7 +27,19 @@ pub struct Ranker {
     tasks: Vec<String>,
     state: NamedTensors,
     layers: Vec<Layer>,
+    tally: Tally,
     batch_norms: BatchNorms,
+}
+
+/// How large a model would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Numbers that are trained; `u64::MAX` where 64 bits do not hold it.
+    pub parameters: u64,
+    /// Name and shape of the largest parameter.
+    pub largest: (String, Vec<i64>),
+    /// Columns that all layers make of a row together.
+    pub outputs: u64,
 }
 
 /// All BatchNorm layers together.
@@ -51,8 +63,40 @@ impl Ranker {
         seed: u64,
         device: Device,
     ) -> Result<Self, ModelError> {
+        Self::assemble(Builder::new(seed, device), config, widths, sampling_ratios)
+    }
+
+    /// Measures the model without making it.
+    ///
+    /// # Errors
+    /// When the configuration does not make a model, naming the key.
+    pub fn plan(
+        config: &ModelConfig,
+        widths: &FeatureWidths,
+        sampling_ratios: &[f64],
+    ) -> Result<Plan, ModelError> {
+        let planned = Self::assemble(Builder::plan(), config, widths, sampling_ratios)?;
+        let outputs = planned.layers.iter();
+        let outputs = outputs.map(|layer| layer.output.unsigned_abs());
+        let Tally {
+            parameters,
+            largest,
+            ..
+        } = planned.tally;
+        Ok(Plan {
+            parameters: u64::try_from(parameters).unwrap_or(u64::MAX),
+            largest,
+            outputs: outputs.fold(0, u64::saturating_add),
+        })
+    }
+
+    fn assemble(
+        mut builder: Builder,
+        config: &ModelConfig,
+        widths: &FeatureWidths,
+        sampling_ratios: &[f64],
+    ) -> Result<Self, ModelError> {
         check(config, sampling_ratios)?;
-        let mut builder = Builder::new(seed, device);
         let features = Features::build(&mut builder, widths, config)?;
         let layout = features.layout();
         let backbone = build_backbone(&mut builder, &layout, config)?;
@@ -74,6 +118,7 @@ impl Ranker {
             batch_norms: BatchNorms::of(&builder.state),
             state: builder.state,
             layers: builder.layers,
+            tally: builder.tally,
         })
     }
 

@@ -26,9 +26,34 @@ pub struct Layer {
 pub(super) struct Builder {
     pub(super) state: NamedTensors,
     pub(super) layers: Vec<Layer>,
+    pub(super) tally: Tally,
     seed: u64,
     device: Device,
     scratch: Vec<f32>,
+    /// Nothing is allocated: one number stands for every tensor.
+    is_plan: bool,
+}
+
+/// How much is built.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Numbers that are trained.
+    pub(super) parameters: u128,
+    /// The tensor with the most of them, and its shape.
+    pub(super) largest: (String, Vec<i64>),
+    largest_count: u128,
+}
+
+impl Tally {
+    fn add(&mut self, name: &str, shape: &[i64]) {
+        let sizes = shape.iter().map(|&size| u128::from(size.unsigned_abs()));
+        let count = sizes.fold(1, u128::saturating_mul);
+        self.parameters = self.parameters.saturating_add(count);
+        if count > self.largest_count {
+            self.largest_count = count;
+            self.largest = (name.to_owned(), shape.to_vec());
+        }
+    }
 }
 
 impl Builder {
@@ -36,9 +61,19 @@ impl Builder {
         Self {
             state: NamedTensors::new(),
             layers: Vec::new(),
+            tally: Tally::default(),
             seed,
             device,
             scratch: Vec::new(),
+            is_plan: false,
+        }
+    }
+
+    /// Of a model that is only measured.
+    pub(super) fn plan() -> Self {
+        Self {
+            is_plan: true,
+            ..Self::new(0, Device::Cpu)
         }
     }
 
@@ -49,7 +84,7 @@ impl Builder {
         output: i64,
         input: i64,
     ) -> Result<Tensor, ModelError> {
-        let bound = (6.0 / (input + output) as f64).sqrt();
+        let bound = (6.0 / (input as f64 + output as f64)).sqrt();
         self.uniform(name, &[output, input], bound)
     }
 
@@ -60,7 +95,20 @@ impl Builder {
         shape: &[i64],
         bound: f64,
     ) -> Result<Tensor, ModelError> {
-        let count = usize::try_from(shape.iter().product::<i64>()).unwrap_or(0);
+        if self.is_plan {
+            return self.trained(name, shape, 0.0);
+        }
+        let sizes = shape.iter().map(|&size| usize::try_from(size).ok());
+        let count = sizes.fold(Some(1_usize), |count, size| count?.checked_mul(size?));
+        let missing = count.and_then(|count| count.checked_sub(self.scratch.len()));
+        let is_there = match missing {
+            Some(missing) => self.scratch.try_reserve_exact(missing).is_ok(),
+            None => count.is_some(),
+        };
+        let (true, Some(count)) = (is_there, count) else {
+            let shape = shape.to_vec();
+            return Err(ModelError::NoMemory { name, shape });
+        };
         if self.scratch.len() < count {
             self.scratch.resize(count, 0.0);
         }
@@ -69,6 +117,7 @@ impl Builder {
         let tensor = Tensor::f_from_slice(values)?
             .f_view(shape)?
             .f_to_device(self.device)?;
+        self.tally.add(&name, shape);
         self.register(name, &tensor, true)
     }
 
@@ -79,7 +128,13 @@ impl Builder {
         shape: &[i64],
         value: f64,
     ) -> Result<Tensor, ModelError> {
-        let tensor = Tensor::f_full(shape, value, (Kind::Float, self.device))?;
+        self.trained(name, shape, value)
+    }
+
+    fn trained(&mut self, name: String, shape: &[i64], value: f64) -> Result<Tensor, ModelError> {
+        let made = if self.is_plan { &[] } else { shape };
+        let tensor = Tensor::f_full(made, value, (Kind::Float, self.device))?;
+        self.tally.add(&name, shape);
         self.register(name, &tensor, true)
     }
 
@@ -91,7 +146,8 @@ impl Builder {
         value: f64,
         kind: Kind,
     ) -> Result<Tensor, ModelError> {
-        let tensor = Tensor::f_full(shape, value, (kind, self.device))?;
+        let made = if self.is_plan { &[] } else { shape };
+        let tensor = Tensor::f_full(made, value, (kind, self.device))?;
         self.register(name, &tensor, false)
     }
 

@@ -8,6 +8,7 @@ use tch::Tensor;
 use super::ModelError;
 use super::embedding_table::EmbeddingTable;
 use super::features::discrete_column;
+use super::input::size;
 use super::scope::{Builder, Scope};
 use crate::config::{SmallEmbeddingTable, SmallEmbeddingsConfig, TaskModel};
 use crate::torch::TorchError;
@@ -58,15 +59,7 @@ impl SmallEmbedding {
         discrete: usize,
         config: &SmallEmbeddingTable,
     ) -> Result<Self, ModelError> {
-        for (key, size) in [
-            ("num_embeddings", config.num_embeddings),
-            ("embedding_dim", config.embedding_dim),
-        ] {
-            if size < 1 {
-                return Err(scope.error(key, format!("expected at least 1, found {size}")));
-            }
-        }
-        let [rows, width] = [config.num_embeddings, config.embedding_dim];
+        let [rows, width] = [size(config.num_embeddings), size(config.embedding_dim)];
         Ok(Self {
             name: config.name.clone(),
             width,

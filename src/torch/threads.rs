@@ -1,15 +1,33 @@
-//! How libtorch's threads wait for one another.
+//! How many threads libtorch has, and how they wait for one another.
 
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use tch::{Device, Kind, Tensor};
 
-/// What a user may have decided already.
+/// What a user may have decided already about how many threads there are.
+const COUNTED: [&str; 2] = ["OMP_NUM_THREADS", "MKL_NUM_THREADS"];
+
+/// What a user may have decided already about how they wait.
 const DECIDED: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
 
 /// More elements than libtorch gives to one thread of an element-wise operation, fewer than it gives to three.
 const FOR_TWO_THREADS: i64 = 1 << 16;
+
+/// Keeps libtorch to `cores` threads, for the whole process: it counts the cores of the machine, and knows nothing of the
+/// quota of a control group. A number in the environment is the user's own and stays. Call it once, at the start.
+pub fn stay_within(cores: usize) {
+    let is_decided = COUNTED.iter().any(|name| std::env::var_os(name).is_some());
+    if let Some(threads) = fewer(tch::get_num_threads(), cores, is_decided) {
+        tch::set_num_threads(threads);
+    }
+}
+
+/// How many threads there should be instead of `threads`, if fewer.
+fn fewer(threads: i32, cores: usize, is_decided: bool) -> Option<i32> {
+    let cores = i32::try_from(cores.max(1)).unwrap_or(i32::MAX);
+    (!is_decided && threads > cores).then_some(cores)
+}
 
 /// Lets threads of libtorch sleep soon while they wait for one another, for the whole process. Otherwise they spin for
 /// milliseconds, in the way of the loader's threads and of all else on the machine. Call it once, before the first
@@ -42,6 +60,15 @@ pub fn wait_asleep() -> std::io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_are_no_more_threads_than_cores_unless_the_user_says_so() {
+        assert_eq!(fewer(8, 1, false), Some(1));
+        assert_eq!(fewer(8, 0, false), Some(1));
+        assert_eq!(fewer(8, 8, false), None);
+        assert_eq!(fewer(2, 8, false), None);
+        assert_eq!(fewer(8, 1, true), None);
+    }
 
     #[test]
     fn the_second_team_is_there_at_return() {

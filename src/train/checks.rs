@@ -151,11 +151,14 @@ impl Recent {
         self.0.push_back((step, batch.records.clone()));
     }
 
-    /// The records of the batch of `step`, for a message; nothing where it is forgotten.
+    /// The records of the batch of `step`, or that of its row `row`, for a message; nothing where it is forgotten.
     #[must_use]
-    pub fn source(&self, step: u64) -> String {
+    pub fn source(&self, step: u64, row: Option<usize>) -> String {
         let found = self.0.iter().find(|(known, _)| *known == step);
-        found.map_or_else(String::new, |(_, records)| source_of(records))
+        found.map_or_else(String::new, |(_, records)| {
+            let one = row.and_then(|row| records.get(row..=row));
+            source_of(one.unwrap_or(records))
+        })
     }
 }
 

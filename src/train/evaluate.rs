@@ -8,7 +8,7 @@ use super::interrupt::Interrupt;
 use super::setup::{Place, build_loss};
 use crate::batch::{Batch, HostBatch, HostTensor, HostValues};
 use crate::config::{RecapConfig, RecapDataConfig, StratifierConfig};
-use crate::data::{LoadedBatch, Loader, LoaderOptions, Mode};
+use crate::data::{self, LoadedBatch, Loader, LoaderOptions, Mode};
 use crate::logging::bar::Bar;
 use crate::loss::MultiTaskLoss;
 use crate::metrics::{MetricError, MetricName, MetricSet, Scores, SetBatch, Stratum, TaskMetrics};
@@ -32,6 +32,21 @@ pub enum EvaluateError {
         data_tasks: Vec<String>,
         /// The model's tasks.
         model_tasks: Vec<String>,
+    },
+    /// The partition has other features than the model was built for.
+    #[error(
+        "validation_data.{partition}: feature `{feature}` has {found} columns there, and {expected} in train_data, \
+         which the model is built for"
+    )]
+    Width {
+        /// The partition.
+        partition: String,
+        /// The feature.
+        feature: &'static str,
+        /// In the training data.
+        expected: usize,
+        /// In the partition.
+        found: usize,
     },
     /// There is no such partition.
     #[error(
@@ -98,6 +113,7 @@ impl Evaluator {
             partitions: config.validation_data.keys().cloned().collect(),
         })?;
         let names = common_tasks(config, data, partition)?;
+        check_widths(config, data, partition)?;
         let stratifiers = config.model.stratifiers.clone().unwrap_or_default();
         let strata: Vec<Stratum> = stratifiers.iter().map(stratum).collect();
         let has_groups = reads(data, GROUP_FEATURE);
@@ -160,17 +176,7 @@ impl Evaluator {
         place: Place,
         interrupt: Option<&Interrupt>,
     ) -> anyhow::Result<Option<Evaluation>> {
-        let options = LoaderOptions {
-            seed: self.seed,
-            rank: place.rank,
-            world_size: place.world_size,
-            mode: Mode::Evaluate,
-            threads: None,
-            in_order: false,
-            repeat: false,
-            drop_remainder: false,
-        };
-        let mut loader = Loader::open(&self.data, options, None)
+        let mut loader = Loader::open(&self.data, self.options(place), None)
             .with_context(|| format!("cannot open validation_data.{}", self.partition))?;
         let mut evaluation = self.empty();
         let mut bar = Bar::begin("evaluating", 0, self.num_batches);
@@ -197,6 +203,30 @@ impl Evaluator {
             });
         }
         Ok(Some(evaluation))
+    }
+
+    /// Finds whatever [`Self::run`] would refuse of the data before it reads it.
+    ///
+    /// # Errors
+    /// When schema or files are missing or wrong, or batches do not fit into memory.
+    pub fn check(&self, place: Place) -> anyhow::Result<()> {
+        Loader::check(&self.data, &self.options(place))
+            .with_context(|| format!("cannot open validation_data.{}", self.partition))
+    }
+
+    fn options(&self, place: Place) -> LoaderOptions {
+        LoaderOptions {
+            seed: self.seed,
+            rank: place.rank,
+            world_size: place.world_size,
+            local_world_size: place.local_world_size,
+            any_labels: false,
+            mode: Mode::Evaluate,
+            threads: None,
+            in_order: false,
+            repeat: false,
+            drop_remainder: false,
+        }
     }
 
     /// Takes in one batch; returns its loss, NaN where there is none.
@@ -315,6 +345,57 @@ fn common_tasks(
         (false, true) => Ok(common),
         (false, false) => Ok(data.evaluation_tasks.clone()),
     }
+}
+
+/// Whether the partition has the features that the model was built for.
+fn check_widths(
+    config: &RecapConfig,
+    data: &RecapDataConfig,
+    partition: &str,
+) -> anyhow::Result<()> {
+    let trained = data::feature_widths(&config.train_data).context("train_data")?;
+    let own = data::feature_widths(data);
+    let own = own.with_context(|| format!("validation_data.{partition}"))?;
+    let model = &config.model;
+    let reads_discrete = model.small_embeddings.is_some()
+        || model.position_debias_config.is_some()
+        || model.stratifiers.is_some();
+    // What the model was built without it does not look at.
+    let of = |trained: Option<usize>, own: Option<usize>| {
+        trained.map(|trained| (trained, own.unwrap_or(0)))
+    };
+    let pairs = [
+        ("continuous", Some((trained.continuous, own.continuous))),
+        ("binary", Some((trained.binary, own.binary))),
+        (
+            "discrete",
+            reads_discrete.then_some((trained.discrete, own.discrete)),
+        ),
+        (
+            "user_embedding",
+            of(trained.user_embedding, own.user_embedding),
+        ),
+        (
+            "user_eng_embedding",
+            of(trained.user_eng_embedding, own.user_eng_embedding),
+        ),
+        (
+            "author_embedding",
+            of(trained.author_embedding, own.author_embedding),
+        ),
+    ];
+    for (feature, pair) in pairs {
+        if let Some((expected, found)) = pair.filter(|(expected, found)| expected != found) {
+            return Err(EvaluateError::Width {
+                partition: partition.to_owned(),
+                feature,
+                expected,
+                found,
+            }
+            .into());
+        }
+    }
+    Ok(())
 }
 
 fn stratum(stratifier: &StratifierConfig) -> Stratum {

@@ -9,6 +9,7 @@ pub mod checks;
 pub mod debug;
 pub mod evaluate;
 pub mod evaluation;
+pub mod fit;
 pub mod interrupt;
 pub mod pipeline;
 pub mod profiler;
@@ -32,16 +33,18 @@ pub mod window;
 pub enum TrainError {
     /// The loss or a gradient is not a finite number; the update was not made.
     #[error(
-        "diverged at step {step}: {what} is not finite; the last good checkpoint is kept; batch from {records}; \
-         try a lower learning rate, training.max_grad_norm, or --debug_loop to look closer"
+        "diverged at step {step}: {what} is not finite; the last good checkpoint is kept; batch from {records}; {}",
+        remedy(*row)
     )]
     Diverged {
         /// Batches trained before this one.
         step: u64,
         /// The first tensor that is not finite.
         what: String,
-        /// Files and records of the batch.
+        /// Files and records of the batch, or the one record that brought it.
         records: String,
+        /// The first row of the batch with an input that is not finite itself.
+        row: Option<usize>,
     },
     /// A signal asked the run to end.
     #[error(
@@ -63,6 +66,21 @@ pub enum TrainError {
         folder: String,
         /// What does not fit.
         problem: String,
+    },
+    /// Model and batches do not fit into the memory there is: a matter of config.
+    #[error(
+        "this needs about {needs} of memory, the process may use {has}: {what}{ranks}; make it smaller, or use a \
+         machine with more memory"
+    )]
+    TooLarge {
+        /// Memory that is needed, at least.
+        needs: String,
+        /// Memory that this process could have.
+        has: String,
+        /// What for.
+        what: String,
+        /// On how many ranks, where there are several.
+        ranks: String,
     },
     /// The data ended before the last step.
     #[error("the data ended after step {step}, {num_train_steps} were asked for")]
@@ -89,6 +107,14 @@ pub enum TrainError {
     },
 }
 
+/// What helps against a divergence; `row` where it came with the data.
+fn remedy(row: Option<usize>) -> &'static str {
+    match row {
+        Some(_) => "it came with the data: correct the record, or leave it out",
+        None => "try a lower learning rate, training.max_grad_norm, or --debug_loop to look closer",
+    }
+}
+
 impl TrainError {
     /// A divergence at `step`; whoever knows the batch adds its records.
     fn diverged(step: u64, what: String) -> Self {
@@ -96,6 +122,7 @@ impl TrainError {
             step,
             what,
             records: String::new(),
+            row: None,
         }
     }
 }

@@ -9,7 +9,8 @@ use tracing::info;
 use super::TrainError;
 use super::state::TrainState;
 use super::step::Stepper;
-use crate::checkpoint::{Checkpoint, Snapshot, TorchSnapshot, format::Tensors};
+use crate::checkpoint::{Checkpoint, Snapshot, TorchSnapshot, format::Tensors, manager};
+use crate::config::RecapConfig;
 use crate::model::{LoadOptions, NamedTensor, NamedTensors, Ranker};
 use crate::torch::named::TensorSource;
 
@@ -85,6 +86,26 @@ pub fn warm_start(stepper: &mut Stepper, folder: &Path) -> anyhow::Result<()> {
         "warm start: weights restored, training begins at step 0"
     );
     Ok(())
+}
+
+/// Restores what a training with `config` would begin with, if there is anything: the newest checkpoint of its folder,
+/// else the warm start.
+///
+/// # Errors
+/// Those of the training.
+pub fn begin(stepper: &mut Stepper, config: &RecapConfig) -> anyhow::Result<()> {
+    let save_dir = Path::new(&config.training.save_dir);
+    let newest = match save_dir.exists() {
+        true => manager::newest_valid(save_dir)?,
+        false => None,
+    };
+    if let Some(checkpoint) = newest {
+        return resume(stepper, &checkpoint).map(drop);
+    }
+    match &config.training.initial_checkpoint_dir {
+        Some(folder) => warm_start(stepper, Path::new(folder)),
+        None => Ok(()),
+    }
 }
 
 /// Returns whether there was optimizer state.

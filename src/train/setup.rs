@@ -7,10 +7,11 @@ use tracing::{debug, info};
 
 use super::checks::{Checks, Verdicts};
 use super::step::{StepOptions, Stepper};
+use super::{TrainError, fit};
 use crate::config::{ModelConfig, RecapConfig, RecapDataConfig, TaskData};
 use crate::data::{self, Loader, LoaderOptions, Mode, Position};
 use crate::loss::{LossError, MultiTaskLoss, Reductions};
-use crate::model::Ranker;
+use crate::model::{Plan, Ranker};
 use crate::optim::Optimizer;
 use crate::torch::{device, precision};
 
@@ -35,9 +36,19 @@ pub fn build_device(place: Place) -> anyhow::Result<Device> {
 /// # Errors
 /// When the config asks for a model that cannot be built.
 pub fn build_ranker(config: &RecapConfig, device: Device) -> anyhow::Result<Ranker> {
+    build_fitting(config, device, fit::weights)
+}
+
+/// The same, once `fits` has agreed to its size.
+fn build_fitting(
+    config: &RecapConfig,
+    device: Device,
+    fits: impl Fn(&Plan) -> Result<(), TrainError>,
+) -> anyhow::Result<Ranker> {
     let widths = data::feature_widths(&config.train_data)?;
     let tasks: Vec<String> = config.model.tasks.keys().cloned().collect();
     let ratios = sampling_ratios(&tasks, &config.train_data.tasks);
+    fits(&Ranker::plan(&config.model, &widths, &ratios)?)?;
     let seed = config.training.seed.cast_unsigned();
     let ranker = Ranker::build(&config.model, &widths, &ratios, seed, device)?;
     info!(
@@ -73,13 +84,14 @@ pub fn build_loss(
 /// Builds model, loss and optimizer in their initial state.
 ///
 /// # Errors
-/// When the config asks for something that cannot be built.
+/// When the config asks for something that cannot be built, or that does not fit into this machine.
 pub fn build_stepper(
     config: &RecapConfig,
     device: Device,
     place: Place,
 ) -> anyhow::Result<Stepper> {
-    let ranker = build_ranker(config, device)?;
+    let fits = |plan: &Plan| fit::training(plan, config, place);
+    let ranker = build_fitting(config, device, fits)?;
     let loss = build_loss(&config.model, &config.train_data, device)?;
     let optimizer = Optimizer::build(&config.optimizer, ranker.state(), ranker.tasks())?;
     Ok(Stepper {
@@ -129,15 +141,29 @@ pub fn build_loader(
     place: Place,
     resume: Option<&Position>,
 ) -> anyhow::Result<Loader> {
-    let options = LoaderOptions {
+    let options = train_options(seed, place);
+    Loader::open(config, options, resume).context("cannot open train_data")
+}
+
+/// Finds whatever [`build_loader`] would refuse, without opening anything.
+///
+/// # Errors
+/// When schema or files are missing or wrong, or batches do not fit into memory.
+pub fn check_loader(config: &RecapDataConfig, seed: i64, place: Place) -> anyhow::Result<()> {
+    Loader::check(config, &train_options(seed, place)).context("cannot open train_data")
+}
+
+fn train_options(seed: i64, place: Place) -> LoaderOptions {
+    LoaderOptions {
         seed: seed.cast_unsigned(),
         rank: place.rank,
         world_size: place.world_size,
+        local_world_size: place.local_world_size,
+        any_labels: false,
         mode: Mode::Train,
         threads: None,
         in_order: false,
         repeat: true,
         drop_remainder: true,
-    };
-    Loader::open(config, options, resume).context("cannot open train_data")
+    }
 }

@@ -232,30 +232,21 @@ impl Stepper {
         losses: &Losses,
     ) -> anyhow::Error {
         let task = self.first_non_finite_task(&losses.per_task);
-        let first = self.first_non_finite(batch, logits);
-        TrainError::diverged(
+        let (first, row) = match bad_input(batch) {
+            Some((name, row)) => (format!("batch {name}"), Some(row)),
+            None => (self.first_non_finite(logits), None),
+        };
+        TrainError::Diverged {
             step,
-            format!("the loss {task} (first such tensor: {first})"),
-        )
+            what: format!("the loss {task} (first such tensor: {first})"),
+            records: String::new(),
+            row,
+        }
         .into()
     }
 
-    /// The first tensor on the way from the batch to the loss that is not finite. Continuous features may be: the model
-    /// replaces such values.
-    fn first_non_finite(&self, batch: &Batch, logits: &Tensor) -> String {
-        let inputs = [
-            ("labels", batch.labels.as_ref()),
-            ("weights", batch.weights.as_ref()),
-            ("user_embedding", batch.user_embedding.as_ref()),
-            ("user_eng_embedding", batch.user_eng_embedding.as_ref()),
-            ("author_embedding", batch.author_embedding.as_ref()),
-        ];
-        let input = inputs
-            .into_iter()
-            .find(|(_, tensor)| tensor.is_some_and(is_non_finite));
-        if let Some((name, _)) = input {
-            return format!("batch {name}");
-        }
+    /// The first tensor on the way from the batch, which is finite, to the loss that is not.
+    fn first_non_finite(&self, logits: &Tensor) -> String {
         let mut state = self.ranker.state().iter();
         if let Some((name, _)) = state.find(|(_, entry)| is_non_finite(&entry.tensor)) {
             return name.to_owned();
@@ -325,6 +316,27 @@ impl Stepper {
         }
         Ok(())
     }
+}
+
+/// The first input that is not finite, and its first such row. Continuous features may be: the model replaces such
+/// values.
+fn bad_input(batch: &Batch) -> Option<(&'static str, usize)> {
+    let inputs = [
+        ("labels", batch.labels.as_ref()),
+        ("weights", batch.weights.as_ref()),
+        ("binary", Some(&batch.binary)),
+        ("user_embedding", batch.user_embedding.as_ref()),
+        ("user_eng_embedding", batch.user_eng_embedding.as_ref()),
+        ("author_embedding", batch.author_embedding.as_ref()),
+    ];
+    inputs.into_iter().find_map(|(name, tensor)| {
+        let tensor = tensor?;
+        let width = tensor.numel() / usize::try_from(batch.rows()).ok()?.max(1);
+        let bad = tensor.f_isfinite().ok()?.f_logical_not().ok()?;
+        let bad = bad.f_view(-1).ok()?.f_nonzero().ok()?;
+        let first = (bad.size().first()? > &0).then(|| bad.int64_value(&[0, 0]))?;
+        Some((name, usize::try_from(first).ok()? / width.max(1)))
+    })
 }
 
 fn is_non_finite(tensor: &Tensor) -> bool {

@@ -331,10 +331,13 @@ impl Trainer<'_> {
 /// Adds to a divergence which records it happened on.
 fn with_records(error: anyhow::Error, recent: &Recent) -> anyhow::Error {
     match error.downcast::<TrainError>() {
-        Ok(TrainError::Diverged { step, what, .. }) => TrainError::Diverged {
+        Ok(TrainError::Diverged {
+            step, what, row, ..
+        }) => TrainError::Diverged {
             step,
             what,
-            records: recent.source(step),
+            records: recent.source(step, row),
+            row,
         }
         .into(),
         Ok(other) => other.into(),

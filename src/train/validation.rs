@@ -4,16 +4,19 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Device, Tensor};
 use tracing::info;
 
 use super::evaluate::Evaluator;
 use super::evaluation::Evaluation;
 use super::session::Session;
+use super::setup::Place;
 use super::statistics::Statistics;
 use super::step::Stepper;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::manager::BEST;
+use crate::config::RecapConfig;
+use crate::data::{DataError, Fault};
 use crate::model::Ranker;
 
 /// Key in `state.json` of the best checkpoint that says by which metric.
@@ -100,19 +103,15 @@ impl Validation {
     /// Prepares what `training.evaluate` asks for; `None` where it is off.
     ///
     /// # Errors
-    /// When a partition cannot be evaluated, or `keep_best_metric` names no result.
+    /// When a partition cannot be evaluated or has no data, or `keep_best_metric` names no result.
     pub fn build(session: &Session) -> anyhow::Result<Option<Self>> {
         let config = &session.config;
         if !config.training.evaluate {
             return Ok(None);
         }
-        let chosen = config.training.evaluate_partitions.as_ref();
-        let is_chosen = |name: &&String| chosen.is_none_or(|chosen| chosen.contains(name));
-        let partitions = config.validation_data.keys().filter(is_chosen);
-        let evaluators = partitions.map(|name| Evaluator::build(config, name, session.device));
-        let evaluators = evaluators.collect::<anyhow::Result<Vec<_>>>()?;
+        let evaluators = evaluators(config, session.device, session.place)?;
         let best = match &config.training.keep_best_metric {
-            Some(name) => Some(BestMetric::build(name, &evaluators, session)?),
+            Some(name) => Some(BestMetric::build(name, session)?),
             None => None,
         };
         Ok(Some(Self { evaluators, best }))
@@ -164,6 +163,75 @@ impl Validation {
     }
 }
 
+/// Finds whatever an evaluation would refuse, while training or by the command `evaluate`, before anything is trained.
+///
+/// # Errors
+/// When a partition cannot be evaluated, one that training evaluates has no data, or `keep_best_metric` names no result.
+pub fn check(config: &RecapConfig, device: Device) -> anyhow::Result<()> {
+    if config.training.evaluate {
+        evaluators(config, device, Place::ALONE)?;
+    }
+    for name in config.validation_data.keys() {
+        let checked = Evaluator::build(config, name, device)?.check(Place::ALONE);
+        // A partition that waits for `evaluate` may get its data later.
+        checked.or_else(|error| match error.downcast_ref::<DataError>() {
+            Some(cause) if cause.fault() == Fault::Data => Ok(()),
+            _ => Err(error),
+        })?;
+    }
+    Ok(())
+}
+
+/// One for each partition that `training` asks to be evaluated, all of which have data.
+fn evaluators(
+    config: &RecapConfig,
+    device: Device,
+    place: Place,
+) -> anyhow::Result<Vec<Evaluator>> {
+    let training = &config.training;
+    let chosen = training.evaluate_partitions.as_ref();
+    let is_chosen = |name: &&String| chosen.is_none_or(|chosen| chosen.contains(name));
+    let partitions = config.validation_data.keys().filter(is_chosen);
+    let evaluators = partitions.map(|name| Evaluator::build(config, name, device));
+    let evaluators = evaluators.collect::<anyhow::Result<Vec<_>>>()?;
+    if let Some(name) = &training.keep_best_metric {
+        check_name(name, &evaluators)?;
+    }
+    for evaluator in &evaluators {
+        evaluator.check(place)?;
+    }
+    Ok(evaluators)
+}
+
+/// Whether a checkpoint can be the best by the result called `name`.
+fn check_name(name: &str, evaluators: &[Evaluator]) -> Result<(), BestMetricError> {
+    let empty: Vec<Evaluation> = evaluators.iter().map(Evaluator::empty).collect();
+    if value_of(name, &empty).is_none() {
+        let examples = empty.iter().flat_map(|evaluation| {
+            let keys: Vec<String> = evaluation.results().into_keys().collect();
+            let is_example = |key: &String| key == "loss" || key.ends_with("/auroc");
+            keys.into_iter()
+                .filter(is_example)
+                .map(|key| format!("{}/{key}", evaluation.partition))
+        });
+        return Err(BestMetricError::Unknown {
+            name: name.to_owned(),
+            known: examples.collect(),
+        });
+    }
+    if NO_QUALITY.contains(&metric_of(name)) {
+        return Err(BestMetricError::NoQuality {
+            name: name.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// The metric of the result called `name`.
+fn metric_of(name: &str) -> &str {
+    name.rsplit(['/', ' ']).next().unwrap_or(name)
+}
+
 /// Running statistics differ by rank; a checkpoint has those of rank 0. Gives them to every rank and returns its own.
 fn borrow_statistics(session: &Session, stepper: &Stepper) -> anyhow::Result<Option<Statistics>> {
     if !session.is_distributed() {
@@ -178,29 +246,8 @@ fn borrow_statistics(session: &Session, stepper: &Stepper) -> anyhow::Result<Opt
 }
 
 impl BestMetric {
-    fn build(name: &str, evaluators: &[Evaluator], session: &Session) -> anyhow::Result<Self> {
-        let empty: Vec<Evaluation> = evaluators.iter().map(Evaluator::empty).collect();
-        if value_of(name, &empty).is_none() {
-            let examples = empty.iter().flat_map(|evaluation| {
-                let keys: Vec<String> = evaluation.results().into_keys().collect();
-                let is_example = |key: &String| key == "loss" || key.ends_with("/auroc");
-                keys.into_iter()
-                    .filter(is_example)
-                    .map(|key| format!("{}/{key}", evaluation.partition))
-            });
-            return Err(BestMetricError::Unknown {
-                name: name.to_owned(),
-                known: examples.collect(),
-            }
-            .into());
-        }
-        let metric = name.rsplit(['/', ' ']).next().unwrap_or(name);
-        if NO_QUALITY.contains(&metric) {
-            return Err(BestMetricError::NoQuality {
-                name: name.to_owned(),
-            }
-            .into());
-        }
+    /// `name` is a result that [`check_name`] knows.
+    fn build(name: &str, session: &Session) -> anyhow::Result<Self> {
         let save_dir = Path::new(&session.config.training.save_dir);
         // A score by another metric says nothing about this one. Every rank goes by what rank 0 reads.
         let score = Score::read(save_dir).filter(|score| score.metric == name);
@@ -212,7 +259,7 @@ impl BestMetric {
         };
         Ok(Self {
             name: name.to_owned(),
-            is_lower_better: LOWER_IS_BETTER.contains(&metric),
+            is_lower_better: LOWER_IS_BETTER.contains(&metric_of(name)),
             score: score.map(|score| score.value),
         })
     }

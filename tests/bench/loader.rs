@@ -112,6 +112,8 @@ fn loader(args: &Args) -> Box<dyn FnMut(usize) -> Work> {
         seed: 1,
         rank: 0,
         world_size: 1,
+        local_world_size: 1,
+        any_labels: false,
         mode: Mode::Train,
         threads: args.threads,
         in_order: false,

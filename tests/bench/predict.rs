@@ -119,6 +119,8 @@ fn load(config: &RecapConfig) -> (f64, HostBatch) {
         seed: 0,
         rank: 0,
         world_size: 1,
+        local_world_size: 1,
+        any_labels: false,
         mode: Mode::Predict,
         threads: None,
         in_order: true,

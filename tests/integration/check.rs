@@ -70,8 +70,8 @@ fn the_data_is_counted_and_sampled() {
         data["train"],
         serde_json::json!({"count": 3, "bytes": bytes})
     );
-    // Whole batches of 16 out of 200 records.
-    assert_eq!(data["rows"], 192);
+    // All records, those that fill no whole batch of 16 too.
+    assert_eq!(data["rows"], 200);
     let names: Vec<_> = data["features"]
         .as_array()
         .unwrap()
@@ -83,7 +83,7 @@ fn the_data_is_counted_and_sampled() {
         [names.iter().position(|n| **n == "continuous").unwrap()];
     assert_eq!(
         (&continuous["width"], &continuous["values"]),
-        (&9.into(), &(192 * 9).into())
+        (&9.into(), &(200 * 9).into())
     );
     let labels = data["labels"].as_array().unwrap();
     assert_eq!(labels.len(), 3);
@@ -224,8 +224,13 @@ fn less_data_than_a_batch_is_warned_of_and_still_looked_at() {
 fn a_partition_without_files_is_warned_of() {
     let run = Run::with_data();
     let partition = format!(
-        "validation_data.late={{inputs: {}/*.gz, global_batch_size: 4, tasks: {{label.fav: {{}}}}, seg_dense_schema: {{schema_path: s.json}}}}",
-        run.path("nowhere").display()
+        "validation_data.late={{inputs: {}/*.gz, global_batch_size: 4, tasks: {{label.fav: {{}}}}, seg_dense_schema: {{schema_path: {}, \
+         renamed_features: {{continuous: cont, binary: bin, discrete: disc, user_embedding: user_emb}}}}, \
+         preprocess: {{truncate_and_slice: {{continuous_feature_truncation: 9}}}}}}",
+        run.path("nowhere").display(),
+        crate::support::fixtures()
+            .join("tiny/segdense.json")
+            .display()
     );
     let found = findings(&run, &["--set", &partition]);
     let warnings = warnings(&found);
@@ -325,4 +330,102 @@ fn statistics_need_a_file_to_go_to() {
     let run = Run::with_data();
     let message = run.fails(&["check", "--write_stats"], 2);
     assert!(message.contains("say --write_stats=FILE"), "{message}");
+}
+
+/// Changes that a training, or its first evaluation, refuses, with a word of why.
+fn refused(run: &Run) -> Vec<(Vec<String>, &'static str)> {
+    let set = |changes: &[&str]| -> Vec<String> {
+        let both = |change: &&str| ["--set".to_owned(), (*change).to_owned()];
+        changes.iter().flat_map(both).collect()
+    };
+    let valid = format!(
+        "validation_data.valid={{inputs: {}/*.gz, global_batch_size: 8, tasks: {{label.fav: {{}}, label.reply: {{}}}}, \
+         preprocess: {{truncate_and_slice: {{continuous_feature_truncation: 9}}}}, seg_dense_schema: {{schema_path: {}, \
+         renamed_features: {{continuous: cont, binary: bin, discrete: disc, user_embedding: user_emb}}}}}}",
+        run.path("data").display(),
+        crate::support::fixtures()
+            .join("tiny/segdense.json")
+            .display()
+    );
+    let evaluated =
+        |changes: &[&str]| set(&[&[valid.as_str(), "training.evaluate=true"], changes].concat());
+    let schema = "seg_dense_schema.renamed_features";
+    let nowhere = format!(
+        "training.initial_checkpoint_dir={}",
+        run.path("nowhere").display()
+    );
+    vec![
+        (
+            set(&[
+                &format!(
+                    "train_data.{schema}={{binary: bin, discrete: disc, user_embedding: user_emb}}"
+                ),
+                "train_data.preprocess=null",
+            ]),
+            "feature `continuous`",
+        ),
+        (
+            evaluated(&["training.keep_best_metric=valid/label.favv/auroc"]),
+            "keep_best_metric",
+        ),
+        (
+            evaluated(&["training.keep_best_metric=valid/label.fav/ctr"]),
+            "not better",
+        ),
+        (evaluated(&["which_metrics=gauc"]), "meta__user_id"),
+        (
+            evaluated(&["which_metrics=auroc,ndcg"]),
+            "unknown metric `ndcg`",
+        ),
+        (
+            evaluated(&["validation_data.valid.preprocess=null"]),
+            "12 columns there, and 9",
+        ),
+        (
+            evaluated(&[&format!(
+                "validation_data.valid.{schema}={{continuous: cont, binary: bin, discrete: disc}}"
+            )]),
+            "user_embedding",
+        ),
+        (
+            evaluated(&["validation_data.valid.global_batch_size=2000000000"]),
+            "memory",
+        ),
+        (set(&[&nowhere]), "is no checkpoint"),
+        (set(&["train_data.global_batch_size=2000000000"]), "memory"),
+        (
+            set(&["model.backbone.mask_net_config.mlp.layer_sizes=[2000000000]"]),
+            "memory",
+        ),
+    ]
+}
+
+#[test]
+fn check_refuses_what_training_refuses_with_the_same_words() {
+    let run = Run::with_data();
+    let error = |text: &str| -> String {
+        let mut lines = text.lines().filter(|line| line.contains("ERROR"));
+        let line = lines.next_back().unwrap_or_default();
+        line.split_once("ERROR").unwrap_or_default().1.to_owned()
+    };
+    for (changes, word) in refused(&run) {
+        let changes: Vec<&str> = changes.iter().map(String::as_str).collect();
+        let checked = run.fails(&[&["check"], &changes[..]].concat(), 2);
+        let trained = run.fails(&changes, 2);
+        assert!(checked.contains(word), "{word}: {checked}");
+        assert_eq!(error(&checked), error(&trained), "{word}");
+        assert!(!run.path("save/12").exists(), "{word}");
+    }
+}
+
+#[test]
+fn a_metric_that_only_evaluate_would_miss_is_refused_too() {
+    let run = Run::with_data();
+    let (mut changes, _) = refused(&run).swap_remove(4);
+    changes.extend(["--set", "training.evaluate=false"].map(str::to_owned));
+    let changes: Vec<&str> = changes.iter().map(String::as_str).collect();
+    for command in ["check", "evaluate"] {
+        let message = run.fails(&[&[command], &changes[..]].concat(), 2);
+        assert!(message.contains("unknown metric `ndcg`"), "{message}");
+    }
 }

@@ -179,6 +179,11 @@ fn every_document_has_the_originals_outcome() {
             case["text"].as_str().unwrap(),
             &lookup,
         );
+        if name == "maskblock_neg_output" {
+            // Refused where it is written, as every size is; the original refuses it when it builds the layer.
+            assert!(got.is_err(), "{name}");
+            continue;
+        }
         let fits = match (&got, case.get("dump")) {
             (Ok(got), Some(dump)) => {
                 let dump = same_numbers(dump.clone());

@@ -55,8 +55,8 @@ fn visit(shape: &Shape, path: &str, found: &mut Vec<(SectionShape, Vec<String>)>
 fn type_of(shape: &Shape) -> String {
     match shape {
         Shape::Scalar(words) => match *words {
-            "an integer" | "an integer of at least 1" => "integer".to_owned(),
-            "a number" | "a number above 0" => "number".to_owned(),
+            words if words.starts_with("an integer") => "integer".to_owned(),
+            words if words.starts_with("a number") => "number".to_owned(),
             choices => choices.to_owned(),
         },
         Shape::Section(section) => {
@@ -74,6 +74,8 @@ fn range_of(shape: &Shape) -> &'static str {
     match shape {
         Shape::Scalar("an integer of at least 1") => "1 and up",
         Shape::Scalar("a number above 0") => "above 0",
+        Shape::Scalar("a number of seconds above 0, at most 1e9") => "above 0, at most 1e9",
+        Shape::Scalar(words) => words.strip_prefix("an integer from ").unwrap_or_default(),
         Shape::List(item) | Shape::Map(item) => range_of(item),
         _ => "",
     }

@@ -110,7 +110,7 @@ impl Place {
             data = other.clone();
         }
         let rows = 1000;
-        data.global_batch_size = config::PositiveInt::new(rows).unwrap();
+        data.global_batch_size = config::Size::new(rows).unwrap();
         let options = recap_train::data::LoaderOptions {
             drop_remainder: false,
             ..in_order(Mode::Evaluate)

@@ -19,6 +19,8 @@ pub(crate) fn in_order(mode: Mode) -> LoaderOptions {
         seed: 0,
         rank: 0,
         world_size: 1,
+        local_world_size: 1,
+        any_labels: true,
         mode,
         threads: Some(2),
         in_order: true,
@@ -133,6 +135,8 @@ fn an_epoch_is_the_same_records_for_any_number_of_ranks() {
                 let options = LoaderOptions {
                     rank,
                     world_size,
+                    local_world_size: 1,
+                    any_labels: true,
                     repeat: false,
                     ..training(1)
                 };
@@ -206,6 +210,8 @@ fn a_position_of_another_world_begins_its_epoch_anew() {
         let options = LoaderOptions {
             rank,
             world_size: 2,
+            local_world_size: 1,
+            any_labels: true,
             repeat: false,
             ..training(2)
         };

@@ -539,7 +539,7 @@ fn another_number_of_ranks_begins_the_earliest_epoch_anew() {
     let config: config::RecapConfig = config::parse_with(&text, &environment).unwrap();
     let uses = |world_size: usize| {
         let mut data = config.train_data.clone();
-        data.global_batch_size = config::PositiveInt::new(world_size as u64).unwrap();
+        data.global_batch_size = config::Size::new(world_size as u64).unwrap();
         let mut uses = BTreeMap::new();
         for rank in 0..world_size {
             let place = Place {
@@ -550,6 +550,8 @@ fn another_number_of_ranks_begins_the_earliest_epoch_anew() {
             let options = LoaderOptions {
                 rank,
                 world_size,
+                local_world_size: 1,
+                any_labels: false,
                 in_order: false,
                 drop_remainder: false,
                 ..in_order(Mode::Train)

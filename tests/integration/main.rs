@@ -39,4 +39,5 @@ mod records;
 mod remote;
 mod resume;
 mod rooms;
+mod sizes;
 mod support;

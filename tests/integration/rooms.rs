@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may import; `*` is every room.
-const RULE: [(&str, &[&str]); 23] = [
+const RULE: [(&str, &[&str]); 24] = [
     ("main", &["*"]),
     ("lib", &["*"]),
     ("build", &[]),
@@ -43,14 +43,15 @@ const RULE: [(&str, &[&str]); 23] = [
     ("batch", &[]),
     ("whole_file", &[]),
     ("printable", &[]),
+    ("machine", &[]),
 ];
 
 /// Rooms that every room may import.
-const LEAVES: [&str; 2] = ["whole_file", "printable"];
+const LEAVES: [&str; 3] = ["whole_file", "printable", "machine"];
 
 /// Rooms that do not know libtorch.
-const WITHOUT_TCH: [&str; 7] = [
-    "config", "data", "convert", "cli", "metrics", "output", "plot",
+const WITHOUT_TCH: [&str; 8] = [
+    "config", "data", "convert", "cli", "machine", "metrics", "output", "plot",
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

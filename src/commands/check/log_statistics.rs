@@ -28,6 +28,8 @@ pub(super) fn write(config: &RecapConfig, chosen: Option<&Path>) -> anyhow::Resu
         seed: 0,
         rank: 0,
         world_size: 1,
+        local_world_size: 1,
+        any_labels: false,
         mode: Mode::Train,
         threads: None,
         in_order: true,

@@ -17,9 +17,12 @@ use serde::Serialize;
 use tch::Device;
 
 use crate::cli::CheckArgs;
-use crate::config::Loaded;
-use crate::torch::memory;
-use crate::train::setup::{Place, build_device, build_stepper};
+use crate::config::{Loaded, RecapConfig};
+use crate::torch::{device, memory};
+use crate::train::restore;
+use crate::train::setup::{Place, build_device, build_stepper, check_loader};
+use crate::train::step::Stepper;
+use crate::train::validation;
 use dry_run::DryRun;
 use sample::DataReport;
 use wiring::{Memory, Wiring};
@@ -59,6 +62,7 @@ pub(super) fn run(path: &Path, loaded: &Loaded, args: &CheckArgs) -> anyhow::Res
     } else {
         Device::Cpu
     };
+    device::load_cuda()?;
     let mut stepper = build_stepper(config, device, Place::ALONE)?;
     let mut report = Report {
         config: path.display().to_string(),
@@ -69,7 +73,8 @@ pub(super) fn run(path: &Path, loaded: &Loaded, args: &CheckArgs) -> anyhow::Res
         dry_run: None,
         warnings: loaded.warnings.clone(),
     };
-    let outcome = sample::look(config).and_then(|data| {
+    let begun = begin(config, &mut stepper);
+    let outcome = begun.and_then(|()| sample::look(config)).and_then(|data| {
         report.warnings.extend(findings::of(config, &data));
         report.data = Some(data);
         if args.dry_run {
@@ -82,6 +87,13 @@ pub(super) fn run(path: &Path, loaded: &Loaded, args: &CheckArgs) -> anyhow::Res
         write_json(&report, path)?;
     }
     outcome
+}
+
+/// Whatever training, or its first evaluation, would refuse after the model is built.
+fn begin(config: &RecapConfig, stepper: &mut Stepper) -> anyhow::Result<()> {
+    check_loader(&config.train_data, config.training.seed, Place::ALONE)?;
+    validation::check(config, stepper.device())?;
+    restore::begin(stepper, config)
 }
 
 fn print(report: &Report) -> io::Result<()> {

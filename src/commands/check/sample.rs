@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::statistics::{Feature, Label, numbers};
 use super::table::{bytes, grouped, write_table};
 use crate::batch::HostBatch;
-use crate::config::{PositiveInt, RecapConfig, RecapDataConfig};
+use crate::config::{RecapConfig, RecapDataConfig};
 use crate::data::{self, DataError, LoadedBatch, Loader, LoaderOptions, Mode};
 
 /// Enough for rates that say something, few enough to be read in seconds.
@@ -70,15 +70,43 @@ pub(super) fn look(config: &RecapConfig) -> anyhow::Result<DataReport> {
         features: Vec::new(),
         labels: Vec::new(),
     };
-    report.read(config, config.train_data.global_batch_size)?;
-    if report.rows == 0 {
-        // Less data than a batch: look at what there is, row by row.
-        report.read(
-            config,
-            PositiveInt::new(1).unwrap_or(config.train_data.global_batch_size),
-        )?;
+    for (name, data) in &config.validation_data {
+        read_through(name, data)?;
     }
+    report.read(config)?;
     Ok(report)
+}
+
+/// How samples are read: in the order of the sorted files, each row once.
+fn options() -> LoaderOptions {
+    LoaderOptions {
+        seed: 0,
+        rank: 0,
+        world_size: 1,
+        local_world_size: 1,
+        any_labels: false,
+        mode: Mode::Train,
+        threads: None,
+        in_order: true,
+        drop_remainder: false,
+        repeat: false,
+    }
+}
+
+/// Reads a sample of the partition called `name`, if it has files, for what an evaluation would stumble over.
+fn read_through(name: &str, data: &RecapDataConfig) -> anyhow::Result<()> {
+    if data::list_files(data).is_err() {
+        return Ok(());
+    }
+    let context = || format!("validation_data.{name}");
+    let mut loader = Loader::open(data, options(), None).with_context(context)?;
+    let mut rows = 0;
+    while rows < SAMPLE_ROWS
+        && let Some(loaded) = loader.next_batch().with_context(context)?
+    {
+        rows += loaded.batch.rows;
+    }
+    Ok(())
 }
 
 impl Files {
@@ -107,22 +135,9 @@ impl Partition {
 }
 
 impl DataReport {
-    fn read(&mut self, config: &RecapConfig, batch_size: PositiveInt) -> anyhow::Result<()> {
-        let data = RecapDataConfig {
-            global_batch_size: batch_size,
-            ..config.train_data.clone()
-        };
-        let options = LoaderOptions {
-            seed: config.training.seed.cast_unsigned(),
-            rank: 0,
-            world_size: 1,
-            mode: Mode::Train,
-            threads: None,
-            in_order: true,
-            drop_remainder: true,
-            repeat: false,
-        };
-        let mut loader = Loader::open(&data, options, None).context("train_data")?;
+    fn read(&mut self, config: &RecapConfig) -> anyhow::Result<()> {
+        let loader = Loader::open(&config.train_data, options(), None);
+        let mut loader = loader.context("train_data")?;
         while self.rows < SAMPLE_ROWS
             && let Some(loaded) = loader.next_batch().context("train_data")?
         {

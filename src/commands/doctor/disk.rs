@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
 
-use super::finding::{Finding, gigabytes};
+use super::finding::Finding;
 use crate::checkpoint::manager::global_steps;
 use crate::config::RecapConfig;
 use crate::data;
+use crate::machine::bytes_text;
 
 /// Room for some checkpoints of the production model, where there is none yet to go by.
 const ROOM_BYTES: u64 = 4_000_000_000;
@@ -45,9 +46,9 @@ pub(super) fn save_dir(config: &RecapConfig) -> Finding {
     // The next one is complete before an old one is removed.
     let needed = one.map_or(ROOM_BYTES, |bytes| 2 * bytes);
     let size = one.map_or_else(String::new, |bytes| {
-        format!(", a checkpoint is {}", gigabytes(bytes))
+        format!(", a checkpoint is {}", bytes_text(bytes))
     });
-    let facts = facts(&format!("can be written, {} free{size}", gigabytes(free)));
+    let facts = facts(&format!("can be written, {} free{size}", bytes_text(free)));
     if free < needed {
         let remedy = "free some space, or set training.checkpoint_max_to_keep";
         return Finding::warn("save_dir", facts, remedy);
@@ -117,7 +118,7 @@ pub(super) fn data(config: &RecapConfig) -> Finding {
             let bytes: u64 = sizes.map(|file| file.len()).sum();
             Finding::ok(
                 "data",
-                format!("{} files, {}", files.len(), gigabytes(bytes)),
+                format!("{} files, {}", files.len(), bytes_text(bytes)),
             )
         }
     }
@@ -132,7 +133,7 @@ pub(super) fn shared_memory() -> Finding {
     };
     let size = system.f_blocks * system.f_frsize;
     let num_gpus = tch::Cuda::device_count();
-    let facts = gigabytes(size);
+    let facts = bytes_text(size);
     if size < SHM_BYTES && num_gpus > 1 {
         let remedy = "NCCL needs more: start the container with --shm-size=1g or --ipc=host";
         return Finding::warn("/dev/shm", facts, remedy);

@@ -67,11 +67,6 @@ impl Finding {
     }
 }
 
-/// `7.5 GB`.
-pub(super) fn gigabytes(bytes: u64) -> String {
-    format!("{:.1} GB", bytes as f64 / 1e9)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

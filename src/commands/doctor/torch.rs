@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::finding::Finding;
+use crate::machine::cores;
 use crate::torch::{device, process_group};
 
 /// The version of libtorch that the program was built with.
@@ -129,11 +130,6 @@ fn cpu() -> Finding {
             "use a machine with AVX2, or let the virtual machine pass it through",
         )
     }
-}
-
-/// Cores this process may use; the limits of a container count.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn threads(ranks_here: usize) -> Finding {

@@ -94,9 +94,14 @@ impl RowBlock {
         self.columns.len() == specs.len() && self.columns.iter().zip(specs).all(fits)
     }
 
-    /// Bytes held, as far as they grow with the rows.
+    /// Bytes of memory, all told.
     pub(crate) fn size(&self) -> usize {
-        self.columns.iter().map(Packed::size).sum()
+        let columns = self.columns.capacity() * size_of::<Packed>();
+        size_of::<Self>() + columns + self.held()
+    }
+
+    fn held(&self) -> usize {
+        self.columns.iter().map(Packed::held).sum()
     }
 }
 
@@ -117,17 +122,21 @@ impl Packed {
         found == dtype && len == count
     }
 
-    fn size(&self) -> usize {
+    /// Bytes on the heap, room that is not used included.
+    fn held(&self) -> usize {
+        fn of<T>(values: &Vec<T>) -> usize {
+            values.capacity() * size_of::<T>()
+        }
         match self {
             Self::Default => 0,
-            Self::UpperHalf(values) => size_of_val(&values[..]),
-            Self::F32(values) => size_of_val(&values[..]),
-            Self::I8(values) => size_of_val(&values[..]),
-            Self::I16(values) => size_of_val(&values[..]),
-            Self::I32(values) => size_of_val(&values[..]),
-            Self::I64(values) => size_of_val(&values[..]),
-            Self::Bytes(values) => values.iter().map(|v| v.len() + size_of_val(v)).sum(),
-            Self::Ragged { ends, values } => size_of_val(&ends[..]) + values.size(),
+            Self::UpperHalf(values) => of(values),
+            Self::F32(values) => of(values),
+            Self::I8(values) => of(values),
+            Self::I16(values) => of(values),
+            Self::I32(values) => of(values),
+            Self::I64(values) => of(values),
+            Self::Bytes(values) => of(values) + values.iter().map(Vec::capacity).sum::<usize>(),
+            Self::Ragged { ends, values } => of(ends) + size_of::<Self>() + values.held(),
         }
     }
 }
@@ -137,13 +146,16 @@ fn pack(values: HostValues) -> Packed {
         HostValues::F32(values) => pack_floats(values),
         HostValues::I64(values) => pack_integers(values),
         HostValues::Bytes(values) if values.iter().all(Vec::is_empty) => Packed::Default,
-        HostValues::Bytes(values) => Packed::Bytes(values),
+        HostValues::Bytes(mut values) => {
+            values.shrink_to_fit();
+            Packed::Bytes(values)
+        }
         // Columns that are being read hold nothing else.
         _ => Packed::Default,
     }
 }
 
-fn pack_floats(values: Vec<f32>) -> Packed {
+fn pack_floats(mut values: Vec<f32>) -> Packed {
     let used = values.iter().fold(0, |used, value| used | value.to_bits());
     match used {
         0 => Packed::Default,
@@ -151,19 +163,22 @@ fn pack_floats(values: Vec<f32>) -> Packed {
             let upper = values.iter().map(|value| (value.to_bits() >> 16) as u16);
             Packed::UpperHalf(upper.collect())
         }
-        _ => Packed::F32(values),
+        _ => {
+            // Made with room for more rows than came.
+            values.shrink_to_fit();
+            Packed::F32(values)
+        }
     }
 }
 
-fn pack_integers(values: Vec<i64>) -> Packed {
+fn pack_integers(mut values: Vec<i64>) -> Packed {
     fn narrow<T: TryFrom<i64>>(values: &[i64]) -> Option<Vec<T>> {
         let (low, high) = (values.iter().min()?, values.iter().max()?);
         T::try_from(*low).ok()?;
         T::try_from(*high).ok()?;
-        values
-            .iter()
-            .map(|&value| T::try_from(value).ok())
-            .collect()
+        let mut narrow = Vec::with_capacity(values.len());
+        narrow.extend(values.iter().filter_map(|&value| T::try_from(value).ok()));
+        Some(narrow)
     }
     if values.iter().all(|&value| value == 0) {
         return Packed::Default;
@@ -175,6 +190,7 @@ fn pack_integers(values: Vec<i64>) -> Packed {
     } else if let Some(values) = narrow(&values) {
         Packed::I32(values)
     } else {
+        values.shrink_to_fit();
         Packed::I64(values)
     }
 }
@@ -229,7 +245,7 @@ mod tests {
         for row in 0..rows {
             block.read(row, &specs, &mut columns);
         }
-        (columns.remove(0).values, block.size())
+        (columns.remove(0).values, block.held())
     }
 
     #[test]

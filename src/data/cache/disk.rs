@@ -17,6 +17,7 @@ use super::bytes::{parse, serialise};
 use super::store::{FileKey, Version};
 use crate::data::columns::Spec;
 use crate::data::error::DataError;
+use crate::data::example::Layout;
 use crate::data::payload::{Block, Payload, Source};
 use crate::data::source;
 
@@ -39,8 +40,12 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder if need be, and removes what killed runs left unfinished. Rows are those of `specs`.
-    pub(crate) fn open(path: &Path, specs: &[Spec], skip_damaged: bool) -> Result<Self, DataError> {
+    /// Makes the folder if need be, and removes what killed runs left unfinished. Rows are those of `layout`.
+    pub(crate) fn open(
+        path: &Path,
+        layout: &Layout,
+        skip_damaged: bool,
+    ) -> Result<Self, DataError> {
         let failed = |source| DataError::Io {
             action: "use the cache folder",
             path: path.to_owned(),
@@ -54,7 +59,10 @@ impl Folder {
                 remove_abandoned(&entry.path());
             }
         }
-        let layout = Sha256::digest(format!("{MAGIC:?} {skip_damaged} {specs:?}").as_bytes());
+        // Labels and weights are looked at before rows are kept, so that what they may be belongs to them.
+        let (specs, targets) = (&layout.specs, &layout.targets);
+        let layout = format!("{MAGIC:?} {skip_damaged} {specs:?} {targets:?}");
+        let layout = Sha256::digest(layout.as_bytes());
         Ok(Self {
             path: path.into(),
             layout: layout.into(),

@@ -14,9 +14,10 @@ pub(crate) use block::RowBlock;
 pub(crate) use disk::{Folder, KeptReader, RowWriter};
 pub(crate) use store::{CachedFile, FileKey, Filling, Store};
 
-use super::columns::Spec;
 use super::error::DataError;
+use super::example::Layout;
 use crate::config::RecapDataConfig;
+use crate::machine::Memory;
 
 /// Where decoded rows are kept.
 #[derive(Debug)]
@@ -30,16 +31,25 @@ pub(crate) enum Cache {
 }
 
 impl Cache {
-    /// The cache that `config` asks for, of rows of `specs`.
-    pub(crate) fn open(config: &RecapDataConfig, specs: &[Spec]) -> Result<Self, DataError> {
+    /// The cache that `config` asks for, of rows of `layout`.
+    ///
+    /// In memory its limit is one for the machine: the `ranks` here share it evenly.
+    pub(crate) fn open(
+        config: &RecapDataConfig,
+        ranks: usize,
+        layout: &Layout,
+    ) -> Result<Self, DataError> {
         let skips = config.ignore_data_errors;
         if let Some(folder) = &config.cache_dir {
-            return Folder::open(Path::new(folder), specs, skips).map(Self::Disk);
+            return Folder::open(Path::new(folder), layout, skips).map(Self::Disk);
         }
-        let limit = config.cache_memory_in_mb.and_then(|megabytes| {
-            let megabytes = usize::try_from(megabytes.get()).ok()?;
-            megabytes.checked_mul(1 << 20)
-        });
-        Ok(Self::Memory(Store::new(limit)))
+        let limit = match config.cache_memory_in_mb {
+            Some(megabytes) => megabytes.get().saturating_mul(1 << 20),
+            None => Memory::now().most() / 2,
+        };
+        let share = limit / (ranks.max(1) as u64);
+        Ok(Self::Memory(Store::new(
+            usize::try_from(share).unwrap_or(usize::MAX),
+        )))
     }
 }

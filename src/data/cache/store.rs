@@ -21,6 +21,11 @@ pub(crate) struct CachedBlock {
 }
 
 impl CachedBlock {
+    /// Bytes of memory.
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.rows.size() + self.places.capacity() * size_of::<Place>()
+    }
+
     /// The records from number `start` on.
     pub(crate) fn payloads(&self, path: &Arc<Path>, start: u64) -> Vec<Payload> {
         let mut records = payloads(path, &self.rows, &self.places);
@@ -70,11 +75,12 @@ impl Filling {
             _ if block.failure.is_none() && block.records.is_empty() => {}
             (Some(file), Some(rows)) if block.failure.is_none() => {
                 let places = block.records.iter();
-                self.bytes += rows.size();
-                file.blocks.push(CachedBlock {
+                let kept = CachedBlock {
                     rows: Arc::clone(rows),
                     places: places.map(|p| (p.record, p.offset, p.len)).collect(),
-                });
+                };
+                self.bytes += kept.size();
+                file.blocks.push(kept);
             }
             _ => self.file = None,
         }
@@ -92,12 +98,12 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Room for `limit` bytes, by default half of the memory that this process may use.
-    pub(crate) fn new(limit: Option<usize>) -> Self {
+    /// Room for `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             files: HashMap::new(),
             bytes: 0,
-            limit: limit.unwrap_or_else(|| memory_limit() / 2),
+            limit,
             is_full: false,
         }
     }
@@ -155,22 +161,8 @@ impl Store {
 
 impl CachedFile {
     fn size(&self) -> usize {
-        self.blocks.iter().map(|block| block.rows.size()).sum()
+        self.blocks.iter().map(CachedBlock::size).sum()
     }
-}
-
-/// The memory of the machine, or less where a control group says so.
-fn memory_limit() -> usize {
-    let number = |text: &str| text.split_whitespace().find_map(|word| word.parse().ok());
-    let machine = std::fs::read_to_string("/proc/meminfo").ok();
-    let machine = machine.as_deref().and_then(number);
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let group: Option<usize> = group.as_deref().and_then(number);
-    // The machine's is in kB, and the first line.
-    let machine = machine.map_or(usize::MAX, |kilobytes: usize| {
-        kilobytes.saturating_mul(1024)
-    });
-    machine.min(group.unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]
@@ -178,6 +170,9 @@ mod tests {
     use super::*;
     use crate::batch::HostValues;
     use crate::data::columns::Column;
+
+    /// More than a block takes beside its values.
+    const OVERHEAD: usize = 1000;
 
     /// A block of one row of `len` bytes.
     fn block(path: &Arc<Path>, len: usize) -> Block {
@@ -187,7 +182,7 @@ mod tests {
                 .collect(),
         );
         let rows = Arc::new(RowBlock::pack(vec![Column { values, ends: None }]));
-        assert_eq!(rows.size(), len);
+        assert!((len..len + OVERHEAD).contains(&rows.size()));
         Block {
             records: payloads(path, &rows, &[(0, 0, 1)]),
             rows: Some(rows),
@@ -203,24 +198,40 @@ mod tests {
             std::fs::write(&path, "data").unwrap();
             (Arc::from(path), Share { first: 0, step: 1 })
         };
-        let mut store = Store::new(Some(1000));
+        let mut store = Store::new(1_000_000 + 3 * OVERHEAD);
         let mut keep = |key: &FileKey, lengths: &[usize]| {
             let mut filling = Filling::begin(key.clone());
             for &len in lengths {
                 store.add(&mut filling, &block(&key.0, len));
             }
             store.insert(filling);
-            (store.get(key).is_some(), store.bytes, store.has_room())
+            let about = store.bytes / 100_000;
+            (store.get(key).is_some(), about, store.has_room())
         };
-        assert_eq!(keep(&key("a"), &[300, 300]), (true, 600, true));
-        assert_eq!(keep(&key("b"), &[300, 300, 1]), (false, 600, true));
-        assert_eq!(keep(&key("c"), &[400]), (true, 1000, false));
+        assert_eq!(keep(&key("a"), &[300_000, 300_000]), (true, 6, true));
+        assert_eq!(keep(&key("b"), &[300_000, 200_000]), (false, 6, true));
+        assert_eq!(keep(&key("c"), &[400_000 + OVERHEAD]), (true, 10, true));
+        assert_eq!(keep(&key("d"), &[2 * OVERHEAD]), (false, 10, true));
         let changed = (
             Arc::from(folder.path().join("a")),
             Share { first: 0, step: 1 },
         );
         std::fs::write(&changed.0, "data that has grown").unwrap();
         assert!(store.get(&changed).is_none());
-        assert_eq!(store.bytes, 400);
+        assert_eq!(store.bytes / 100_000, 4);
+    }
+
+    #[test]
+    fn what_a_block_takes_beside_its_values_counts() {
+        let path: Arc<Path> = Path::new("a").into();
+        let small = block(&path, 1);
+        let mut filling = Filling::begin((Arc::clone(&path), Share { first: 0, step: 1 }));
+        filling.file = Some(CachedFile {
+            blocks: Vec::new(),
+            version: Version::of(Path::new("/")).unwrap(),
+        });
+        filling.add(&small);
+        let least = size_of::<CachedBlock>() + size_of::<RowBlock>() + size_of::<Place>();
+        assert!(filling.bytes > least, "{}", filling.bytes);
     }
 }

@@ -1,7 +1,7 @@
 //! `downsample_negatives`: of the rows read, keep the positive ones and as many negative ones as fit the batch.
 
 use super::rows::Rows;
-use crate::config::{DownsampleNegatives, RecapDataConfig};
+use crate::config::{DownsampleNegatives, RecapDataConfig, Size};
 use crate::data::error::DataError;
 
 const KEY: &str = "preprocess.downsample_negatives";
@@ -11,25 +11,19 @@ pub(super) fn config(config: &RecapDataConfig) -> Option<&DownsampleNegatives> {
 }
 
 /// How many times more rows are read than kept.
-pub(super) fn batch_multiplier(section: &DownsampleNegatives) -> Result<usize, DataError> {
-    let multiplier = section
-        .batch_multiplier
-        .and_then(|m| usize::try_from(m).ok());
-    multiplier
-        .filter(|&multiplier| multiplier > 0)
-        .ok_or_else(|| {
-            DataError::setting(
-                format!("{KEY}.batch_multiplier"),
-                "expected an integer of at least 1",
-            )
-        })
+pub(super) fn batch_multiplier(section: &DownsampleNegatives) -> usize {
+    section.batch_multiplier.map_or(1, Size::to_usize)
 }
 
-/// Of N rows keeps M = N / `batch_multiplier`: positives first, then negatives, in reading order. The weights of the
-/// negatives that stay grow so that they stand for all that were read.
-pub(super) fn apply(section: &DownsampleNegatives, rows: &mut Rows) -> Result<(), DataError> {
-    let multiplier = batch_multiplier(section)?;
-    let kept = rows.count / multiplier;
+/// Keeps `batch` rows, or all there are where the data ends: positives first, then negatives, in reading order. The
+/// weights of the negatives that stay grow so that they stand for all that were read.
+pub(super) fn apply(
+    section: &DownsampleNegatives,
+    batch: usize,
+    rows: &mut Rows,
+) -> Result<(), DataError> {
+    let read = rows.count;
+    let kept = read.min(batch);
     let is_positive = positives(section, rows)?;
     let count = is_positive.iter().filter(|&&positive| positive).count();
     if count > kept {
@@ -41,9 +35,7 @@ pub(super) fn apply(section: &DownsampleNegatives, rows: &mut Rows) -> Result<()
         );
     }
     if rows.weights.is_none() {
-        let width = usize::try_from(section.num_engagements).map_err(|_| {
-            DataError::setting(format!("{KEY}.num_engagements"), "expected at least 0")
-        })?;
+        let width = section.num_engagements.to_usize();
         rows.weights = Some(vec![1.0; rows.count * width]);
         rows.weights_width = width;
     }
@@ -54,7 +46,7 @@ pub(super) fn apply(section: &DownsampleNegatives, rows: &mut Rows) -> Result<()
     };
     let chosen: Vec<usize> = of(true).chain(of(false)).take(kept).collect();
     rows.select(&chosen);
-    let factor = negative_factor(multiplier * kept, kept, count);
+    let factor = negative_factor(read, kept, count);
     let width = rows.weights_width;
     if let Some(weights) = &mut rows.weights {
         for weight in weights.iter_mut().skip(count * width) {

@@ -18,21 +18,23 @@ use super::error::DataError;
 use crate::config::RecapDataConfig;
 
 /// Rows to read for `rows` rows of a batch: more where negatives are dropped.
-pub(super) fn rows_to_read(config: &RecapDataConfig, rows: usize) -> Result<usize, DataError> {
-    match downsample::config(config) {
-        Some(section) => Ok(rows * downsample::batch_multiplier(section)?),
-        None => Ok(rows),
-    }
+pub(super) fn rows_to_read(config: &RecapDataConfig, rows: usize) -> usize {
+    let multiplier = downsample::config(config).map_or(1, downsample::batch_multiplier);
+    rows.saturating_mul(multiplier)
 }
 
-/// Applies every configured step to `rows`.
-pub(super) fn apply(config: &RecapDataConfig, rows: &mut Rows) -> Result<(), DataError> {
+/// Applies every configured step to `rows`, of which a batch keeps at most `batch`.
+pub(super) fn apply(
+    config: &RecapDataConfig,
+    batch: usize,
+    rows: &mut Rows,
+) -> Result<(), DataError> {
     weights::add(&config.tasks, rows)?;
     let Some(preprocess) = &config.preprocess else {
         return Ok(());
     };
     if let Some(section) = &preprocess.downsample_negatives {
-        downsample::apply(section, rows)?;
+        downsample::apply(section, batch, rows)?;
     }
     if let Some(section) = &preprocess.downcast {
         downcast::apply(section, rows)?;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::config::TruncateAndSlice;
+use crate::config::{Size, TruncateAndSlice};
 use crate::data::columns::{Keep, Spec};
 use crate::data::error::DataError;
 use crate::data::mask;
@@ -16,8 +16,7 @@ pub(in crate::data) fn truncate_and_slice(
     section: &TruncateAndSlice,
     specs: &mut [Spec],
 ) -> Result<(), DataError> {
-    let first =
-        |columns: Option<crate::config::PositiveInt>| columns.map(crate::config::PositiveInt::get);
+    let first = |columns: Option<Size>| columns.map(Size::to_usize);
     narrow(
         "continuous",
         first(section.continuous_feature_truncation),
@@ -34,7 +33,7 @@ pub(in crate::data) fn truncate_and_slice(
 
 fn narrow(
     name: &str,
-    first: Option<u64>,
+    first: Option<usize>,
     mask_path: Option<&str>,
     specs: &mut [Spec],
 ) -> Result<(), DataError> {
@@ -55,7 +54,6 @@ fn narrow(
             format!("`{name}` must be a list of numbers of fixed length"),
         ));
     };
-    let first = first.and_then(|first| usize::try_from(first).ok());
     let width = first.unwrap_or(length).min(length);
     spec.keep = Keep::First(width);
     if let Some(path) = mask_path {

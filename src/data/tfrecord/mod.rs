@@ -10,7 +10,7 @@ mod write;
 use crc_fast::CrcAlgorithm;
 
 pub use inflate::uncompressed;
-pub(crate) use read::{Frame, ReadOptions, RecordReader, Share};
+pub(crate) use read::{Frame, MAX_RECORD_BYTES, ReadOptions, RecordReader, Share};
 pub use write::Compression;
 pub(crate) use write::RecordWriter;
 

@@ -12,7 +12,7 @@ use crate::data::remote::RemoteError;
 /// Bytes read at once: few enough to stay in a core's own cache until they are decoded.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Longest record accepted, in bytes.
-const MAX_RECORD_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_RECORD_BYTES: u64 = 64 << 20;
 
 /// Which records of a file are wanted: number `n` if `n % step == first`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
