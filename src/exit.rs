@@ -1,13 +1,16 @@
 //! The one table of exit codes, and which error maps to which.
 
+use crate::batch::BatchError;
 use crate::checkpoint::CheckpointError;
 use crate::cli::UsageError;
 use crate::config::ConfigError;
 use crate::convert::ConvertError;
 use crate::data::{DataError, Fault};
 use crate::distributed::env::LaunchError;
+use crate::loss::LossError;
 use crate::metrics::MetricError;
 use crate::model::ModelError;
+use crate::optim::OptimError;
 use crate::output::OutputError;
 use crate::train::TrainError;
 use crate::train::evaluate::EvaluateError;
@@ -57,6 +60,18 @@ impl Exit {
         }
         if let Some(error) = error.downcast_ref::<ModelError>() {
             return error.is_config().then_some(Self::Usage);
+        }
+        if let Some(
+            BatchError::Missing { .. } | BatchError::Strings { .. } | BatchError::Ragged { .. },
+        ) = error.downcast_ref()
+        {
+            return Some(Self::Usage);
+        }
+        if let Some(OptimError::Config { .. } | OptimError::NoParameters) = error.downcast_ref() {
+            return Some(Self::Usage);
+        }
+        if let Some(LossError::NoLabel { .. }) = error.downcast_ref() {
+            return Some(Self::Usage);
         }
         if let Some(CheckpointError::NotACheckpoint { .. }) = error.downcast_ref() {
             return Some(Self::Usage);

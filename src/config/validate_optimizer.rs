@@ -122,9 +122,10 @@ fn piecewise(steps: &PiecewiseConstant, here: &Path, rules: &mut Rules<'_>) {
         rules.broken(&here.key("learning_rate_values"), message);
     }
     rules.expect(
-        boundaries.windows(2).all(|pair| pair[0] < pair[1]),
+        boundaries.windows(2).all(|pair| pair[0] < pair[1])
+            && boundaries.iter().all(|&step| step >= 0),
         &here.key("learning_rate_boundaries"),
-        "steps in ascending order",
+        "steps from 0 on, in ascending order",
         format!("{boundaries:?}"),
     );
     for (i, value) in values.iter().enumerate() {

@@ -684,3 +684,53 @@ fn a_bad_record_stays_one_with_a_cache() {
     let run = |config| take(&mut Loader::open(config, training(0), None).unwrap(), 30);
     assert_same(&run(&config), &run(&plain));
 }
+
+#[test]
+fn a_label_that_is_none_is_bad_data_with_its_place() {
+    let inputs = format!("{}/data/small/part-00000*.gz", fixtures().display());
+    let mut config = small_config(&inputs, 4, 0);
+    for mode in [Mode::Train, Mode::Evaluate] {
+        let options = LoaderOptions {
+            any_labels: false,
+            ..in_order(mode)
+        };
+        let error = drain(Loader::open(&config, options, None).unwrap()).unwrap_err();
+        assert_eq!(error.fault(), Fault::Data);
+        let (text, cause) = (
+            error.to_string(),
+            std::error::Error::source(&error).unwrap(),
+        );
+        assert!(
+            text.contains("part-00000") && text.contains("record 11 at"),
+            "{text}"
+        );
+        assert!(
+            cause
+                .to_string()
+                .starts_with("label `recap.engagement.is_favorited` is 7, expected 0 or 1"),
+            "{cause}"
+        );
+    }
+    config.ignore_data_errors = true;
+    let options = LoaderOptions {
+        any_labels: false,
+        drop_remainder: false,
+        ..in_order(Mode::Train)
+    };
+    let mut loader = Loader::open(&config, options, None).unwrap();
+    let mut rows = 0;
+    while let Some(batch) = loader.next_batch().unwrap() {
+        rows += batch.batch.rows;
+    }
+    let skipped = loader.counters().skipped;
+    let all = LoaderOptions {
+        drop_remainder: false,
+        ..in_order(Mode::Train)
+    };
+    let all = drain(Loader::open(&config, all, None).unwrap()).unwrap();
+    let all: usize = all.iter().map(|batch| batch.batch.rows).sum();
+    assert!(
+        skipped > 0 && rows + skipped as usize == all,
+        "{rows} + {skipped}, {all}"
+    );
+}

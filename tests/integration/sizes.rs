@@ -120,7 +120,7 @@ fn no_number_of_a_config_panics() {
     let mut paths = Vec::new();
     numbers(&RecapConfig::shape(), "", &mut paths);
     assert!(paths.len() > 60, "{paths:?}");
-    let mut used = 0;
+    let (mut used, mut wrong) = (0, Vec::new());
     for variant in variants() {
         load(&run, &variant).unwrap();
         // What a variant changes is what it brings into use.
@@ -136,15 +136,21 @@ fn no_number_of_a_config_panics() {
                     let loaded = load(&run, &changes).ok()?;
                     Some(prepare(&loaded))
                 }));
-                let outcome = outcome.unwrap_or_else(|_| panic!("{change} panics"));
+                let Ok(outcome) = outcome else {
+                    wrong.push(format!("{change} panics"));
+                    continue;
+                };
                 if let Some(Err(error)) = &outcome {
                     let code = recap_train::exit::Exit::code_of(error);
-                    assert!([2, 3].contains(&code), "{change}: {code}, {error:#}");
+                    if ![2, 3].contains(&code) {
+                        wrong.push(format!("{change}: exit code {code}, {error:#}"));
+                    }
                 }
                 used += usize::from(outcome.is_some());
             }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(used > 100, "{used} values got beyond the parser");
 }
 
@@ -202,4 +208,34 @@ fn the_program_itself_ends_with_2_in_training_check_and_generate() {
         run.fails(&["generate", flag], 2);
     }
     run.fails(&["--nproc_per_node=18446744073709551615"], 2);
+}
+
+#[test]
+fn settings_mean_what_is_written() {
+    let run = Run::with_data();
+    let outcome =
+        |change: &str| load(&run, &[change.to_owned()]).and_then(|loaded| prepare(&loaded));
+    let extract = |index: i64| {
+        format!(
+            "train_data.preprocess.extract_features={{extract_feature_table: [{{name: a, source_tensor: binary, index: \
+             {index}}}]}}"
+        )
+    };
+    outcome(&extract(-1)).unwrap();
+    let beyond = format!("{:#}", outcome(&extract(-1000)).unwrap_err());
+    assert!(beyond.contains("column -1000 of `binary`"), "{beyond}");
+    let downsample = |multiplier: &str, engagements: u8| {
+        format!(
+            "train_data.preprocess.downsample_negatives={{engagements_list: [label.fav], batch_multiplier: {multiplier}, \
+             num_engagements: {engagements}}}"
+        )
+    };
+    outcome(&downsample("null", 3)).unwrap();
+    let other = format!("{:#}", outcome(&downsample("2", 2)).unwrap_err());
+    assert!(other.contains("3, the number of tasks"), "{other}");
+    let ramp = "optimizer.multi_task_learning_rates.tower_learning_rates.\"label.reply\".linear_ramp_to_cosine.final_num_steps";
+    for (steps, fits) in [(2, false), (3, false), (4, true)] {
+        let found = outcome(&format!("{ramp}={steps}"));
+        assert_eq!(found.is_ok(), fits, "{steps}: {found:?}");
+    }
 }

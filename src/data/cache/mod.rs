@@ -43,13 +43,35 @@ impl Cache {
         if let Some(folder) = &config.cache_dir {
             return Folder::open(Path::new(folder), layout, skips).map(Self::Disk);
         }
-        let limit = match config.cache_memory_in_mb {
-            Some(megabytes) => megabytes.get().saturating_mul(1 << 20),
-            None => Memory::now().most() / 2,
+        let limit = limit(config, ranks, Memory::now().most());
+        Ok(Self::Memory(Store::new(limit)))
+    }
+}
+
+/// What each of `ranks` processes of this machine, which may use `memory` bytes, keeps at most.
+fn limit(config: &RecapDataConfig, ranks: usize, memory: u64) -> usize {
+    let limit = match config.cache_memory_in_mb {
+        Some(megabytes) => megabytes.get().saturating_mul(1 << 20),
+        None => memory / 2,
+    };
+    usize::try_from(limit / ranks.max(1) as u64).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_of_a_machine_share_its_limit() {
+        let config = |more: &str| -> RecapDataConfig {
+            let text = "inputs: a, global_batch_size: 1, seg_dense_schema: {schema_path: s}, tasks: {t: {}}, cache: true";
+            crate::config::parse(&format!("{{{text}{more}}}")).unwrap()
         };
-        let share = limit / (ranks.max(1) as u64);
-        Ok(Self::Memory(Store::new(
-            usize::try_from(share).unwrap_or(usize::MAX),
-        )))
+        let (half, own) = (config(""), config(", cache_memory_in_mb: 8"));
+        assert_eq!(limit(&half, 1, 1 << 30), 1 << 29);
+        assert_eq!(limit(&half, 4, 1 << 30), 1 << 27);
+        assert_eq!(limit(&own, 1, 1 << 30), 8 << 20);
+        assert_eq!(limit(&own, 8, 1 << 30), 1 << 20);
+        assert_eq!(limit(&half, 0, 1 << 30), 1 << 29);
     }
 }

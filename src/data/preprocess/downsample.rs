@@ -84,3 +84,40 @@ fn negative_factor(read: usize, kept: usize, positives: usize) -> f32 {
     }
     ((read - positives) as f64 / (kept - positives) as f64) as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{HostTensor, HostValues};
+
+    /// Rows with these labels after downsampling to batches of `batch`: labels and weights.
+    fn downsampled(labels: &[i64], batch: usize) -> (Vec<i64>, Vec<f32>) {
+        let section = "{engagements_list: [fav], batch_multiplier: 3, num_engagements: 1}";
+        let section: DownsampleNegatives = crate::config::parse(section).unwrap();
+        let column = HostTensor {
+            shape: vec![labels.len(), 1],
+            values: HostValues::I64(labels.to_vec()),
+        };
+        let mut rows = Rows::new(labels.len(), vec![("fav".into(), column)]);
+        apply(&section, batch, &mut rows).unwrap();
+        let labels = rows.integers("fav", KEY).unwrap().to_vec();
+        (labels, rows.weights.unwrap())
+    }
+
+    #[test]
+    fn a_whole_batch_keeps_its_share_and_the_negatives_stand_for_all() {
+        let (labels, weights) = downsampled(&[0, 1, 0, 0, 0, 0], 2);
+        assert_eq!(labels, [1, 0]);
+        assert_eq!(weights, [1.0, 5.0]);
+    }
+
+    #[test]
+    fn the_last_partial_batch_uses_the_rows_there_are() {
+        let (labels, weights) = downsampled(&[0, 1, 0, 1], 3);
+        assert_eq!(labels, [1, 1, 0]);
+        assert_eq!(weights, [1.0, 1.0, 2.0]);
+        let (labels, weights) = downsampled(&[0, 1], 3);
+        assert_eq!((labels.len(), weights), (2, vec![1.0, 1.0]));
+        assert_eq!(downsampled(&[], 3).0, []);
+    }
+}
