@@ -95,7 +95,9 @@ impl Exit {
             });
         }
         match error.downcast_ref::<TrainError>()? {
-            TrainError::Diverged { .. } => Some(Self::Diverged),
+            TrainError::Diverged { .. } | TrainError::DivergedInTrial { .. } => {
+                Some(Self::Diverged)
+            }
             TrainError::Interrupted { .. } | TrainError::RanksInterrupted => {
                 Some(Self::Interrupted)
             }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::io::{self, StdoutLock};
 
 /// `text` as one line: line breaks are escapes too.
 #[must_use]
@@ -10,22 +11,41 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, is_harmful)
 }
 
-/// `text` as it may be printed in several lines. Lines behind the first one begin with a space at least, so that none
-/// passes for a line of the log.
+/// `text` as it may be printed in several lines. Where one behind the first does not begin with a space, all of these are
+/// indented, so that none passes for a line of the log.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     let text = escaped(text, |c| c != '\n' && is_harmful(c));
-    if !text.contains('\n') {
-        return text;
+    let is_flush = |line: &str| line.starts_with(|c: char| c != ' ');
+    if text.split('\n').skip(1).any(is_flush) {
+        text.replace('\n', "\n  ").into()
+    } else {
+        text
     }
-    let mut parts = text.split('\n');
-    let mut indented = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let is_flush = part.starts_with(|c: char| c != ' ');
-        indented += if is_flush { "\n  " } else { "\n" };
-        indented += part;
+}
+
+/// Stdout for tables and lines of results: what is written is safe to print, line breaks stay.
+#[must_use]
+pub fn stdout() -> Printer<StdoutLock<'static>> {
+    Printer(io::stdout().lock())
+}
+
+/// Makes all text safe to print that is written to `W`, but leaves line breaks.
+#[derive(Debug)]
+pub struct Printer<W>(pub W);
+
+impl<W: io::Write> io::Write for Printer<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        // The parts of a format arrive as whole characters.
+        let safe = String::from_utf8_lossy(text);
+        let safe = escaped(&safe, |c| c != '\n' && is_harmful(c));
+        self.0.write_all(safe.as_bytes())?;
+        Ok(text.len())
     }
-    indented.into()
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Whether `c` does something else to a terminal than to fill cells: control characters, marks that turn the direction
@@ -95,12 +115,25 @@ mod tests {
     }
 
     #[test]
+    fn a_table_keeps_its_lines_and_nothing_else_that_a_terminal_obeys() {
+        let mut printed = Vec::new();
+        io::Write::write_fmt(
+            &mut Printer(&mut printed),
+            format_args!("{}|b\n", "a\x1b[1m"),
+        )
+        .unwrap();
+        assert_eq!(printed, b"a\\x1b[1m|b\n");
+    }
+
+    #[test]
     fn no_line_behind_the_first_passes_for_one_of_the_log() {
         let forged = "no file x\n2026-01-01T00:00:00Z  INFO saved\r\n  own\n\nlast\u{1b}c";
         assert_eq!(
             lines(forged),
-            "no file x\n  2026-01-01T00:00:00Z  INFO saved\\r\n  own\n\n  last\\x1bc"
+            "no file x\n  2026-01-01T00:00:00Z  INFO saved\\r\n    own\n  \n  last\\x1bc"
         );
-        assert!(matches!(lines("one"), Cow::Borrowed("one")));
+        for fine in ["one", "problems:\n  a: b\n  c"] {
+            assert!(matches!(lines(fine), Cow::Borrowed(same) if same == fine));
+        }
     }
 }

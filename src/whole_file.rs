@@ -1,11 +1,13 @@
-//! Files and folders that are there whole or not at all: written under a hidden name, the draft, and renamed when they
-//! are on the disk. Drafts of processes that are gone are removed by the next one that writes the same.
+//! Files and folders that are there whole or not at all ([`Draft`]), and files of records of which that is true
+//! ([`RecordFile`]). A draft is written under a hidden name and renamed when it is on the disk. Drafts of processes that are gone are removed by the next one that writes the same.
 //!
 //! A draft of `name` is `.name.<process>-<number>@<host>.recap-draft`, and whoever writes it holds a lock on it: one whose
 //! lock can be taken belongs to nobody. Where a file system has no locks, host and process decide.
 
 mod leftovers;
 mod name;
+mod records;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,6 +23,8 @@ pub use self::leftovers::remove_leftovers;
 use self::leftovers::{is_same, remove};
 use self::name::draft_name;
 pub use self::name::is_draft;
+pub use self::records::{Appended, RecordFile};
+pub use self::signals::{remove_on_signals, size_limit_was_met, survive_size_limit};
 
 /// Names that are tried for one draft.
 const ATTEMPTS: usize = 100;
@@ -59,9 +63,16 @@ impl Draft {
             let problem = "something that is no regular file has this name";
             return Err(io::Error::new(ErrorKind::AlreadyExists, problem));
         }
-        let draft = Self::begin(target, Kind::File)?;
-        let handle = draft.handle.try_clone()?;
-        Ok((draft, handle))
+        remove_leftovers(parent(target), target.file_name());
+        Self::file_in_clean_folder(target)
+    }
+
+    /// Begins the file `target` as [`Draft::file`] does, in a folder whose leftovers the caller has removed.
+    ///
+    /// # Errors
+    /// As for [`Draft::file`].
+    pub fn file_in_clean_folder(target: &Path) -> io::Result<(Self, File)> {
+        Self::begin(target, Kind::File)?.with_handle()
     }
 
     /// Begins the folder `target`, which must not be there or be empty when it is published; its parents are made. What
@@ -71,6 +82,7 @@ impl Draft {
     /// When the parents cannot be made or written.
     pub fn folder(target: &Path) -> io::Result<Self> {
         fs::create_dir_all(parent(target))?;
+        remove_leftovers(parent(target), target.file_name());
         Self::begin(target, Kind::Folder)
     }
 
@@ -90,12 +102,29 @@ impl Draft {
         } else {
             self.handle.sync_all()?;
         }
+        self.rename()?;
+        sync_folder(parent(&self.target))
+    }
+
+    /// Gives it its name without waiting for the disk: for what is checked when it is read, and can be made again.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn publish_unsynced(mut self) -> io::Result<()> {
+        self.rename()
+    }
+
+    fn rename(&mut self) -> io::Result<()> {
         let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
         fs::rename(&self.path, &self.target)?;
         self.is_published = true;
         live.remove(&self.number);
-        drop(live);
-        sync_folder(parent(&self.target))
+        Ok(())
+    }
+
+    fn with_handle(self) -> io::Result<(Self, File)> {
+        let handle = self.handle.try_clone()?;
+        Ok((self, handle))
     }
 
     fn begin(target: &Path, kind: Kind) -> io::Result<Self> {
@@ -103,7 +132,6 @@ impl Draft {
             let problem = "the path names no file or folder";
             io::Error::new(ErrorKind::InvalidInput, problem)
         })?;
-        remove_leftovers(parent(target), Some(name));
         for _ in 0..ATTEMPTS {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let path = target.with_file_name(draft_name(name, number));

@@ -8,6 +8,7 @@ use tracing::info;
 use crate::cli::ConvertArgs;
 use crate::config::{self, ConversionConfig};
 use crate::convert::{ConvertOptions, convert};
+use crate::printable;
 
 /// Converts and prints what was made.
 ///
@@ -31,7 +32,7 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         rows_per_s = rows as f64 / seconds,
         "converted"
     );
-    let mut out = std::io::stdout().lock();
+    let mut out = printable::stdout();
     let [continuous, binary, discrete] = converted.widths;
     writeln!(
         out,

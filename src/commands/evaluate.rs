@@ -16,12 +16,13 @@ use crate::checkpoint::manager::global_steps;
 use crate::cli::{EvaluateArgs, UsageError};
 use crate::config::RecapConfig;
 use crate::model::Ranker;
-use crate::output::PartFile;
 use crate::plot::{self, Fonts};
+use crate::printable;
 use crate::train::evaluate::{EvaluateError, Evaluator};
 use crate::train::evaluation::Evaluation;
 use crate::train::restore::load_weights;
 use crate::train::setup::{Place, build_device, build_ranker};
+use crate::whole_file;
 
 /// Time between two looks for a new checkpoint.
 const POLL: Duration = Duration::from_secs(5);
@@ -73,10 +74,9 @@ impl Picture {
 
     fn write(&self, path: &Path, svg: &str) -> anyhow::Result<()> {
         match self {
-            Self::Svg => PartFile::write(path, svg.as_bytes())?,
-            Self::Png(fonts) => PartFile::write(path, &plot::png(svg, fonts)?)?,
+            Self::Svg => write(path, svg.as_bytes()),
+            Self::Png(fonts) => write(path, &plot::png(svg, fonts)?),
         }
-        Ok(())
     }
 }
 
@@ -134,11 +134,11 @@ impl Session<'_> {
         }
         let report = Report::new(folder, global_step, &evaluations);
         let table = report.table(self.config.which_metrics.is_some(), super::terminal_width());
-        std::io::stdout()
+        printable::stdout()
             .write_all(table.as_bytes())
             .context("cannot write to stdout")?;
         if let Some(path) = &self.args.output {
-            PartFile::write(path, &serde_json::to_vec_pretty(&report)?)?;
+            write(path, &serde_json::to_vec_pretty(&report)?)?;
         }
         if let (Some(path), Some(picture)) = (&self.args.plot, &self.picture) {
             let sets = evaluations.iter();
@@ -229,6 +229,11 @@ fn steps(save_dir: &Path) -> anyhow::Result<Vec<u64>> {
     }
 }
 
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let written = whole_file::write(path, bytes);
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// Whether `error` is about the checkpoint, not about config or data.
 fn is_damage(error: &anyhow::Error) -> bool {
     error
@@ -250,6 +255,6 @@ fn mark(folder: &Path, partition: &str, found: &[u8]) -> anyhow::Result<()> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
             Err(error).with_context(|| format!("cannot mark {}", folder.display()))
         }
-        _ => Ok(PartFile::write(&mark_of(folder, partition), found)?),
+        _ => write(&mark_of(folder, partition), found),
     }
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use crate::cli::{CompressionArg, GenerateArgs};
 use crate::config::RecapConfig;
 use crate::data::random::{Compression, GenerateOptions, generate};
+use crate::printable;
 
 /// Generates and prints the path of every file.
 ///
@@ -23,9 +24,9 @@ pub(super) fn run(config: &RecapConfig, args: &GenerateArgs) -> anyhow::Result<(
             CompressionArg::Zstd => Compression::Zstd,
         },
     };
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = printable::stdout();
     for path in generate(&config.train_data, &options)? {
-        writeln!(stdout, "{}", path.display())?;
+        writeln!(stdout, "{}", printable::line(&path.to_string_lossy()))?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use self::summary::Summary;
 use crate::cli::InspectArgs;
 use crate::config::RecapConfig;
 use crate::data::{LoadedBatch, Loader, LoaderOptions, Mode};
+use crate::printable;
 
 /// Decodes batches, prints what is in them, and writes them if asked to.
 ///
@@ -61,7 +62,7 @@ pub(super) fn run(config: &RecapConfig, args: &InspectArgs) -> anyhow::Result<()
         waited_s = counters.consumer_wait.as_secs_f64(),
         "decoded"
     );
-    write!(std::io::stdout(), "{summary}")?;
+    write!(printable::stdout(), "{summary}")?;
     if let Some(path) = &args.output {
         tensors::write(path, kept.iter().map(|loaded| &loaded.batch))
             .with_context(|| format!("cannot write {}", path.display()))?;

@@ -22,6 +22,7 @@ use crate::config::Loaded;
 use crate::data;
 use crate::machine;
 use crate::torch::threads;
+use crate::whole_file;
 
 /// Does what was typed.
 ///
@@ -30,6 +31,10 @@ use crate::torch::threads;
 pub fn run(cli: &Cli) -> anyhow::Result<()> {
     let loaded = || load_config(&cli.common);
     threads::stay_within(machine::cores());
+    if cli.command.is_some() {
+        // A training saves instead.
+        whole_file::remove_on_signals().context("cannot listen for signals")?;
+    }
     match &cli.command {
         None => train::run(cli),
         Some(Command::Convert(args)) => convert::run(args),

@@ -5,16 +5,17 @@ use std::time::Instant;
 
 use anyhow::Context;
 use tch::{Device, Kind, Tensor};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::chosen;
 use crate::batch::{Batch, HostBatch, HostTensor, HostValues};
 use crate::cli::PredictArgs;
 use crate::config::{RecapConfig, RecapDataConfig};
-use crate::data::{Loader, LoaderOptions, Mode};
+use crate::data::{self, Loader, LoaderOptions, Mode};
 use crate::logging::bar::Bar;
 use crate::model::{self, Ranker};
 use crate::output::{Column, TableWriter, Values};
+use crate::printable;
 use crate::train::restore::load_weights;
 use crate::train::setup::{Place, build_device, build_ranker};
 
@@ -29,7 +30,13 @@ pub(super) fn run(config: &RecapConfig, args: &PredictArgs) -> anyhow::Result<()
     let mut table = TableWriter::create(&args.output)?;
     let device = build_device(Place::ALONE)?;
     let folder = chosen::checkpoint(config, args.checkpoint.as_deref())?;
-    let mut loader = open(config, args)?;
+    let data = data_of(config, args);
+    let mode = if args.labels {
+        Mode::Evaluate
+    } else {
+        Mode::Predict
+    };
+    let mut loader = open(&data, mode)?;
     let ranker = build_ranker(config, device)?;
     load_weights(&ranker, &folder)
         .with_context(|| format!("cannot predict with {}", folder.display()))?;
@@ -46,16 +53,20 @@ pub(super) fn run(config: &RecapConfig, args: &PredictArgs) -> anyhow::Result<()
         bar.set(done, |rows_per_s| format!("rows  {rows_per_s:.0} rows/s"));
     }
     drop(bar);
+    if done == 0 {
+        warn!("there is no record in the files: the predictions have no row");
+        table.write(predictor.columns(&data::empty_batch(&data, mode)?)?)?;
+    }
     let rows = table.finish()?;
     let seconds = begin.elapsed().as_secs_f64();
     let examples_per_s = rows as f64 / seconds;
     info!(rows, seconds, examples_per_s, checkpoint = %folder.display(), "predicted");
     let output = args.output.display();
-    writeln!(std::io::stdout(), "{rows} rows in {output}").context("cannot write to stdout")
+    writeln!(printable::stdout(), "{rows} rows in {output}").context("cannot write to stdout")
 }
 
-/// Every record in the order of files and records.
-fn open(config: &RecapConfig, args: &PredictArgs) -> anyhow::Result<Loader> {
+/// The training data, or the files that are named instead; every row of them.
+fn data_of(config: &RecapConfig, args: &PredictArgs) -> RecapDataConfig {
     let mut data = config.train_data.clone();
     if let Some(inputs) = &args.inputs {
         data = RecapDataConfig {
@@ -72,23 +83,24 @@ fn open(config: &RecapConfig, args: &PredictArgs) -> anyhow::Result<Loader> {
         let is_empty = *preprocess == nothing();
         data.preprocess = data.preprocess.filter(|_| !is_empty);
     }
+    data
+}
+
+/// Every record in the order of files and records.
+fn open(data: &RecapDataConfig, mode: Mode) -> anyhow::Result<Loader> {
     let options = LoaderOptions {
         seed: 0,
         rank: 0,
         world_size: 1,
         local_world_size: 1,
         any_labels: false,
-        mode: if args.labels {
-            Mode::Evaluate
-        } else {
-            Mode::Predict
-        },
+        mode,
         threads: None,
         in_order: true,
         repeat: false,
         drop_remainder: false,
     };
-    Loader::open(&data, options, None).context("cannot open the records to predict")
+    Loader::open(data, options, None).context("cannot open the records to predict")
 }
 
 fn nothing() -> crate::config::Preprocess {
@@ -117,11 +129,7 @@ impl Predictor<'_> {
             }
         }
         self.add_labels(host, &mut columns);
-        let batch = Batch::from_host(host, self.device)?;
-        let outputs = self.ranker.forward(&batch, model::Mode::Evaluate)?;
-        let logits = by_task(&outputs.logits)?;
-        let probabilities = by_task(&outputs.probabilities()?)?;
-        let calibrated = by_task(&outputs.calibrated_probabilities()?)?;
+        let [logits, probabilities, calibrated] = self.predictions(host)?;
         let score = self.score(&probabilities, host.rows);
         let kinds = logits.into_iter().zip(probabilities).zip(calibrated);
         for (task, ((logits, probabilities), calibrated)) in self.ranker.tasks().iter().zip(kinds) {
@@ -131,6 +139,22 @@ impl Predictor<'_> {
         }
         columns.extend(score.map(|score| floats("score".to_owned(), score)));
         Ok(columns)
+    }
+
+    /// Logits, probabilities and calibrated probabilities, each by task.
+    fn predictions(&self, host: &HostBatch) -> anyhow::Result<[Vec<Vec<f32>>; 3]> {
+        if host.rows == 0 {
+            // Not every operation takes an empty batch.
+            let none = vec![Vec::new(); self.ranker.tasks().len()];
+            return Ok([none.clone(), none.clone(), none]);
+        }
+        let batch = Batch::from_host(host, self.device)?;
+        let outputs = self.ranker.forward(&batch, model::Mode::Evaluate)?;
+        Ok([
+            by_task(&outputs.logits)?,
+            by_task(&outputs.probabilities()?)?,
+            by_task(&outputs.calibrated_probabilities()?)?,
+        ])
     }
 
     /// Labels, and weights where rows have one per task, of the data's tasks.
@@ -210,8 +234,9 @@ fn id_column(name: &str, tensor: &HostTensor) -> anyhow::Result<Column> {
             "feature `{name}` cannot be written: expected one number or string per row"
         ),
     };
+    let has_rows = tensor.shape.first().is_some_and(|&rows| rows > 0);
     anyhow::ensure!(
-        width == 1,
+        width == 1 || !has_rows,
         "feature `{name}` cannot be written: expected one value per row, found {width}"
     );
     let name = name.to_owned();

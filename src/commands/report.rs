@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::metrics::{MetricName, ReliabilityTable, Results};
+use crate::printable;
 use crate::train::evaluation::Evaluation;
 
 /// Columns of the table unless `which_metrics` says otherwise; the JSON has every number.
@@ -68,8 +69,11 @@ impl Report {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "\npartition {name}: {} examples in {} batches, loss {:.6}",
-                partition.examples, partition.batches, partition.loss
+                "\npartition {}: {} examples in {} batches, loss {:.6}",
+                printable::line(name),
+                partition.examples,
+                partition.batches,
+                partition.loss
             );
             let columns = partition.columns(chosen);
             let table = partition.table(&columns);
@@ -132,7 +136,7 @@ impl PartitionReport {
         }
         text.push('\n');
         for (task, results) in &self.metrics {
-            let _ = write!(text, "{task:width$}");
+            let _ = write!(text, "{:width$}", printable::line(task));
             for column in columns {
                 let value = results.get(*column).copied().unwrap_or(f64::NAN);
                 let _ = write!(text, "  {:>10}", number(value));
@@ -146,7 +150,7 @@ impl PartitionReport {
     fn list(&self, columns: &[&str], width: usize) -> String {
         let mut text = String::new();
         for (task, results) in &self.metrics {
-            text += task;
+            text += &printable::line(task);
             let mut length = usize::MAX;
             for column in columns {
                 let value = results.get(*column).copied().unwrap_or(f64::NAN);

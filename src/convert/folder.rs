@@ -5,13 +5,13 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::ConvertError;
+use crate::whole_file::Draft;
 
 /// A folder in the making; removed when dropped before [`Folder::publish`].
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    draft: PathBuf,
-    is_published: bool,
+    draft: Draft,
 }
 
 impl Folder {
@@ -25,23 +25,18 @@ impl Folder {
             let folder = path.to_owned();
             return Err(ConvertError::Exists { folder });
         }
-        let Some(name) = path.file_name() else {
+        if path.file_name().is_none() {
             let reason = format!("`{}` names no folder", path.display());
             return Err(ConvertError::setting("output_dir", reason));
-        };
-        let name = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
-        let draft = path.with_file_name(name);
-        fs::create_dir_all(&draft).map_err(ConvertError::io("create", &draft))?;
-        Ok(Self {
-            path: path.to_owned(),
-            draft,
-            is_published: false,
-        })
+        }
+        let draft = Draft::folder(path).map_err(ConvertError::io("create", path))?;
+        let path = path.to_owned();
+        Ok(Self { path, draft })
     }
 
     /// Makes the folder `name` inside.
     pub(super) fn add_folder(&self, name: &str) -> Result<(), ConvertError> {
-        let path = self.draft.join(name);
+        let path = self.draft.path().join(name);
         fs::create_dir_all(&path).map_err(ConvertError::io("create", &path))
     }
 
@@ -51,7 +46,7 @@ impl Folder {
         name: &str,
         write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
     ) -> Result<(), ConvertError> {
-        let path = self.draft.join(name);
+        let path = self.draft.path().join(name);
         let save = || {
             let mut file = BufWriter::new(File::create(&path)?);
             write(&mut file)?;
@@ -62,18 +57,8 @@ impl Folder {
     }
 
     /// Gives the folder its name.
-    pub(super) fn publish(mut self) -> Result<(), ConvertError> {
-        fs::rename(&self.draft, &self.path).map_err(ConvertError::io("publish", &self.path))?;
-        self.is_published = true;
-        Ok(())
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !self.is_published {
-            // What is left over is of no use, and the error that led here matters more.
-            drop(fs::remove_dir_all(&self.draft));
-        }
+    pub(super) fn publish(self) -> Result<(), ConvertError> {
+        let published = self.draft.publish();
+        published.map_err(ConvertError::io("publish", &self.path))
     }
 }

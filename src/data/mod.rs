@@ -46,7 +46,7 @@ pub(crate) use source::size as file_size;
 pub use counters::{Counters, Meter};
 pub use error::{DataError, Fault, RecordError};
 pub use loader::{LoadedBatch, Loader, LoaderOptions, RecordId};
-pub use pipeline::{Mode, feature_widths};
+pub use pipeline::{Mode, empty_batch, feature_widths};
 pub use position::Position;
 pub use remote::{RemoteError, Version as RemoteVersion};
 pub use tfrecord::uncompressed;

@@ -152,8 +152,7 @@ impl Pipeline {
 /// # Errors
 /// When the config cannot work with its schema ([`Fault::Config`](super::Fault::Config)).
 pub fn feature_widths(config: &RecapDataConfig) -> Result<FeatureWidths, DataError> {
-    let pipeline = Pipeline::build(config, Mode::Train, 1)?;
-    let (batch, _) = pipeline.finish(pipeline.layout.columns(0), 0)?;
+    let batch = empty_batch(config, Mode::Train)?;
     check_inputs(&batch)?;
     let width = |name: &str| {
         let sizes = batch.feature(name).map(|tensor| &tensor.shape[1..]);
@@ -203,6 +202,16 @@ fn check_inputs(batch: &HostBatch) -> Result<(), DataError> {
         return wrong(format!("feature `{name}` {problem}"));
     }
     Ok(())
+}
+
+/// The batch of no rows, with every feature that batches of `config` have. Reads schema and masks, no data.
+///
+/// # Errors
+/// When the config cannot work with its schema ([`Fault::Config`](super::Fault::Config)).
+pub fn empty_batch(config: &RecapDataConfig, mode: Mode) -> Result<HostBatch, DataError> {
+    let pipeline = Pipeline::build(config, mode, 1)?;
+    let (batch, _) = pipeline.finish(pipeline.layout.columns(0), 0)?;
+    Ok(batch)
 }
 
 fn check_labels(config: &RecapDataConfig, specs: &[Spec]) -> Result<(), DataError> {

@@ -11,6 +11,7 @@ use super::schema::{Dtype, Feature, Length, Schema};
 pub use super::tfrecord::Compression;
 use super::tfrecord::{MAX_RECORD_BYTES, RecordWriter};
 use crate::config::RecapDataConfig;
+use crate::whole_file::Draft;
 
 /// Hidden numbers per example that features and labels have in common.
 const NUM_LATENTS: u64 = 8;
@@ -160,40 +161,27 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> DataError {
 }
 
 /// Unpublished files; removed when dropped.
-struct Drafts(Vec<PathBuf>);
+struct Drafts(Vec<Draft>);
 
 impl Drafts {
     fn open(&mut self, path: &Path) -> Result<File, DataError> {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(format!(".{}.draft", std::process::id()));
-        let draft = path.with_file_name(name);
-        let file = File::create(&draft).map_err(|source| failed("create", &draft, source))?;
+        let draft = Draft::file(path);
+        let (draft, file) = draft.map_err(|source| failed("create", path, source))?;
         self.0.push(draft);
         Ok(file)
     }
 
     /// Gives the files their names: all of them, or none.
-    fn publish(mut self, paths: &[PathBuf]) -> Result<(), DataError> {
-        for (index, (draft, path)) in self.0.iter().zip(paths).enumerate() {
-            if let Err(source) = std::fs::rename(draft, path) {
+    fn publish(self, paths: &[PathBuf]) -> Result<(), DataError> {
+        for (index, (draft, path)) in self.0.into_iter().zip(paths).enumerate() {
+            if let Err(source) = draft.publish() {
                 for published in &paths[..index] {
                     drop(std::fs::remove_file(published));
                 }
                 return Err(failed("publish", path, source));
             }
         }
-        self.0.clear();
         Ok(())
-    }
-}
-
-impl Drop for Drafts {
-    fn drop(&mut self) {
-        for draft in &self.0 {
-            // One that was published, or cannot be removed, is no reason to fail.
-            drop(std::fs::remove_file(draft));
-        }
     }
 }
 

@@ -13,6 +13,7 @@ use tch::{Kind, Tensor};
 
 use super::ModelError;
 use super::feature_transform::signed_log;
+use crate::whole_file;
 
 /// Mean and standard deviation of the log of every continuous column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,7 +118,7 @@ impl LogStatistics {
             source,
         };
         let text = serde_json::to_vec(self).map_err(|error| io(error.into()))?;
-        fs::write(path, text).map_err(io)
+        whole_file::write(path, &text).map_err(io)
     }
 }
 

@@ -6,45 +6,55 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::{Column, OutputError, PartFile, Values};
+use super::text::Texts;
+use super::{Column, OutputError, Values};
+use crate::whole_file::Draft;
 
 #[derive(Debug)]
 pub(super) struct Jsonl {
     path: PathBuf,
-    part_file: PartFile,
+    draft: Draft,
     file: BufWriter<File>,
+    texts: Texts,
 }
 
 impl Jsonl {
     pub(super) fn create(path: &Path) -> Result<Self, OutputError> {
-        let (part_file, file) = PartFile::create(path)?;
+        let (draft, file) = Draft::file(path).map_err(OutputError::io("write", path))?;
         Ok(Self {
             path: path.to_owned(),
-            part_file,
+            draft,
             file: BufWriter::new(file),
+            // JSON has its own escapes.
+            texts: Texts::new(|text| text.into()),
         })
     }
 
     pub(super) fn write(&mut self, part: &[Column]) -> Result<(), OutputError> {
         let rows = part.first().map_or(0, |column| column.values.len());
         for row in 0..rows {
-            let cells = part.iter();
-            let cells = cells.map(|column| (column.name.clone(), cell(&column.values, row)));
-            let object = Value::Object(cells.collect::<Map<_, _>>());
+            let mut object = Map::new();
+            for column in part {
+                let cell = cell(&column.values, row, &mut self.texts);
+                object.insert(column.name.clone(), cell);
+            }
+            let object = Value::Object(object);
             writeln!(self.file, "{object}").map_err(OutputError::io("write", &self.path))?;
         }
         Ok(())
     }
 
     pub(super) fn finish(self) -> Result<(), OutputError> {
-        let file = self.file.into_inner();
-        let file =
-            file.map_err(|error| OutputError::io("write", &self.path)(error.into_error()))?;
-        self.part_file.publish(&file)
+        let written = self.file.into_inner();
+        let written = written.map_err(|error| error.into_error());
+        let published = written.and_then(|_| self.draft.publish());
+        published.map_err(OutputError::io("write", &self.path))?;
+        self.texts.report(&self.path);
+        Ok(())
     }
 }
 
-fn cell(values: &Values, row: usize) -> Value {
+fn cell(values: &Values, row: usize, texts: &mut Texts) -> Value {
     match values {
         // By way of its shortest text, so that 0.1 stays 0.1.
         Values::F32(values) => values[row]
@@ -52,6 +62,6 @@ fn cell(values: &Values, row: usize) -> Value {
             .parse::<f64>()
             .map_or(Value::Null, Value::from),
         Values::I64(values) => values[row].into(),
-        Values::Bytes(values) => String::from_utf8_lossy(&values[row]).into(),
+        Values::Bytes(values) => texts.of(&values[row]).into(),
     }
 }

@@ -1,15 +1,13 @@
-//! Files of results: columns of predictions as CSV, JSONL, safetensors or Parquet, row group by row group, and a file
-//! that appears whole or not at all ([`PartFile`]).
+//! Files of results: columns of predictions as CSV, JSONL, safetensors or Parquet, row group by row group. They appear
+//! whole or not at all.
 
 mod csv;
 mod jsonl;
 mod parquet;
-mod part_file;
 mod safetensors;
+mod text;
 
 use std::path::{Path, PathBuf};
-
-pub use part_file::PartFile;
 
 /// The values of one column over some rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,7 +158,7 @@ pub struct TableWriter {
 
 #[derive(Debug)]
 enum Sink {
-    Csv(csv::Csv),
+    Csv(Box<csv::Csv>),
     Jsonl(jsonl::Jsonl),
     Safetensors(safetensors::Safetensors),
     Parquet(Box<parquet::Parquet>),
@@ -221,7 +219,7 @@ impl TableWriter {
 
     fn open(&self, part: &[Column]) -> Result<Sink, OutputError> {
         Ok(match self.format {
-            Format::Csv => Sink::Csv(csv::Csv::create(&self.path, part)?),
+            Format::Csv => Sink::Csv(Box::new(csv::Csv::create(&self.path, part)?)),
             Format::Jsonl => Sink::Jsonl(jsonl::Jsonl::create(&self.path)?),
             Format::Safetensors => {
                 Sink::Safetensors(safetensors::Safetensors::create(&self.path, part)?)

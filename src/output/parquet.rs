@@ -11,7 +11,8 @@ use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use ::parquet::schema::types::Type;
 
-use super::{Column, OutputError, PartFile, Values};
+use super::{Column, OutputError, Values};
+use crate::whole_file::Draft;
 
 /// Rows that are held back to make a row group worth reading.
 const ROWS_PER_GROUP: usize = 1 << 16;
@@ -19,8 +20,7 @@ const ROWS_PER_GROUP: usize = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Parquet {
     path: PathBuf,
-    part_file: PartFile,
-    file: File,
+    draft: Draft,
     writer: Writer,
     /// Rows of the next row group.
     waiting: Vec<Column>,
@@ -36,13 +36,11 @@ impl std::fmt::Debug for Writer {
 
 impl Parquet {
     pub(super) fn create(path: &Path, columns: &[Column]) -> Result<Self, OutputError> {
-        let (part_file, file) = PartFile::create(path)?;
-        let target = file.try_clone().map_err(OutputError::io("write", path))?;
-        let writer = writer(target, columns).map_err(failed(path))?;
+        let (draft, file) = Draft::file(path).map_err(OutputError::io("write", path))?;
+        let writer = writer(file, columns).map_err(failed(path))?;
         Ok(Self {
             path: path.to_owned(),
-            part_file,
-            file,
+            draft,
             writer: Writer(writer),
             waiting: Vec::new(),
         })
@@ -64,11 +62,12 @@ impl Parquet {
     }
 
     pub(super) fn finish(mut self) -> Result<(), OutputError> {
-        if !self.waiting.is_empty() {
+        if self.waiting.iter().any(|column| !column.values.is_empty()) {
             self.write_group()?;
         }
         self.writer.0.close().map_err(failed(&self.path))?;
-        self.part_file.publish(&self.file)
+        let published = self.draft.publish();
+        published.map_err(OutputError::io("write", &self.path))
     }
 
     fn write_group(&mut self) -> Result<(), OutputError> {

@@ -1,14 +1,14 @@
 //! One tensor `[rows]` per column of numbers. The header needs the number of rows, so that the columns wait in files of
 //! their own until the end.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, json};
 
-use super::part_file::beside;
-use super::{Column, OutputError, PartFile, Values};
+use super::{Column, OutputError, Values};
+use crate::whole_file::Draft;
 
 /// What tensors begin at a multiple of.
 const ALIGNMENT: usize = 8;
@@ -16,7 +16,7 @@ const ALIGNMENT: usize = 8;
 #[derive(Debug)]
 pub(super) struct Safetensors {
     path: PathBuf,
-    part_file: PartFile,
+    draft: Draft,
     file: File,
     /// One per column; `None` for strings, which the format does not know.
     spools: Vec<Option<Spool>>,
@@ -34,12 +34,11 @@ struct Spool {
 
 impl Safetensors {
     pub(super) fn create(path: &Path, columns: &[Column]) -> Result<Self, OutputError> {
-        let (part_file, file) = PartFile::create(path)?;
-        let spools = columns.iter().enumerate();
-        let spools = spools.map(|(index, column)| Spool::create(path, index, column));
+        let (draft, file) = Draft::file(path).map_err(OutputError::io("write", path))?;
+        let spools = columns.iter().map(|column| Spool::create(path, column));
         Ok(Self {
             path: path.to_owned(),
-            part_file,
+            draft,
             file,
             spools: spools.collect::<Result<_, _>>()?,
             rows: 0,
@@ -59,9 +58,8 @@ impl Safetensors {
     }
 
     pub(super) fn finish(mut self) -> Result<(), OutputError> {
-        self.assemble()
-            .map_err(OutputError::io("write", &self.path))?;
-        self.part_file.publish(&self.file)
+        let published = self.assemble().and_then(|()| self.draft.publish());
+        published.map_err(OutputError::io("write", &self.path))
     }
 
     /// Header, then column by column.
@@ -95,7 +93,7 @@ impl Safetensors {
 
 impl Spool {
     /// An unnamed file in the folder of `path`; `None` for strings.
-    fn create(path: &Path, index: usize, column: &Column) -> Result<Option<Self>, OutputError> {
+    fn create(path: &Path, column: &Column) -> Result<Option<Self>, OutputError> {
         let (dtype, bytes_per_value) = match &column.values {
             Values::F32(_) => ("F32", 4),
             Values::I64(_) => ("I64", 8),
@@ -107,16 +105,12 @@ impl Spool {
                 return Ok(None);
             }
         };
-        let spool = beside(path, &format!("column{index}"));
-        let file = File::options()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .open(&spool)
-            .map_err(OutputError::io("write", &spool))?;
         // The handle keeps it; it is gone however this process ends.
-        fs::remove_file(&spool).map_err(OutputError::io("remove", &spool))?;
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let file = tempfile::tempfile_in(folder.unwrap_or(Path::new(".")))
+            .map_err(OutputError::io("write beside", path))?;
         Ok(Some(Self {
             name: column.name.clone(),
             dtype,

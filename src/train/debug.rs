@@ -1,6 +1,5 @@
 //! The debug loop: one batch after the other, without overlap and without checkpoints, and more to see of each step.
 
-use anyhow::Context;
 use tracing::{info, warn};
 
 use super::pipeline::next_on_device;
@@ -8,7 +7,7 @@ use super::session::Session;
 use super::setup::{build_loader, build_stepper};
 use super::state::TrainState;
 use super::step::{StepOutput, Stepper};
-use super::{TrainError, restore};
+use super::{TrainError, in_trial, restore};
 use crate::batch::Batch;
 use crate::distributed::DataParallel;
 use crate::distributed::timeline::Overlap;
@@ -47,7 +46,7 @@ pub fn run(session: &Session) -> anyhow::Result<()> {
             .for_each(DataParallel::start_timeline);
         let output = stepper
             .run(step, &next.batch)
-            .with_context(|| format!("batch from {}", next.source()))?;
+            .map_err(|error| in_trial(error, next.source()))?;
         // Before the next collective, which is no part of it.
         report_averaging(step, &stepper);
         let (loss, task_losses) = session.mean_losses(&output, true)?;

@@ -46,6 +46,19 @@ pub enum TrainError {
         /// The first row of the batch with an input that is not finite itself.
         row: Option<usize>,
     },
+    /// The same in a loop that saves nothing and is there to look for trouble.
+    #[error(
+        "diverged at step {step}: {what} is not finite; batch from {records}; try a lower learning rate or \
+         training.max_grad_norm"
+    )]
+    DivergedInTrial {
+        /// Batches trained before this one.
+        step: u64,
+        /// The first tensor that is not finite.
+        what: String,
+        /// Files and records of the batch.
+        records: String,
+    },
     /// A signal asked the run to end.
     #[error(
         "interrupted after step {step}; the state is saved in {folder}: run the same command again to go on"
@@ -124,5 +137,19 @@ impl TrainError {
             records: String::new(),
             row: None,
         }
+    }
+}
+
+/// Says of an `error` in a loop that saves nothing on which `records` it happened.
+pub(crate) fn in_trial(error: anyhow::Error, records: String) -> anyhow::Error {
+    match error.downcast::<TrainError>() {
+        Ok(TrainError::Diverged { step, what, .. }) => TrainError::DivergedInTrial {
+            step,
+            what,
+            records,
+        }
+        .into(),
+        Ok(other) => anyhow::Error::from(other).context(format!("batch from {records}")),
+        Err(error) => error.context(format!("batch from {records}")),
     }
 }

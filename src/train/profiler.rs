@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::session::Session;
 use crate::cli::StepRange;
 use crate::torch::profile;
+use crate::whole_file::Draft;
 
 /// Folder in `save_dir`.
 const FOLDER: &str = "profile";
@@ -101,11 +102,12 @@ impl Profiler {
         self.is_recording = false;
         self.steps = None;
         let file = self.path.display();
-        profile::stop(&self.path).with_context(|| format!("cannot write the profile {file}"))?;
-        anyhow::ensure!(
-            self.path.is_file(),
-            "libtorch has not written the profile {file}"
-        );
+        let failed = || format!("cannot write the profile {file}");
+        let (draft, _) = Draft::file(&self.path).with_context(failed)?;
+        profile::stop(draft.path()).with_context(failed)?;
+        let is_written = draft.path().metadata().is_ok_and(|found| found.len() > 0);
+        anyhow::ensure!(is_written, "libtorch has not written the profile {file}");
+        draft.publish().with_context(failed)?;
         info!(%file, "profile written: open it in https://ui.perfetto.dev or chrome://tracing");
         Ok(())
     }

@@ -600,7 +600,8 @@ fn damaged_rows_and_abandoned_parts_are_noticed_and_removed() {
         run(60);
         assert!(std::fs::read(&first).map_or(true, |kept| kept.len() != at));
     }
-    std::fs::write(rows.path().join(".part-left"), "by a run that was killed").unwrap();
+    let left = rows.path().join(".0123.rows.7-0@elsewhere.recap-draft");
+    std::fs::write(left, "by a run that was killed").unwrap();
     // What was removed is kept again in one of the next epochs.
     run(250);
     assert_eq!(names(rows.path()).len(), 2, "{:?}", names(rows.path()));

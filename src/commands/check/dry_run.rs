@@ -13,12 +13,12 @@ use crate::checkpoint::{Checkpoint, format};
 use crate::config::{RecapConfig, TrainingConfig};
 use crate::data::Position;
 use crate::model::NamedTensors;
-use crate::train::TrainError;
 use crate::train::pipeline::next_on_device;
 use crate::train::restore;
 use crate::train::setup::{Place, build_loader, build_stepper};
 use crate::train::state::TrainState;
 use crate::train::step::{StepOutput, Stepper};
+use crate::train::{TrainError, in_trial};
 
 /// What one step and one checkpoint showed.
 #[derive(Debug, Serialize)]
@@ -81,7 +81,7 @@ fn step(
             num_train_steps: batches,
         })?;
         let output = stepper.run(step, &next.batch);
-        let output = output.with_context(|| format!("batch from {}", next.source()))?;
+        let output = output.map_err(|error| in_trial(error, next.source()))?;
         last = Some((output, next.position));
     }
     let (output, position) = last.context("no batch was trained")?;

@@ -8,7 +8,6 @@ mod statistics;
 mod table;
 mod wiring;
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -23,6 +22,7 @@ use crate::train::restore;
 use crate::train::setup::{Place, build_device, build_stepper, check_loader};
 use crate::train::step::Stepper;
 use crate::train::validation;
+use crate::{printable, whole_file};
 use dry_run::DryRun;
 use sample::DataReport;
 use wiring::{Memory, Wiring};
@@ -97,7 +97,7 @@ fn begin(config: &RecapConfig, stepper: &mut Stepper) -> anyhow::Result<()> {
 }
 
 fn print(report: &Report) -> io::Result<()> {
-    let out = &mut io::stdout().lock();
+    let out = &mut printable::stdout();
     writeln!(out, "config   {} (digest {})", report.config, report.digest)?;
     report.model.print(out)?;
     report.memory.print(out)?;
@@ -114,10 +114,7 @@ fn print(report: &Report) -> io::Result<()> {
 }
 
 fn write_json(report: &Report, path: &Path) -> anyhow::Result<()> {
-    let write = || -> io::Result<()> {
-        let mut file = File::create(path)?;
-        serde_json::to_writer_pretty(&mut file, report)?;
-        writeln!(file)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    let mut json = serde_json::to_vec_pretty(report)?;
+    json.push(b'\n');
+    whole_file::write(path, &json).with_context(|| format!("cannot write {}", path.display()))
 }

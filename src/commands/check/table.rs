@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use crate::printable;
+
 /// Writes `rows` under `header`, indented: the first two columns to the left, the others to the right.
 pub(super) fn write_table<const N: usize>(
     out: &mut impl Write,
@@ -9,7 +11,12 @@ pub(super) fn write_table<const N: usize>(
     rows: &[[String; N]],
 ) -> io::Result<()> {
     let header = header.map(str::to_owned);
-    let lines = || std::iter::once(&header).chain(rows);
+    let safe = |row: &[String; N]| {
+        row.each_ref()
+            .map(|cell| printable::line(cell).into_owned())
+    };
+    let rows: Vec<_> = rows.iter().map(safe).collect();
+    let lines = || std::iter::once(&header).chain(&rows);
     let mut widths = [0; N];
     for line in lines() {
         for (width, cell) in widths.iter_mut().zip(line) {

@@ -1,5 +1,7 @@
 //! One line of the doctor.
 
+use crate::printable;
+
 /// Width of the column with what was looked at.
 const WIDTH: usize = 13;
 
@@ -59,9 +61,18 @@ impl Finding {
         } else {
             word
         };
-        let mut line = format!("{word}{:<WIDTH$}{}\n", self.what, self.facts);
+        let mut line = format!(
+            "{word}{:<WIDTH$}{}\n",
+            self.what,
+            printable::line(&self.facts)
+        );
         if !self.remedy.is_empty() {
-            line += &format!("{:>width$}{}\n", "-> ", self.remedy, width = 6 + WIDTH);
+            line += &format!(
+                "{:>width$}{}\n",
+                "-> ",
+                printable::line(&self.remedy),
+                width = 6 + WIDTH
+            );
         }
         line
     }

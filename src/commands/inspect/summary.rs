@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::batch::{HostBatch, HostTensor, HostValues};
+use crate::printable;
 
 /// Statistics of every feature over the batches added, in the order of the first one.
 #[derive(Debug, Default)]
@@ -164,7 +165,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = vec![HEAD.map(str::to_owned)];
         let columns = self.columns.iter();
-        rows.extend(columns.map(|(name, statistics)| statistics.row(name)));
+        rows.extend(columns.map(|(name, statistics)| statistics.row(&printable::line(name))));
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
         let widths: Vec<usize> = (0..HEAD.len())
             .map(|column| width(column).unwrap_or(0))

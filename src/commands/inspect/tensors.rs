@@ -10,6 +10,7 @@ use std::path::Path;
 use safetensors::{Dtype, View};
 
 use crate::batch::{HostBatch, HostTensor, HostValues};
+use crate::whole_file::Draft;
 
 /// Writes `batches`; the file appears when it is complete.
 pub(super) fn write<'a>(
@@ -30,20 +31,13 @@ pub(super) fn write<'a>(
             add(&mut views, format!("weights.{index}"), weights);
         }
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.draft", std::process::id()));
-    let draft = path.with_file_name(name);
-    let written =
-        safetensors::serialize_to_file(views, None, &draft).map_err(|error| match error {
-            safetensors::SafeTensorError::IoError(error) => error,
-            other => io::Error::other(other),
-        });
-    let published = written.and_then(|()| std::fs::rename(&draft, path));
-    if published.is_err() {
-        // What is left of a failed attempt is of no use; that it cannot be removed changes nothing.
-        drop(std::fs::remove_file(&draft));
-    }
-    published
+    // The writer opens its file by name.
+    let (draft, _file) = Draft::file(path)?;
+    safetensors::serialize_to_file(views, None, draft.path()).map_err(|error| match error {
+        safetensors::SafeTensorError::IoError(error) => error,
+        other => io::Error::other(other),
+    })?;
+    draft.publish()
 }
 
 /// The weights of a batch where none are made: all ones.

@@ -3,13 +3,12 @@
 //! A file of rows appears under its name only when it is complete, and every block of it has a checksum. So whatever
 //! ends a run, the next one finds whole files or none; what is damaged afterwards is noticed, and read from the data.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::block::RowBlock;
@@ -20,13 +19,12 @@ use crate::data::error::DataError;
 use crate::data::example::Layout;
 use crate::data::payload::{Block, Payload, Source};
 use crate::data::source;
+use crate::whole_file::{self, Draft};
 
 /// Changes with the form of the files.
 const MAGIC: [u8; 8] = *b"RECAPRW1";
 /// Of complete files.
 const SUFFIX: &str = ".rows";
-/// Of files in the making, which are locked as long as somebody writes them.
-const PART_PREFIX: &str = ".part-";
 const BUFFER_BYTES: usize = 512 * 1024;
 /// No block that was written is longer.
 const MAX_BLOCK_BYTES: u64 = 1 << 31;
@@ -52,13 +50,7 @@ impl Folder {
             source,
         };
         std::fs::create_dir_all(path).map_err(failed)?;
-        for entry in std::fs::read_dir(path).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
-            if name.as_encoded_bytes().starts_with(PART_PREFIX.as_bytes()) {
-                remove_abandoned(&entry.path());
-            }
-        }
+        whole_file::remove_leftovers(path, None);
         // Labels and weights are looked at before rows are kept, so that what they may be belongs to them.
         let (specs, targets) = (&layout.specs, &layout.targets);
         let layout = format!("{MAGIC:?} {skip_damaged} {specs:?} {targets:?}");
@@ -91,7 +83,7 @@ impl Folder {
     pub(crate) fn begin(&self, key: &FileKey) -> Option<RowWriter> {
         let version = Version::of(&key.0)?;
         let path = self.path_of(key, version);
-        match RowWriter::create(&self.path, &path, key, version) {
+        match RowWriter::create(&path, key, version) {
             Ok(writer) => Some(writer),
             Err(error) => {
                 warn(&path, &error);
@@ -115,15 +107,6 @@ impl Folder {
     }
 }
 
-/// Removes a part whose writer is gone.
-fn remove_abandoned(part: &Path) {
-    if let Ok(file) = File::open(part)
-        && !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
-    {
-        drop(std::fs::remove_file(part));
-    }
-}
-
 fn warn(path: &Path, error: &io::Error) {
     tracing::warn!(file = %path.display(), error = %error, "decoded rows of a file cannot be kept: it is read again in the next epoch");
 }
@@ -131,7 +114,8 @@ fn warn(path: &Path, error: &io::Error) {
 /// Writes the rows of one file. Dropped before its end, it leaves nothing.
 #[derive(Debug)]
 pub(crate) struct RowWriter {
-    file: BufWriter<NamedTempFile>,
+    draft: Draft,
+    file: BufWriter<File>,
     path: PathBuf,
     data: Arc<Path>,
     version: Version,
@@ -139,15 +123,12 @@ pub(crate) struct RowWriter {
 }
 
 impl RowWriter {
-    fn create(folder: &Path, path: &Path, key: &FileKey, version: Version) -> io::Result<Self> {
-        let part = tempfile::Builder::new()
-            .prefix(PART_PREFIX)
-            .tempfile_in(folder)?;
-        // Tells other runs that somebody writes it; where a file system has no locks, parts are only left behind.
-        drop(part.as_file().try_lock());
-        let mut file = BufWriter::with_capacity(BUFFER_BYTES, part);
+    fn create(path: &Path, key: &FileKey, version: Version) -> io::Result<Self> {
+        let (draft, file) = Draft::file_in_clean_folder(path)?;
+        let mut file = BufWriter::with_capacity(BUFFER_BYTES, file);
         file.write_all(&MAGIC)?;
         Ok(Self {
+            draft,
             file,
             path: path.to_owned(),
             data: Arc::clone(&key.0),
@@ -184,13 +165,12 @@ impl RowWriter {
         // At the end stand a length of zero and the number of blocks.
         let end = [[0; 8], self.blocks.to_le_bytes()].concat();
         let written = self.file.write_all(&end);
-        let part = written.and_then(|()| self.file.into_inner().map_err(io::Error::from));
+        let written = written.and_then(|()| self.file.flush());
         if Version::of(&self.data) != Some(self.version) {
             return;
         }
-        let kept = part.and_then(|part| part.persist(&self.path).map_err(|error| error.error));
-        match kept {
-            Ok(_) => tracing::debug!(data = %self.data.display(), "decoded rows are kept on disk"),
+        match written.and_then(|()| self.draft.publish_unsynced()) {
+            Ok(()) => tracing::debug!(data = %self.data.display(), "decoded rows are kept on disk"),
             Err(error) => warn(&self.path, &error),
         }
     }
