@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use recap_train::cli::{Cli, normalize};
 use recap_train::exit::Exit;
-use recap_train::{commands, logging};
+use recap_train::{commands, logging, whole_file};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(normalize(std::env::args_os())) {
@@ -22,7 +22,13 @@ fn main() -> ExitCode {
         }
     };
     logging::start(cli.common.log_format);
-    match commands::run(&cli) {
+    if let Err(error) = whole_file::survive_size_limit() {
+        logging::report(&error.into(), Exit::Failed as u8);
+        return ExitCode::from(Exit::Failed as u8);
+    }
+    let done = commands::run(&cli);
+    logging::end();
+    match done {
         Ok(()) => ExitCode::from(Exit::Done as u8),
         Err(error) => {
             let code = Exit::code_of(&error);

@@ -4,36 +4,35 @@
 //! is drawn. [`schema`] is what machines may rely on.
 
 pub mod bar;
+mod events;
+mod pace;
 mod plain;
 mod record;
 pub mod schema;
+mod superseded;
 mod terminal;
 
-use std::fs::File;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::panic::PanicHookInfo;
+use std::sync::{Arc, LazyLock};
 
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+use self::events::EventsWriter;
+pub use self::events::{forget_after, open_events};
+use self::pace::Counts;
 use self::plain::Plain;
 use self::record::Records;
 use self::terminal::{AboveBar, Lines};
 use crate::cli::LogFormat;
 use crate::distributed::env::Launch;
+use crate::{printable, whole_file};
 
-/// Where records wait until `events.jsonl` is there. Bounded: a run opens its folder within a few records.
-static EVENTS: OnceLock<Mutex<Events>> = OnceLock::new();
-
-const PENDING_BYTES: usize = 1 << 20;
-
-enum Events {
-    Pending(Vec<u8>),
-    File(File),
-}
+/// How often each kind of warning was met in this process.
+static COUNTS: LazyLock<Arc<Counts>> = LazyLock::new(Arc::default);
 
 /// Starts the log. Colours only on a terminal and without `NO_COLOR`. Ranks other than 0 say only what is wrong.
 pub fn start(format: LogFormat) {
@@ -46,17 +45,18 @@ pub fn start(format: LogFormat) {
     bar::allow(on_terminal && !is_other, colours);
     let lines = fmt::layer().with_writer(io::stderr);
     let lines = match format {
-        LogFormat::Json => lines.event_format(Records).boxed(),
+        LogFormat::Json => lines.event_format(Records::default()).boxed(),
         LogFormat::Text if on_terminal => {
             let lines = lines.with_writer(AboveBar);
-            lines.event_format(Lines { colours }).boxed()
+            lines.event_format(Lines::new(colours)).boxed()
         }
-        LogFormat::Text => lines.event_format(Plain::new()).boxed(),
+        LogFormat::Text => lines.event_format(Plain::default()).boxed(),
     };
     let events = fmt::layer()
-        .event_format(Records)
+        .event_format(Records(Arc::clone(&COUNTS)))
         .with_writer(EventsWriter)
         .with_filter(EnvFilter::new("info"));
+    std::panic::set_hook(Box::new(report_panic));
     // A second start (in a test) keeps the first log.
     let _ = tracing_subscriber::registry()
         .with(lines.with_filter(filter))
@@ -70,27 +70,21 @@ pub fn is_colourless() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-/// From now on every record also goes to `folder/events.jsonl`, earlier ones of this run included.
-///
-/// # Errors
-/// When the file cannot be opened or written.
-pub fn open_events(folder: &Path) -> io::Result<()> {
-    let mut file = File::options()
-        .create(true)
-        .append(true)
-        .open(folder.join("events.jsonl"))?;
-    let mut events = events().lock().unwrap_or_else(PoisonError::into_inner);
-    if let Events::Pending(pending) = &*events {
-        file.write_all(pending)?;
-    }
-    *events = Events::File(file);
-    Ok(())
+/// The process is about to end: says what came too often to be written each time, and writes what waits for the disk.
+pub fn end() {
+    COUNTS.report();
+    events::finish();
 }
 
 /// Logs `error` with everything that led to it; the process is about to end with `exit_code`.
 pub fn report(error: &anyhow::Error, exit_code: u8) {
     let rank = other_rank();
-    tracing::error!(name: "failed", exit_code, rank, "{error:#}");
+    let hint = if whole_file::size_limit_was_met() {
+        ": a file may not grow beyond the limit of this shell or job (`ulimit -f`)"
+    } else {
+        ""
+    };
+    tracing::error!(name: "failed", exit_code, rank, "{error:#}{hint}");
 }
 
 /// Logs an end that was asked for; the process is about to end with `exit_code`.
@@ -107,33 +101,15 @@ fn other_rank() -> Option<usize> {
     Some(launch.place.rank).filter(|&rank| rank > 0)
 }
 
-fn events() -> &'static Mutex<Events> {
-    EVENTS.get_or_init(|| Mutex::new(Events::Pending(Vec::new())))
-}
-
-struct EventsWriter;
-
-impl MakeWriter<'_> for EventsWriter {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        Self
+/// What Rust writes of a panic, which may hold text from outside, safe to print.
+fn report_panic(info: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("<unnamed>");
+    let backtrace = Backtrace::capture();
+    let mut text = format!("thread '{name}' {info}");
+    if backtrace.status() == BacktraceStatus::Captured {
+        text += &format!("\n{backtrace}");
     }
-}
-
-impl Write for EventsWriter {
-    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        match &mut *events().lock().unwrap_or_else(PoisonError::into_inner) {
-            Events::Pending(pending) if pending.len() < PENDING_BYTES => {
-                pending.extend_from_slice(record)
-            }
-            Events::Pending(_) => {}
-            Events::File(file) => file.write_all(record)?,
-        }
-        Ok(record.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    // Nothing is left to say it on where stderr is closed.
+    let _ = writeln!(io::stderr(), "{}", printable::lines(&text));
 }

@@ -1,6 +1,7 @@
 //! One JSON object a line: how a record of the log becomes what [`super::schema`] describes.
 
 use std::fmt::{self, Debug};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
@@ -9,7 +10,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::pace::{Counts, Pace};
 use super::schema::SCHEMA;
+use crate::printable;
 
 /// What an event without a name of its own is called by tracing.
 const UNNAMED: &str = "event ";
@@ -25,6 +28,7 @@ pub(super) fn name_of(event: &Event<'_>) -> Option<&'static str> {
 pub(super) struct Fields(pub(super) Map<String, Value>);
 
 impl Fields {
+    /// As recorded, control characters and all.
     pub(super) fn of(event: &Event<'_>) -> Self {
         let mut fields = Self::default();
         event.record(&mut fields);
@@ -44,6 +48,26 @@ impl Fields {
     /// The text under `key`; none: empty.
     pub(super) fn text(&self, key: &str) -> &str {
         self.0.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// With every text made safe for a terminal.
+    pub(super) fn printable(mut self) -> Self {
+        for (key, value) in &mut self.0 {
+            if let Value::String(text) = value {
+                *text = match key.as_str() {
+                    "message" => printable::lines(text).into_owned(),
+                    _ => printable::line(text).into_owned(),
+                };
+            }
+        }
+        self
+    }
+
+    /// Adds `words` to the message.
+    pub(super) fn say(&mut self, words: &str) {
+        if let Some(Value::String(message)) = self.0.get_mut("message") {
+            message.push_str(words);
+        }
     }
 
     fn put(&mut self, field: &Field, value: Value) {
@@ -74,9 +98,7 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let chain = std::iter::successors(Some(value), |error| error.source());
-        let texts: Vec<String> = chain.map(ToString::to_string).collect();
-        self.put(field, json!(texts.join(": ")));
+        self.put(field, json!(chain(value)));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
@@ -84,9 +106,16 @@ impl Visit for Fields {
     }
 }
 
+/// An error with everything that led to it.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = chain.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
 /// Writes events as JSON lines.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Records;
+#[derive(Debug, Default)]
+pub(super) struct Records(pub(super) Arc<Counts>);
 
 impl<S, N> FormatEvent<S, N> for Records
 where
@@ -99,6 +128,10 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        let pace = self.0.pace(event);
+        if pace == Pace::Silent {
+            return Ok(());
+        }
         let now = chrono::Utc::now();
         let now = now.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
         let mut record = Map::new();
@@ -110,6 +143,9 @@ where
             record.insert("event".to_owned(), json!(name));
         }
         record.extend(Fields::of(event).0);
+        if let Pace::Counted(count) = pace {
+            record.insert("similar".to_owned(), json!(count));
+        }
         record.insert("target".to_owned(), json!(event.metadata().target()));
         writeln!(writer, "{}", Value::Object(record))
     }

@@ -79,6 +79,11 @@ pub const COMMON: &[Key] = &[
     key("level", Text, "`ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`"),
     may("event", Text, "name of the event, one of those below"),
     may("message", Text, "the words a person reads"),
+    may(
+        "similar",
+        Integer,
+        "of a warning that comes often: how many came so far; after the first ones only every 10th, 100th, 1,000th, … is written",
+    ),
     key("target", Text, "the part of the program that speaks"),
 ];
 
@@ -189,7 +194,7 @@ pub const EVENTS: &[Event] = &[
     Event {
         name: "skipped_step",
         doc: "a loss or gradient was not finite and `training.max_skipped_steps` allowed to go on",
-        keys: &[key("step", Integer, "batches trained before")],
+        keys: &[key("step", Integer, "batches trained before"), GLOBAL_STEP],
     },
     Event {
         name: "evaluated",
@@ -224,6 +229,7 @@ pub const EVENTS: &[Event] = &[
         name: "best",
         doc: "`training.keep_best_metric` was computed",
         keys: &[
+            GLOBAL_STEP,
             key("metric", Text, "its name"),
             key("value", Number, "now"),
             may("best", Number, "before"),
@@ -292,6 +298,19 @@ pub const EVENTS: &[Event] = &[
                 "what held the run back: `compute`, `data`, `checkpoint`, `evaluation`, `start`",
             ),
             key("advice", Text, "what would make it faster first"),
+        ],
+    },
+    Event {
+        name: "repeated",
+        doc: "the program ends, and a warning came more often than it was written",
+        keys: &[key("count", Integer, "how often it came in all")],
+    },
+    Event {
+        name: "records_missing",
+        doc: "the program ends, and the disk has not taken every record",
+        keys: &[
+            key("missing", Integer, "records that are not in the file"),
+            key("file", Text, "the file"),
         ],
     },
     Event {

@@ -10,6 +10,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::registry::LookupSpan;
 
 use super::bar;
+use super::pace::{Counts, Pace, note};
 use super::plain::SPOKEN;
 use super::record::{Fields, name_of};
 
@@ -20,10 +21,25 @@ const YELLOW: &str = "\x1b[33m";
 const RESET: &str = "\x1b[0m";
 
 /// Writes events for people.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Lines {
-    pub(super) colours: bool,
+    colours: Colours,
+    counts: Counts,
 }
+
+impl Lines {
+    /// With or without colours.
+    pub(super) fn new(colours: bool) -> Self {
+        Self {
+            colours: Colours(colours),
+            counts: Counts::default(),
+        }
+    }
+}
+
+/// Whether lines have colours.
+#[derive(Clone, Copy, Debug)]
+struct Colours(bool);
 
 impl<S, N> FormatEvent<S, N> for Lines
 where
@@ -38,12 +54,20 @@ where
     ) -> fmt::Result {
         let now = chrono::Local::now().format("%H:%M:%S").to_string();
         let level = *event.metadata().level();
-        let line = self.line(&now, level, name_of(event), Fields::of(event));
+        let pace = self.counts.pace(event);
+        if pace == Pace::Silent {
+            return Ok(());
+        }
+        let mut fields = Fields::of(event).printable();
+        if let Pace::Counted(count) = pace {
+            fields.say(&note(count));
+        }
+        let line = self.colours.line(&now, level, name_of(event), fields);
         writer.write_str(&line)
     }
 }
 
-impl Lines {
+impl Colours {
     /// Empty for what a person need not see.
     fn line(self, now: &str, level: Level, name: Option<&str>, fields: Fields) -> String {
         let mut line = self.paint(DIM, now);
@@ -117,7 +141,7 @@ impl Lines {
     }
 
     fn paint(self, colour: &str, text: &str) -> String {
-        if self.colours {
+        if self.0 {
             format!("{colour}{text}{RESET}")
         } else {
             text.to_owned()
@@ -191,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_step_fits_a_terminal() {
-        let line = Lines { colours: false }.line("14:05:07", Level::INFO, Some("step"), step());
+        let line = Colours(false).line("14:05:07", Level::INFO, Some("step"), step());
         assert_eq!(
             line,
             "14:05:07 step 10  loss 0.8083  424 examples/s  wait 1%\n"
@@ -201,7 +225,7 @@ mod tests {
     #[test]
     fn colours_only_where_they_are_wanted() {
         for (colours, escapes) in [(true, true), (false, false)] {
-            let line = Lines { colours }.line("14:05:07", Level::WARN, None, step());
+            let line = Colours(colours).line("14:05:07", Level::WARN, None, step());
             assert_eq!(line.contains('\x1b'), escapes, "{line}");
             assert!(line.contains("warning: "), "{line}");
         }
@@ -211,7 +235,7 @@ mod tests {
     fn other_records_keep_their_keys() {
         let record =
             fields(json!({ "message": "saved", "checkpoint": "runs/a/10", "x": null, "n": 3 }));
-        let line = Lines { colours: false }.line("14:05:07", Level::INFO, Some("saved"), record);
+        let line = Colours(false).line("14:05:07", Level::INFO, Some("saved"), record);
         assert_eq!(line, "14:05:07 saved checkpoint=runs/a/10 x=- n=3\n");
     }
 
@@ -219,8 +243,7 @@ mod tests {
     fn metrics_of_a_long_task_fit_eighty_columns() {
         let task = "recap.engagement.is_good_clicked_convo_desc_favorited_or_replied";
         let record = fields(json!({ "task": task, "auroc": 0.75, "rce": 12.34, "ctr": 0.5 }));
-        let line =
-            Lines { colours: false }.line("14:05:07", Level::INFO, Some("evaluation"), record);
+        let line = Colours(false).line("14:05:07", Level::INFO, Some("evaluation"), record);
         assert_eq!(
             line,
             "14:05:07  auroc 0.750 rce 12.3 is_good_clicked_convo_desc_favorited_or_replied\n"
@@ -233,7 +256,7 @@ mod tests {
         let line = |stalled: f64| {
             let record =
                 fields(json!({ "message": "saving in the background", "stalled_secs": stalled }));
-            Lines { colours: false }.line("14:05:07", Level::INFO, Some("saving"), record)
+            Colours(false).line("14:05:07", Level::INFO, Some("saving"), record)
         };
         assert_eq!(line(0.01), "");
         assert_eq!(

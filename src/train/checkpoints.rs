@@ -106,6 +106,10 @@ impl Checkpoints {
             }
             None => first,
         };
+        if session.is_main_rank() {
+            let forgotten = crate::logging::forget_after(state.global_step());
+            forgotten.context("cannot write events.jsonl in training.save_dir")?;
+        }
         let mut state = session.share_state(state)?;
         let (before, now) = (state.world_size, session.place.world_size);
         state.continue_at(session.place);

@@ -193,7 +193,8 @@ impl Trainer<'_> {
                 let Some(statistics) = statistics.filter(|_| diverged) else {
                     return Err(error);
                 };
-                warn!(name: "skipped_step", step = self.state.step, "skipped: {error}");
+                let global_step = self.state.global_step();
+                warn!(name: "skipped_step", step = self.state.step, global_step, "skipped: {error}");
                 statistics.put_back(&self.stepper)?;
                 self.stepper.optimizer.zero_grad();
                 self.state.skipped_steps += 1;

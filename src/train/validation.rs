@@ -158,7 +158,10 @@ impl Validation {
             evaluation.log(global_step, begin.elapsed().as_secs_f64());
             evaluations.push(evaluation);
         }
-        let score = self.best.as_mut().and_then(|best| best.look(&evaluations));
+        let score = self
+            .best
+            .as_mut()
+            .and_then(|best| best.look(&evaluations, global_step));
         Ok(Validated { evaluations, score })
     }
 }
@@ -265,7 +268,7 @@ impl BestMetric {
     }
 
     /// Takes in new results; returns the score if it beats all before. NaN beats nothing.
-    fn look(&mut self, evaluations: &[Evaluation]) -> Option<Score> {
+    fn look(&mut self, evaluations: &[Evaluation], global_step: u64) -> Option<Score> {
         let value = value_of(&self.name, evaluations).filter(|value| value.is_finite())?;
         let is_better = match self.score {
             None => true,
@@ -274,6 +277,7 @@ impl BestMetric {
         };
         info!(
             name: "best",
+            global_step,
             metric = self.name,
             value,
             best = self.score,
@@ -353,7 +357,7 @@ mod tests {
     #[test]
     fn only_what_beats_all_before_is_the_best() {
         let run = |best: &mut BestMetric, labels: &[f32], loss| {
-            best.look(&[evaluation("v", labels, loss)])
+            best.look(&[evaluation("v", labels, loss)], 7)
                 .map(|score| score.value)
         };
         let mut auroc = best("v/fav/auroc", false);

@@ -57,15 +57,6 @@ impl<W: Write> RecordWriter<W> {
         inner.write_all(&masked_crc32c(payload).to_le_bytes())
     }
 
-    /// Hands everything written so far to the file.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
-        match &mut self.inner {
-            Encoder::Gzip(inner) => inner.flush(),
-            Encoder::Plain(inner) => inner.flush(),
-            Encoder::Zstd(inner) => inner.flush(),
-        }
-    }
-
     /// Ends the compressed stream and hands the file back.
     pub(crate) fn finish(self) -> io::Result<W> {
         match self.inner {

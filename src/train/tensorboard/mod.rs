@@ -6,7 +6,7 @@
 mod event;
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -20,6 +20,7 @@ use super::session::Session;
 use super::state::TrainState;
 use super::step::{StepOutput, Stepper};
 use crate::data::tfrecord::{Compression, RecordWriter};
+use crate::whole_file::{Appended, RecordFile};
 
 /// Folder in `save_dir`.
 const FOLDER: &str = "tensorboard";
@@ -37,22 +38,12 @@ pub struct Losses<'a> {
     pub by_task: &'a [f64],
 }
 
-/// Writes what a run shows in TensorBoard. Rank 0 has one; a failure to write is told once and ends the writing, not the
-/// run.
+/// Writes what a run shows in TensorBoard. Rank 0 has one. A disk that fails ends neither the run nor the curves: what it
+/// does not take waits in memory, and what does not fit there is counted.
+#[derive(Debug)]
 pub struct Board {
-    /// `None` once writing has failed.
-    file: Option<RecordWriter<BufWriter<File>>>,
+    file: RecordFile,
     path: PathBuf,
-}
-
-impl std::fmt::Debug for Board {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let path = &self.path;
-        formatter
-            .debug_struct("Board")
-            .field("path", path)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Board {
@@ -80,13 +71,11 @@ impl Board {
     }
 
     fn create(path: PathBuf, first_step: u64) -> io::Result<Self> {
-        let file = BufWriter::new(File::options().write(true).create_new(true).open(&path)?);
-        let mut board = Self {
-            file: Some(RecordWriter::new(file, Compression::None)?),
-            path,
-        };
-        board.try_write(0, &[Event::Version])?;
-        board.try_write(first_step, &[Event::Start])?;
+        File::create_new(&path)?;
+        let file = RecordFile::open(&path)?;
+        let mut board = Self { file, path };
+        board.write(0, &[Event::Version]);
+        board.write(first_step, &[Event::Start]);
         Ok(board)
     }
 
@@ -138,23 +127,46 @@ impl Board {
     }
 
     fn write(&mut self, step: u64, events: &[Event<'_>]) {
-        if let Err(error) = self.try_write(step, events) {
-            warn!(file = %self.path.display(), %error, "no more curves for TensorBoard: the file cannot be written");
-            self.file = None;
-        }
-    }
-
-    fn try_write(&mut self, step: u64, events: &[Event<'_>]) -> io::Result<()> {
-        let Some(file) = &mut self.file else {
-            return Ok(());
-        };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.unwrap_or_default().as_secs_f64();
-        for event in events {
-            file.write(&event.encode(now, step))?;
+        // Writing to memory does not fail.
+        let Ok(records) = framed(events.iter().map(|event| event.encode(now, step))) else {
+            return;
+        };
+        let file = self.path.display();
+        match self.file.append(&records) {
+            Appended::Written | Appended::StillFailing => {}
+            Appended::Failed(error) => warn!(
+                %file,
+                %error,
+                "curves for TensorBoard cannot be written: points wait in memory, up to 1 MiB of them, and are written when it can be"
+            ),
+            Appended::Again => {
+                warn!(%file, "curves for TensorBoard can be written again, and what waited is in them");
+            }
         }
-        file.flush()
     }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        // The count says it.
+        let _ = self.file.flush();
+        let missing = self.file.missing();
+        if missing > 0 {
+            let file = self.path.display();
+            warn!(name: "records_missing", missing, %file, "the disk did not take every point of the curves");
+        }
+    }
+}
+
+/// Records as TensorBoard reads them.
+fn framed(records: impl Iterator<Item = Vec<u8>>) -> io::Result<Vec<u8>> {
+    let mut writer = RecordWriter::new(Vec::new(), Compression::None)?;
+    for record in records {
+        writer.write(&record)?;
+    }
+    writer.finish()
 }
 
 /// A name that sorts behind those of all files in `folder`, whatever the clock says.
