@@ -3,7 +3,7 @@
 # make bench: speed, side by side with a Python peer
 # make bench-gpu: the step on a GPU, side by side with PyTorch's; PYTHON names one with torch for CUDA
 # make census: from a CSV to metrics on real data, CENSUS=census-income.test.gz
-# make soak:  kills a training at random moments and compares it with one that was left alone
+# make soak:  kills a training at random moments, and fails or kills it at every system call on its files
 # make fuzz:  TIME seconds (600) of hostile bytes at each reader of bytes from outside
 # Everything that is missing (libtorch) is fetched once into the user's cache; export LIBTORCH to use your own.
 
@@ -44,6 +44,7 @@ census: build
 
 soak: build
 	sh tests/soak.sh
+	RECAP_SWEEP=all cargo test --release --locked --test integration sweep
 
 check: libtorch
 	cargo fmt --check
