@@ -173,6 +173,10 @@ fn cut_half_a_record(path: &Path) -> io::Result<u64> {
         opened => opened?,
     };
     let end = file.seek(SeekFrom::End(0))?;
+    if end == 0 {
+        // A link to /dev/null, which cannot be cut, among others.
+        return Ok(0);
+    }
     let mut tail = 1 << 12;
     loop {
         let start = end.saturating_sub(tail);

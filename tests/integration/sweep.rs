@@ -1,7 +1,7 @@
 //! A disk that fails, and a process that is killed, at every system call on a file of a short training with evaluation,
 //! best checkpoint, disk cache and TensorBoard: never success with damage, and the same bytes after running again.
 //!
-//! `make soak` goes through all calls (`RECAP_SWEEP=all`), `make test` through a few.
+//! `make soak` goes through all calls (`RECAP_SWEEP=all`), `make test` through a few; a number says how many.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -58,14 +58,20 @@ fn training(run: &Run, folder: &str) -> Command {
 }
 
 /// Runs the training with `fault` at call `nth`; with 0 there is none. Returns how many calls there were, too.
-fn meddled(
+fn meddled(run: &Run, (program, folder): (&Path, &str), fault: (&str, usize)) -> (Output, usize) {
+    meddled_below(run, (program, folder), folder, fault)
+}
+
+/// The same for calls on what begins with `below` alone.
+fn meddled_below(
     run: &Run,
     (program, folder): (&Path, &str),
+    below: &str,
     (fault, nth): (&str, usize),
 ) -> (Output, usize) {
     let plain = training(run, folder);
-    let below = run.path(folder);
-    std::fs::create_dir_all(&below).unwrap();
+    let below = run.path(below);
+    std::fs::create_dir_all(run.path(folder)).unwrap();
     let count = run.path(&format!("{folder}.count"));
     let mut command = Command::new("sh");
     // The shell opens descriptor 3 for the count.
@@ -185,21 +191,60 @@ fn attempt(
     outcome
 }
 
-#[test]
-fn a_fault_at_any_call_damages_nothing() {
+/// A run with data, the program that meddles, and what a training without faults came to; `None`, and the reason is
+/// printed, where system calls cannot be meddled with.
+fn prepared() -> Option<(Run, PathBuf, Output, usize)> {
     let run = run_with_validation();
-    let program = match injector(&run.path("")) {
-        Ok(program) => program,
-        Err(reason) => {
+    let program = injector(&run.path(""))
+        .inspect_err(|reason| {
             println!("skipped, the program that injects faults cannot be compiled: {reason}");
-            return;
-        }
-    };
+        })
+        .ok()?;
     let (output, count) = meddled(&run, (&program, "whole"), ("0", 0));
     if output.status.code() == Some(NOT_ALLOWED) {
         println!("skipped, this kernel or container allows no seccomp notifications");
-        return;
+        return None;
     }
+    Some((run, program, output, count))
+}
+
+#[test]
+fn what_the_disk_refuses_once_is_written_later() {
+    let Some((run, program, output, _)) = prepared() else {
+        return;
+    };
+    assert!(output.status.success(), "{}", stderr(&output));
+    let whole = std::fs::read(run.path("whole/save/events.jsonl")).unwrap();
+    let count = whole.split(|&byte| byte == b'\n').count();
+    for (place, nth) in [("events.jsonl", 20), ("tensorboard/events.out", 7)] {
+        let folder = format!("once-{nth}");
+        let below = format!("{folder}/save/{place}");
+        let (output, _) = meddled_below(&run, (&program, &folder), &below, ("28", nth));
+        let log = stderr(&output);
+        assert!(output.status.success(), "{log}");
+        assert!(
+            log.contains("wait in memory") && log.contains("written again"),
+            "{log}"
+        );
+        let found = std::fs::read(run.path(&format!("{folder}/save/events.jsonl"))).unwrap();
+        // The two warnings are records too.
+        assert_eq!(
+            found.split(|&byte| byte == b'\n').count(),
+            count + 2,
+            "{log}"
+        );
+        assert_eq!(
+            run.losses(&format!("{folder}/save")),
+            run.losses("whole/save")
+        );
+    }
+}
+
+#[test]
+fn a_fault_at_any_call_damages_nothing() {
+    let Some((run, program, output, count)) = prepared() else {
+        return;
+    };
     assert!(
         output.status.success() && count > 100,
         "{count} calls\n{}",
@@ -207,8 +252,12 @@ fn a_fault_at_any_call_damages_nothing() {
     );
     let expected = result(&run, "whole");
     assert_eq!(faults_of(&run, "whole", &expected), "");
-    let all = std::env::var_os("RECAP_SWEEP").is_some_and(|sweep| sweep == "all");
-    let calls = (1..=count).step_by(if all { 1 } else { count.div_ceil(FEW) });
+    let many = match std::env::var("RECAP_SWEEP").as_deref() {
+        Ok("all") => count,
+        Ok(many) => many.parse().unwrap(),
+        Err(_) => FEW,
+    };
+    let calls = (1..=count).step_by(count.div_ceil(many));
     let places: Vec<_> = calls
         .flat_map(|nth| FAULTS.map(|fault| (fault, nth)))
         .collect();
