@@ -12,7 +12,7 @@
 //! | [`metrics`] | what is reported of predictions |
 //! | [`output`], [`plot`] | files of results: columns, pictures |
 //! | [`model`], [`loss`], [`optim`] | logits, what is minimised, what minimises it |
-//! | [`checkpoint`] | folders that are complete or invisible |
+//! | [`checkpoint`] | folders that are complete or invisible, and which of them stay |
 //! | [`distributed`] | several processes as one training |
 //! | [`torch`] | what tch lacks, behind the only `unsafe` |
 //! | [`config`], [`batch`] | leaves: the typed config, the batch |

@@ -1,150 +1,128 @@
 //! The checkpoints of one run: the lock on its folder, writing in the background, retention, the newest valid one.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use tracing::{info, warn};
 
-use super::CheckpointError;
-use super::format::{self, Checkpoint, Snapshot, Staged};
-
-const LOCK_FILE: &str = ".lock";
-
-/// The folder of the checkpoint that was best by some metric.
-pub const BEST: &str = "best";
+use super::format::Snapshot;
+use super::lock::Lock;
+use super::record::RECORD_FILE;
+use super::retention::Retention;
+use super::staging::Staging;
+use super::writer::{Shared, Targets, Writer, lock};
+use super::{Checkpoint, CheckpointError, listing, publish};
+use crate::whole_file;
 
 /// Owns `save_dir` for as long as it lives.
 #[derive(Debug)]
 pub struct Manager {
     save_dir: PathBuf,
-    /// How many checkpoints to keep; `None` keeps all.
-    max_to_keep: Option<u64>,
+    lock: Lock,
     /// The save that may still be under way; its thread ends with the folder or the error.
     writer: Option<JoinHandle<Result<PathBuf, CheckpointError>>>,
-    /// Held for the system to see; released when the process ends in whatever way.
-    _lock: File,
+    /// Memory for a copy of what trains, where saves are made in the middle of a training.
+    staging: Option<Staging>,
+    shared: Arc<Mutex<Shared>>,
 }
 
 impl Manager {
     /// Creates `save_dir` if need be, locks it, tries that it can be written, and clears what a killed run left.
     ///
     /// # Errors
-    /// When the folder cannot be created or written, or another run holds it.
+    /// When the folder cannot be created, written or listed, or another run holds it.
     pub fn open(save_dir: &Path, max_to_keep: Option<u64>) -> Result<Self, CheckpointError> {
         fs::create_dir_all(save_dir).map_err(CheckpointError::io("create", save_dir))?;
-        let path = save_dir.join(LOCK_FILE);
-        let lock = File::options()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .open(&path);
-        let lock = lock.map_err(CheckpointError::io("write to", save_dir))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(CheckpointError::Locked {
-                    path: save_dir.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(source)) => {
-                return Err(CheckpointError::io("lock", path)(source));
-            }
-        }
-        let manager = Self {
-            save_dir: save_dir.to_owned(),
-            max_to_keep,
-            writer: None,
-            _lock: lock,
+        let lock = Lock::take(save_dir)?;
+        clear_leftovers(save_dir)?;
+        let shared = Shared {
+            retention: Retention::new(save_dir, max_to_keep),
+            is_recorded: false,
         };
-        manager.clear_leftovers()?;
-        Ok(manager)
-    }
-
-    /// Removes what a run that was killed in the middle of a save left behind.
-    fn clear_leftovers(&self) -> Result<(), CheckpointError> {
-        // Replacing the best checkpoint has a moment without one: killed there, the one before is still whole.
-        let (best, replaced) = (BEST.to_owned(), format!(".deleting-{BEST}"));
-        let [best, replaced] = [best, replaced].map(|name| self.save_dir.join(name));
-        if replaced.exists() && !best.exists() {
-            fs::rename(&replaced, &best).map_err(CheckpointError::io("restore", &best))?;
-        }
-        for name in entries(&self.save_dir)? {
-            if name.starts_with(".writing-") || name.starts_with(".deleting-") {
-                let path = self.save_dir.join(&name);
-                fs::remove_dir_all(&path).map_err(CheckpointError::io("remove", &path))?;
-                info!(folder = name, "removed what an interrupted save left");
-            }
-        }
-        Ok(())
+        Ok(Self {
+            save_dir: save_dir.to_owned(),
+            lock,
+            writer: None,
+            staging: None,
+            shared: Arc::new(Mutex::new(shared)),
+        })
     }
 
     /// The newest checkpoint whose checksums hold; damaged newer ones are reported and passed over.
     ///
     /// # Errors
-    /// When the folder cannot be listed.
+    /// When the folder cannot be listed, or a checkpoint that may be the newest cannot be read.
     pub fn newest_valid(&self) -> Result<Option<Checkpoint>, CheckpointError> {
-        newest_valid(&self.save_dir)
+        let found = listing::newest_valid(&self.save_dir)?;
+        let step = found.as_ref().and_then(Checkpoint::step_of_name);
+        if let Some(step) = step {
+            lock(&self.shared).retention.note_valid(step);
+        }
+        Ok(found)
     }
 
-    /// Saves `snapshot`, in the background as far as it can be. If the save before is still under way, says so and
-    /// waits for it.
-    ///
-    /// Tensors that train are written to the system's file cache first, which takes as long as a copy would and needs
-    /// no memory of this process; copies are written by the background thread. Both are then flushed there.
-    ///
-    /// # Errors
-    /// When this save or the one before fails, or no thread can be started.
-    pub fn save(&mut self, snapshot: Snapshot) -> Result<(), CheckpointError> {
-        let max_to_keep = self.max_to_keep;
-        let name = snapshot.global_step.to_string();
-        self.save_as(name, snapshot, move |save_dir| {
-            retire(save_dir, max_to_keep)
-        })
+    /// Removes what is beyond the number to keep, as after a save of `newest`: a run that was killed between the two has
+    /// left it.
+    pub fn retire(&self, newest: &Checkpoint) {
+        if let Some(step) = newest.step_of_name() {
+            lock(&self.shared).retention.retire(step);
+        }
     }
 
-    /// Saves `snapshot` as the best checkpoint, in place of the one before. It does not count as one of those to keep.
+    /// Takes memory for a copy of what `snapshot` holds, so that later saves copy it and write in the background.
     ///
     /// # Errors
-    /// As for [`Self::save`].
-    pub fn save_best(&mut self, snapshot: Snapshot) -> Result<(), CheckpointError> {
-        self.save_as(BEST.to_owned(), snapshot, |_| Ok(()))
+    /// When no thread can be started.
+    pub fn stage_copies(&mut self, snapshot: &Snapshot) -> Result<(), CheckpointError> {
+        let staging = Staging::begin(snapshot);
+        self.staging =
+            Some(staging.map_err(CheckpointError::io("start a thread for", &self.save_dir))?);
+        Ok(())
     }
 
-    fn save_as(
-        &mut self,
-        name: String,
-        snapshot: Snapshot,
-        then: impl FnOnce(&Path) -> Result<(), CheckpointError> + Send + 'static,
-    ) -> Result<(), CheckpointError> {
+    /// Saves `snapshot` under the names of `targets`. If the save before is still under way, says so and waits for it.
+    ///
+    /// With memory for a copy, all but the copying happens in the background. Without, the tensors are written to the
+    /// system's file cache first and only the rest, waiting for the disk, happens there.
+    ///
+    /// # Errors
+    /// When this save or the one before fails, the folder is no longer this run's, or no thread can be started.
+    pub fn save(&mut self, snapshot: Snapshot, targets: Targets) -> Result<(), CheckpointError> {
         if self.is_saving() {
             warn!(
                 "the previous checkpoint is still being written: training waits; checkpoint less often, or to a faster disk"
             );
         }
         self.wait()?;
-        if snapshot.is_copy {
-            let save_dir = self.save_dir.clone();
-            self.publish(move || format::stage_as(&save_dir, name, snapshot), then)
-        } else {
-            let staged = format::stage_as(&self.save_dir, name, snapshot)?;
-            self.publish(move || Ok(staged), then)
+        self.lock.confirm()?;
+        if let Some(Err(error)) = self.staging.as_mut().map(Staging::settle) {
+            warn!(%error, "no memory for a copy of what is saved: training stops while a checkpoint is written");
+            self.staging = None;
+        }
+        let writer = Writer {
+            save_dir: self.save_dir.clone(),
+            targets,
+            shared: Arc::clone(&self.shared),
+        };
+        match &mut self.staging {
+            Some(staging) => {
+                let copy = staging.copy(snapshot)?;
+                self.start(move || writer.write(&copy))
+            }
+            None => {
+                let staged = writer.stage(&snapshot)?;
+                let (global_step, run) = (snapshot.global_step, snapshot.run);
+                self.start(move || writer.publish(staged, global_step, run.as_ref()))
+            }
         }
     }
 
-    /// Starts the thread that publishes what `stage` gives it, and does what comes `then`.
-    fn publish(
+    fn start(
         &mut self,
-        stage: impl FnOnce() -> Result<Staged, CheckpointError> + Send + 'static,
-        then: impl FnOnce(&Path) -> Result<(), CheckpointError> + Send + 'static,
+        write: impl FnOnce() -> Result<PathBuf, CheckpointError> + Send + 'static,
     ) -> Result<(), CheckpointError> {
-        let save_dir = self.save_dir.clone();
-        let write = move || {
-            let folder = stage()?.publish()?;
-            info!(name: "saved", checkpoint = %folder.display(), "saved");
-            then(&save_dir)?;
-            Ok(folder)
-        };
         let thread = std::thread::Builder::new().name("checkpoint".to_owned());
         let thread = thread.spawn(write);
         self.writer =
@@ -200,114 +178,28 @@ impl Drop for Manager {
     }
 }
 
-/// The newest checkpoint in a folder whose checksums hold; damaged newer ones are reported and passed over. Another run
-/// may own the folder.
-///
-/// # Errors
-/// When the folder cannot be listed.
-pub fn newest_valid(save_dir: &Path) -> Result<Option<Checkpoint>, CheckpointError> {
-    for global_step in global_steps(save_dir)?.into_iter().rev() {
-        let folder = save_dir.join(global_step.to_string());
-        let checked = Checkpoint::open(&folder).and_then(|checkpoint| {
-            checkpoint.verify()?;
-            Ok(checkpoint)
-        });
-        match checked {
-            Ok(checkpoint) if checkpoint.state().is_some() => return Ok(Some(checkpoint)),
-            Ok(_) => warn!(checkpoint = %folder.display(), "passed over: it has no state.json"),
+/// Removes or puts back what a run that was killed in the middle of a save left behind. What cannot be moved is a warning:
+/// it is in nobody's way.
+fn clear_leftovers(save_dir: &Path) -> Result<(), CheckpointError> {
+    whole_file::remove_leftovers(save_dir, Some(RECORD_FILE.as_ref()));
+    let names = listing::entries(save_dir)?;
+    for leftover in publish::leftovers(&names) {
+        match leftover.clear(save_dir) {
+            Ok(done) => info!(folder = leftover.name(), "{done}"),
             Err(error) => {
-                warn!(checkpoint = %folder.display(), %error, "passed over: it is damaged")
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                warn!(%error, cause, "what an interrupted save left stays on the disk");
             }
         }
-    }
-    Ok(None)
-}
-
-/// Removes the oldest checkpoints beyond `max_to_keep`.
-fn retire(save_dir: &Path, max_to_keep: Option<u64>) -> Result<(), CheckpointError> {
-    let Some(keep) = max_to_keep.and_then(|keep| usize::try_from(keep).ok()) else {
-        return Ok(());
-    };
-    let steps = global_steps(save_dir)?;
-    let surplus = steps.len().saturating_sub(keep);
-    for global_step in &steps[..surplus] {
-        format::discard(save_dir, &save_dir.join(global_step.to_string()))?;
     }
     Ok(())
 }
 
-/// The global steps of the checkpoints in a folder, ascending.
-///
-/// # Errors
-/// When the folder cannot be listed.
-pub fn global_steps(save_dir: &Path) -> Result<Vec<u64>, CheckpointError> {
-    // Only names as this program writes them: `7`, never `07` or `7.old`.
-    let step = |name: &String| {
-        name.parse::<u64>()
-            .ok()
-            .filter(|step| step.to_string() == *name)
-    };
-    let mut steps: Vec<u64> = entries(save_dir)?.iter().filter_map(step).collect();
-    steps.sort_unstable();
-    Ok(steps)
-}
-
-fn entries(folder: &Path) -> Result<Vec<String>, CheckpointError> {
-    let listed = fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
-    let listed = listed.map_err(CheckpointError::io("list", folder))?;
-    Ok(listed
-        .into_iter()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::test_support::{kept, save, snapshot};
+    use super::super::{format, global_steps, read_record};
     use super::*;
-    use tch::Tensor;
-
-    fn snapshot(global_step: u64) -> Snapshot {
-        let tensor = Tensor::from_slice(&[global_step as f32]);
-        Snapshot {
-            global_step,
-            model: vec![("model.w".to_owned(), tensor)],
-            optimizer: Vec::new(),
-            state: serde_json::json!({ "step": global_step }),
-            is_copy: true,
-        }
-    }
-
-    fn save(manager: &mut Manager, steps: &[u64]) {
-        for &step in steps {
-            manager.save(snapshot(step)).unwrap();
-        }
-        manager.wait().unwrap();
-    }
-
-    #[test]
-    fn keeps_the_newest_by_number_not_by_text() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut manager = Manager::open(dir.path(), Some(2)).unwrap();
-        save(&mut manager, &[8, 9, 10]);
-        assert_eq!(global_steps(dir.path()).unwrap(), [9, 10]);
-        assert_eq!(
-            manager.newest_valid().unwrap().unwrap().folder(),
-            dir.path().join("10")
-        );
-    }
-
-    #[test]
-    fn a_damaged_newest_gives_way_to_the_one_before() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut manager = Manager::open(dir.path(), None).unwrap();
-        save(&mut manager, &[1, 2, 3]);
-        fs::write(dir.path().join("3").join(format::MODEL_FILE), "rubbish").unwrap();
-        fs::remove_file(dir.path().join("2").join(format::STATE_FILE)).unwrap();
-        assert_eq!(
-            manager.newest_valid().unwrap().unwrap().folder(),
-            dir.path().join("1")
-        );
-    }
 
     #[test]
     fn a_second_run_is_refused_until_the_first_ends() {
@@ -338,11 +230,64 @@ mod tests {
         save(&mut manager, &[1]);
         // A file where the temporary folder should go: the save cannot begin.
         fs::write(dir.path().join(".writing-2"), "in the way").unwrap();
-        manager.save(snapshot(2)).unwrap();
+        let failed = manager.save(snapshot(2), kept());
+        assert!(matches!(failed, Err(CheckpointError::Io { .. })));
+        manager.stage_copies(&snapshot(2)).unwrap();
+        manager.save(snapshot(2), kept()).unwrap();
         assert!(matches!(manager.wait(), Err(CheckpointError::Io { .. })));
         assert_eq!(
             manager.newest_valid().unwrap().unwrap().folder(),
             dir.path().join("1")
         );
+    }
+
+    #[test]
+    fn the_record_is_that_of_the_first_save_of_a_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = || read_record(dir.path()).unwrap().unwrap()["made"].clone();
+        let mut manager = Manager::open(dir.path(), None).unwrap();
+        assert!(read_record(dir.path()).unwrap().is_none());
+        save(&mut manager, &[1, 2]);
+        assert_eq!(made(), 1);
+        drop(manager);
+        let mut manager = Manager::open(dir.path(), None).unwrap();
+        assert_eq!(made(), 1, "a start alone changes nothing");
+        save(&mut manager, &[3]);
+        assert_eq!(made(), 3);
+    }
+
+    #[test]
+    fn one_snapshot_is_saved_as_both_and_best_is_not_retired() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manager = Manager::open(dir.path(), Some(1)).unwrap();
+        manager.stage_copies(&snapshot(1)).unwrap();
+        for step in [1, 2] {
+            let targets = Targets {
+                step: true,
+                best: Some(serde_json::json!({ "best": step })),
+            };
+            manager.save(snapshot(step), targets).unwrap();
+        }
+        save(&mut manager, &[3]);
+        let best = Checkpoint::open(&dir.path().join(format::BEST)).unwrap();
+        best.verify().unwrap();
+        assert_eq!(best.state().unwrap()["best"], 2);
+        assert_eq!(global_steps(dir.path()).unwrap(), [3]);
+    }
+
+    #[test]
+    fn a_save_that_was_replacing_one_when_it_was_killed_loses_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manager = Manager::open(dir.path(), None).unwrap();
+        save(&mut manager, &[1, 2]);
+        drop(manager);
+        let path = |name: &str| dir.path().join(name);
+        fs::rename(path("1"), path(".replaced-1")).unwrap();
+        fs::create_dir(path(".replaced-2")).unwrap();
+        fs::create_dir(path(".writing-notes")).unwrap();
+        Manager::open(dir.path(), None).unwrap();
+        assert_eq!(global_steps(dir.path()).unwrap(), [1, 2]);
+        assert!(!path(".replaced-2").exists());
+        assert!(path(".writing-notes").exists(), "no name of ours");
     }
 }

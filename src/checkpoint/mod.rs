@@ -1,20 +1,41 @@
-//! Checkpoints: how one is laid out and published ([`mod@format`]), and which to write, keep and resume from ([`manager`]);
-//! [`torchsnapshot`] reads those of the original.
+//! Checkpoints: how one is laid out ([`mod@format`]), published ([`publish`]) and read ([`opened`]), and which to write,
+//! keep and resume from ([`manager`]); [`torchsnapshot`] reads those of the original.
 //!
 //! A checkpoint is a folder `save_dir/<global_step>` with `model.safetensors`, `optimizer.safetensors` and `state.json`.
-//! It appears by one rename, after everything in it is on the disk; what is visible is complete.
+//! It appears by one rename, after everything in it is on the disk; what is visible is complete. A folder without a
+//! `state.json` of this program is somebody else's: it is neither read nor counted nor removed.
+//!
+//! What is *damaged* has been read and is not as it was written; the run goes on from the checkpoint before. What
+//! *cannot be read* may be whole, so that it ends the run.
 
 pub mod format;
+mod listing;
+pub mod lock;
 pub mod manager;
+pub mod opened;
+pub mod publish;
+mod record;
+mod regular;
+mod retention;
+mod sealed;
+mod staging;
+mod state_file;
 pub mod tensor_file;
+#[cfg(test)]
+mod test_support;
 pub mod torchsnapshot;
+mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-pub use format::{Checkpoint, Snapshot, Staged};
+pub use format::Snapshot;
+pub use listing::{global_steps, newest_valid};
 pub use manager::Manager;
+pub use opened::Checkpoint;
+pub use record::{RECORD_FILE, read_record, write_record};
 pub use tensor_file::TensorFile;
 pub use torchsnapshot::TorchSnapshot;
+pub use writer::Targets;
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +50,27 @@ pub enum CheckpointError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A checkpoint that may be whole could not be looked at, so that nothing may go on without it.
+    #[error(
+        "checkpoint {} cannot be read, so that the run does not go on without it: make it readable, or move it out of \
+         training.save_dir to go on from the one before",
+        folder.display()
+    )]
+    Unreadable {
+        /// The checkpoint.
+        folder: PathBuf,
+        /// Why.
+        source: Box<CheckpointError>,
+    },
     /// Another run holds the folder.
     #[error("{} is in use by another run: wait for it to end, or set training.save_dir to another folder", path.display())]
     Locked {
+        /// `save_dir`.
+        path: PathBuf,
+    },
+    /// The folder that this run holds is no longer the one of that name.
+    #[error("{} was removed or replaced while this run had it: nothing more is saved there", path.display())]
+    LockLost {
         /// `save_dir`.
         path: PathBuf,
     },
@@ -42,6 +81,20 @@ pub enum CheckpointError {
         path: PathBuf,
         /// How it differs.
         problem: String,
+    },
+    /// A checkpoint of a later version of this program.
+    #[error(
+        "{} has format {format}, this program knows formats up to {known}: it comes from a newer version, use that one, \
+         or another training.save_dir",
+        path.display()
+    )]
+    Newer {
+        /// Its `state.json`.
+        path: PathBuf,
+        /// Its format.
+        format: u64,
+        /// The newest format that this program reads.
+        known: u64,
     },
     /// There is no checkpoint where one was named.
     #[error("{} is no checkpoint: it has no model.safetensors", path.display())]
@@ -70,5 +123,18 @@ impl CheckpointError {
             path,
             source,
         }
+    }
+
+    fn damaged(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Damaged {
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    /// Whether the checkpoint has been read and is none that can be used, so that another may take its place.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::NotACheckpoint { .. })
     }
 }

@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, View};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::CheckpointError;
 use super::format::Tensors;
+use super::{CheckpointError, regular};
 use crate::torch::named::{SourceError, TensorSource};
 
 /// Bytes of the length that a safetensors file begins with.
@@ -36,20 +36,32 @@ impl TensorFile {
     /// # Errors
     /// When the file cannot be read, or is no whole safetensors file.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let damaged = |problem: String| CheckpointError::Damaged {
-            path: path.to_owned(),
-            problem,
-        };
-        let mut file = File::open(path).map_err(CheckpointError::io("read", path))?;
+        Self::of(path, regular::open(path)?)
+    }
+
+    /// The same where the file may be missing.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_if_there(path: &Path) -> Result<Option<Self>, CheckpointError> {
+        let file = regular::open_if_there(path)?;
+        file.map(|file| Self::of(path, file)).transpose()
+    }
+
+    fn of(path: &Path, mut file: File) -> Result<Self, CheckpointError> {
+        let damaged = |problem: String| CheckpointError::damaged(path, problem);
         let found = file
             .metadata()
             .map_err(CheckpointError::io("read", path))?
             .len();
         let mut length = [0; 8];
         file.read_exact(&mut length)
-            .map_err(|_| damaged(format!("{found} bytes are too few")))?;
+            .map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => damaged(format!("{found} bytes are too few")),
+                _ => CheckpointError::io("read", path)(error),
+            })?;
         let length = u64::from_le_bytes(length);
-        if length > MAX_HEADER_BYTES.min(found - LENGTH_BYTES) {
+        if length > MAX_HEADER_BYTES.min(found.saturating_sub(LENGTH_BYTES)) {
             return Err(damaged(format!(
                 "its header of {length} bytes does not fit into {found} bytes"
             )));
@@ -68,7 +80,7 @@ impl TensorFile {
             .max()
             .unwrap_or(0);
         let data_begin = LENGTH_BYTES + length;
-        let expected = data_begin + values as u64;
+        let expected = data_begin.saturating_add(values as u64);
         if expected != found {
             return Err(damaged(format!(
                 "it has {found} bytes, its header says {expected}"
@@ -133,7 +145,7 @@ impl TensorSource for TensorFile {
 pub fn write(path: &Path, tensors: &Tensors) -> Result<(), CheckpointError> {
     let views = tensors
         .iter()
-        .map(|(name, tensor)| (name.as_str(), TensorView::of(tensor)));
+        .map(|(name, tensor)| (name.as_str(), TensorView::of(name, tensor)));
     let views: Vec<_> = views
         .map(|(name, view)| view.map(|view| (name, view)))
         .collect::<Result<_, _>>()?;
@@ -157,19 +169,25 @@ pub fn flush(path: &Path) -> Result<(), CheckpointError> {
         .map_err(CheckpointError::io("flush", path))
 }
 
-/// A CPU tensor as safetensors wants to see it; the bytes are copied out one tensor at a time.
-struct TensorView<'a> {
-    tensor: &'a Tensor,
+/// A tensor as safetensors wants to see it; the bytes are copied out one tensor at a time.
+struct TensorView {
+    /// On the CPU.
+    tensor: Tensor,
     dtype: Dtype,
     shape: Vec<usize>,
 }
 
-impl<'a> TensorView<'a> {
-    fn of(tensor: &'a Tensor) -> Result<Self, CheckpointError> {
-        let dtype = dtype_of(tensor.kind()).ok_or_else(|| CheckpointError::Tensor {
-            name: format!("of kind {:?}", tensor.kind()),
-            source: tch::TchError::Kind("no safetensors type for it".to_owned()),
+impl TensorView {
+    fn of(name: &str, tensor: &Tensor) -> Result<Self, CheckpointError> {
+        let failed = |source| CheckpointError::Tensor {
+            name: name.to_owned(),
+            source,
+        };
+        let dtype = dtype_of(tensor.kind()).ok_or_else(|| {
+            let problem = format!("no safetensors type for {:?}", tensor.kind());
+            failed(tch::TchError::Kind(problem))
         })?;
+        let tensor = tensor.detach().f_to_device(Device::Cpu).map_err(failed)?;
         let shape = tensor
             .size()
             .iter()
@@ -183,7 +201,7 @@ impl<'a> TensorView<'a> {
     }
 }
 
-impl View for TensorView<'_> {
+impl View for TensorView {
     fn dtype(&self) -> Dtype {
         self.dtype
     }

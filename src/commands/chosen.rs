@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::manager;
+use crate::checkpoint::newest_valid;
 use crate::cli::UsageError;
 use crate::config::RecapConfig;
 
@@ -15,9 +15,10 @@ pub(super) fn checkpoint(config: &RecapConfig, named: Option<&Path>) -> anyhow::
         return Ok(folder.to_owned());
     }
     let save_dir = Path::new(&config.training.save_dir);
-    let newest = match save_dir.exists() {
-        true => manager::newest_valid(save_dir)?,
-        false => None,
+    // A folder that cannot be looked at is listed, to say why.
+    let newest = match save_dir.try_exists() {
+        Ok(false) => None,
+        _ => newest_valid(save_dir)?,
     };
     newest.map(|checkpoint| checkpoint.folder().to_owned()).ok_or_else(|| {
         let save_dir = save_dir.display();

@@ -11,8 +11,7 @@ use tracing::{info, warn};
 
 use super::chosen;
 use super::report::Report;
-use crate::checkpoint::Checkpoint;
-use crate::checkpoint::manager::global_steps;
+use crate::checkpoint::{Checkpoint, CheckpointError, global_steps};
 use crate::cli::{EvaluateArgs, UsageError};
 use crate::config::RecapConfig;
 use crate::model::Ranker;
@@ -159,7 +158,7 @@ impl Session<'_> {
         loop {
             if let Some((folder, evaluators)) = self.next_unmarked(save_dir, &unusable)? {
                 if let Err(error) = self.evaluate_and_mark(&folder, &evaluators) {
-                    if folder.exists() && !is_damage(&error) {
+                    if is_there(&folder) && !is_damage(&error) {
                         return Err(error);
                     }
                     warn!(checkpoint = %folder.display(), "passed over: {error:#}");
@@ -213,16 +212,19 @@ impl Session<'_> {
         let Some(newest) = steps(save_dir)?.pop() else {
             return Ok(false);
         };
-        let checkpoint = Checkpoint::open(&save_dir.join(newest.to_string()));
-        let state = checkpoint.ok().and_then(|c| c.state().cloned());
-        let step = state.and_then(|state| state["step"].as_u64());
+        let folder = save_dir.join(newest.to_string());
+        let step = match Checkpoint::open(&folder) {
+            Ok(checkpoint) => checkpoint.state().and_then(|state| state["step"].as_u64()),
+            Err(error) if error.is_damage() || !is_there(&folder) => None,
+            Err(error) => return Err(error.into()),
+        };
         Ok(step.is_some_and(|step| step >= self.config.training.num_train_steps.get()))
     }
 }
 
 /// The steps of the checkpoints so far, ascending; none before the run has made its folder.
 fn steps(save_dir: &Path) -> anyhow::Result<Vec<u64>> {
-    if save_dir.exists() {
+    if is_there(save_dir) {
         Ok(global_steps(save_dir)?)
     } else {
         Ok(Vec::new())
@@ -234,11 +236,16 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Whether `error` is about the checkpoint, not about config or data.
+/// Whether something is there; what cannot be looked at may be.
+fn is_there(path: &Path) -> bool {
+    path.try_exists().unwrap_or(true)
+}
+
+/// Whether `error` is that the checkpoint has been read and is none that can be used.
 fn is_damage(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.is::<crate::checkpoint::CheckpointError>())
+    let causes = error.chain();
+    let mut causes = causes.filter_map(|cause| cause.downcast_ref::<CheckpointError>());
+    causes.any(CheckpointError::is_damage)
 }
 
 /// `<checkpoint>/evaled_by/<partition>_DONE`.

@@ -238,7 +238,7 @@ pub const EVENTS: &[Event] = &[
     },
     Event {
         name: "saving",
-        doc: "a checkpoint is handed to the background",
+        doc: "a checkpoint, or the best one, is handed to the background",
         keys: &[
             GLOBAL_STEP,
             key("stalled_secs", Number, "that the training stood still"),

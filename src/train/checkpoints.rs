@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use serde_json::Value;
 use tracing::{info, warn};
 
 use super::restore;
@@ -12,8 +13,20 @@ use super::session::Session;
 use super::state::TrainState;
 use super::step::Stepper;
 use super::validation::Score;
-use crate::checkpoint::{Checkpoint, Manager, Snapshot};
-use crate::config::PositiveInt;
+use crate::checkpoint::{Checkpoint, Manager, Snapshot, Targets};
+use crate::config::{PositiveInt, TrainingConfig};
+use crate::machine::{Memory, bytes_text};
+
+/// As what a state is saved.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind<'a> {
+    /// As one of those to keep.
+    Kept,
+    /// As the best one so far, with its score.
+    Best(&'a Score),
+    /// As both.
+    KeptAndBest(&'a Score),
+}
 
 /// The checkpoints of one run.
 #[derive(Debug)]
@@ -22,20 +35,24 @@ pub struct Checkpoints {
     manager: Option<Manager>,
     /// What the run resumes from.
     resume: Option<Checkpoint>,
+    /// What made that one, once this run has begun: what makes the next one.
+    record: Option<Value>,
     /// Global step of the newest one.
     newest: Option<u64>,
     last_save: Instant,
 }
 
 impl Checkpoints {
-    /// Takes the run's folder and finds its newest valid checkpoint; writes `run.json`.
+    /// Takes the run's folder and finds its newest valid checkpoint.
     ///
     /// # Errors
-    /// When the folder cannot be created, written or listed, or another run has it.
+    /// When the folder cannot be created, written or listed, another run has it, or a checkpoint that may be the newest
+    /// cannot be read.
     pub fn open(session: &Session) -> anyhow::Result<Self> {
         let mut checkpoints = Self {
             manager: None,
             resume: None,
+            record: None,
             newest: None,
             last_save: Instant::now(),
         };
@@ -47,13 +64,15 @@ impl Checkpoints {
         let manager = Manager::open(Path::new(&training.save_dir), keep)?;
         let events = crate::logging::open_events(manager.save_dir());
         events.context("cannot write events.jsonl in training.save_dir")?;
-        run_record::write(session, manager.save_dir())?;
-        checkpoints.resume = manager.newest_valid()?;
+        let resume = manager.newest_valid()?;
+        checkpoints.record = run_record::before(session, manager.save_dir(), resume.as_ref());
+        checkpoints.resume = resume;
         checkpoints.manager = Some(manager);
         Ok(checkpoints)
     }
 
-    /// Whether the newest checkpoint has all steps already; says so.
+    /// Whether the newest checkpoint has all steps already; says so, and removes what a run that was killed after its
+    /// last save has left beyond the number to keep.
     ///
     /// # Errors
     /// When a rank is lost.
@@ -65,6 +84,9 @@ impl Checkpoints {
             .and_then(|checkpoint| checkpoint.state()?["step"].as_u64());
         let finished = step.is_some_and(|step| step >= training.num_train_steps.get());
         if finished {
+            if let (Some(manager), Some(checkpoint)) = (&self.manager, &self.resume) {
+                manager.retire(checkpoint);
+            }
             info!(
                 "training is finished: the newest checkpoint in {} is at step {}, training.num_train_steps is {}",
                 training.save_dir,
@@ -121,6 +143,42 @@ impl Checkpoints {
         Ok(state)
     }
 
+    /// Prepares for saves: from now on they say what made them, and where there will be some in the middle of the training
+    /// memory is taken for a copy of `stepper`, so that it stands still only while that is made.
+    ///
+    /// # Errors
+    /// When the config cannot be written as JSON, or no thread can be started.
+    pub fn prepare(
+        &mut self,
+        session: &Session,
+        stepper: &Stepper,
+        state: &TrainState,
+    ) -> anyhow::Result<()> {
+        let Some(manager) = &mut self.manager else {
+            return Ok(());
+        };
+        self.record = Some(run_record::record(session, state, self.record.take())?);
+        if saves_in_between(&session.config.training, state.step) {
+            let like = restore::snapshot(stepper, state, Vec::new())?;
+            let (needs, left) = (like.bytes() as u64, Memory::now().left());
+            // The other half is for gradients and for what lies between the layers.
+            if needs > left / 2 {
+                warn!(
+                    needs = bytes_text(needs),
+                    left = bytes_text(left),
+                    "saves: too little memory for a copy, so that training stops while each is written"
+                );
+                return Ok(());
+            }
+            info!(
+                takes = bytes_text(needs),
+                "saves: memory is taken for a copy, which is written while training goes on"
+            );
+            manager.stage_copies(&like)?;
+        }
+        Ok(())
+    }
+
     /// Saves; every rank calls it at the same step.
     ///
     /// # Errors
@@ -130,11 +188,13 @@ impl Checkpoints {
         session: &Session,
         stepper: &Stepper,
         state: &TrainState,
+        kind: Kind<'_>,
     ) -> anyhow::Result<()> {
         let begin = Instant::now();
         let snapshot = self.snapshot(session, stepper, state)?;
         if let (Some(manager), Some(snapshot)) = (&mut self.manager, snapshot) {
-            manager.save(snapshot)?;
+            let targets = kind.targets(&snapshot);
+            manager.save(snapshot, targets)?;
             info!(
                 name: "saving",
                 global_step = state.global_step(),
@@ -142,26 +202,9 @@ impl Checkpoints {
                 "saving in the background"
             );
         }
-        self.newest = Some(state.global_step());
-        self.last_save = Instant::now();
-        Ok(())
-    }
-
-    /// Saves as the best checkpoint so far, with its score; every rank calls it at the same step.
-    ///
-    /// # Errors
-    /// As for [`Self::save`].
-    pub fn save_best(
-        &mut self,
-        session: &Session,
-        stepper: &Stepper,
-        state: &TrainState,
-        score: &Score,
-    ) -> anyhow::Result<()> {
-        let snapshot = self.snapshot(session, stepper, state)?;
-        if let (Some(manager), Some(mut snapshot)) = (&mut self.manager, snapshot) {
-            score.write(&mut snapshot.state);
-            manager.save_best(snapshot)?;
+        if !matches!(kind, Kind::Best(_)) {
+            self.newest = Some(state.global_step());
+            self.last_save = Instant::now();
         }
         Ok(())
     }
@@ -182,7 +225,11 @@ impl Checkpoints {
         if self.manager.is_none() {
             return Ok(None);
         }
-        restore::snapshot(stepper, &state, pending).map(Some)
+        let snapshot = restore::snapshot(stepper, &state, pending)?;
+        Ok(Some(Snapshot {
+            run: self.record.clone(),
+            ..snapshot
+        }))
     }
 
     /// Reports a background save that has failed; returns at once.
@@ -216,6 +263,35 @@ impl Checkpoints {
     pub fn since_last_save(&self) -> Duration {
         self.last_save.elapsed()
     }
+}
+
+impl Kind<'_> {
+    fn targets(self, snapshot: &Snapshot) -> Targets {
+        let best = match self {
+            Self::Kept => None,
+            Self::Best(score) | Self::KeptAndBest(score) => {
+                let mut state = snapshot.state.clone();
+                score.write(&mut state);
+                Some(state)
+            }
+        };
+        Targets {
+            step: !matches!(self, Self::Best(_)),
+            best,
+        }
+    }
+}
+
+/// Whether a run that goes on at `step` saves before its end.
+fn saves_in_between(training: &TrainingConfig, step: u64) -> bool {
+    let before_the_end = |every: u64| {
+        let next = (step / every).saturating_add(1).saturating_mul(every);
+        next < training.num_train_steps.get()
+    };
+    let keeps_best = training.evaluate && training.keep_best_metric.is_some();
+    training.checkpoint_every_secs.is_some()
+        || before_the_end(training.checkpoint_every_n.get())
+        || keeps_best && before_the_end(training.eval_log_every_n.get())
 }
 
 /// Ranks make the same updates, so they differ only through a fault of machine or network.

@@ -70,15 +70,14 @@ pub enum TrainError {
         folder: String,
     },
     /// A checkpoint does not fit the config.
-    #[error(
-        "checkpoint {folder} does not fit this config: {problem}; train in another training.save_dir, or go back to \
-         the config in run.json"
-    )]
+    #[error("checkpoint {folder} does not fit this config: {problem}; {remedy}")]
     Mismatch {
         /// The checkpoint.
         folder: String,
         /// What does not fit.
         problem: String,
+        /// What to do.
+        remedy: Remedy,
     },
     /// Model and batches do not fit into the memory there is: a matter of config.
     #[error(
@@ -125,6 +124,33 @@ fn remedy(row: Option<usize>) -> &'static str {
     match row {
         Some(_) => "it came with the data: correct the record, or leave it out",
         None => "try a lower learning rate, training.max_grad_norm, or --debug_loop to look closer",
+    }
+}
+
+/// What to do about a checkpoint that does not fit the config, by what it was wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// To go on with the training.
+    Resume,
+    /// To begin a training from its weights.
+    WarmStart,
+    /// To use its weights.
+    Weights,
+}
+
+impl std::fmt::Display for Remedy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Resume => {
+                "train in another training.save_dir, or go back to the config in run.json, which made the newest checkpoint"
+            }
+            Self::WarmStart => {
+                "name a checkpoint of the same model in training.initial_checkpoint_dir, or fit the model to it"
+            }
+            Self::Weights => {
+                "use the config that it was trained with: run.json in the folder of its run has it"
+            }
+        })
     }
 }
 

@@ -3,47 +3,42 @@
 use std::path::Path;
 
 use anyhow::Context;
-use tch::Device;
 use tracing::info;
 
-use super::TrainError;
 use super::state::TrainState;
 use super::step::Stepper;
-use crate::checkpoint::{Checkpoint, Snapshot, TorchSnapshot, format::Tensors, manager};
+use super::{Remedy, TrainError};
+use crate::checkpoint::{Checkpoint, Snapshot, TorchSnapshot, format::Tensors, newest_valid};
 use crate::config::RecapConfig;
-use crate::model::{LoadOptions, NamedTensor, NamedTensors, Ranker};
+use crate::model::{LoadOptions, ModelError, NamedTensors, Ranker};
+use crate::optim::OptimError;
 use crate::torch::named::TensorSource;
 
-/// Everything that must be saved, `pending_gradients` of an accumulation that has begun among it.
-///
-/// On a GPU the tensors are copied to the host, so that training can go on while they are written. On the CPU they are
-/// the ones that train: a copy would need as much memory as model and optimizer once more.
+/// Everything that must be saved, `pending_gradients` of an accumulation that has begun among it. The tensors are the ones
+/// that train.
 ///
 /// # Errors
-/// When a tensor cannot be copied.
+/// When the state cannot be written as JSON.
 pub fn snapshot(
     stepper: &Stepper,
     state: &TrainState,
     pending_gradients: Tensors,
 ) -> anyhow::Result<Snapshot> {
-    let mut optimizer = on_host(stepper.optimizer.state())?;
+    let mut optimizer = shared(stepper.optimizer.state());
     optimizer.extend(pending_gradients);
     Ok(Snapshot {
         global_step: state.global_step(),
-        model: on_host(stepper.ranker.state())?,
+        model: shared(stepper.ranker.state()),
         optimizer,
         state: serde_json::to_value(state)?,
-        is_copy: stepper.device().is_cuda(),
+        run: None,
     })
 }
 
-fn on_host(tensors: &NamedTensors) -> anyhow::Result<Tensors> {
-    let on_host = |(name, entry): (&str, &NamedTensor)| {
-        let tensor = entry.tensor.detach().f_to_device(Device::Cpu);
-        let tensor = tensor.with_context(|| format!("cannot copy {name} for a checkpoint"))?;
-        Ok((name.to_owned(), tensor))
-    };
-    tensors.iter().map(on_host).collect()
+fn shared(tensors: &NamedTensors) -> Tensors {
+    let all = tensors.iter();
+    all.map(|(name, entry)| (name.to_owned(), entry.tensor.detach()))
+        .collect()
 }
 
 /// Restores weights, optimizer and everything else from a checkpoint of the same config.
@@ -51,17 +46,20 @@ fn on_host(tensors: &NamedTensors) -> anyhow::Result<Tensors> {
 /// # Errors
 /// When the checkpoint cannot be read or does not fit the config.
 pub fn resume(stepper: &mut Stepper, checkpoint: &Checkpoint) -> anyhow::Result<TrainState> {
-    let folder = checkpoint.folder();
+    let target = Target {
+        folder: checkpoint.folder(),
+        remedy: Remedy::Resume,
+    };
     let state = checkpoint
         .state()
         .context("the checkpoint has no state.json")?;
     let state: TrainState = serde_json::from_value(state.clone())
-        .map_err(|error| mismatch(folder, format!("its state.json cannot be used: {error}")))?;
-    load_model(&stepper.ranker, &checkpoint.model()?, folder)?;
+        .map_err(|error| target.mismatch(format!("its state.json cannot be used: {error}")))?;
+    target.load_model(&stepper.ranker, &checkpoint.model()?)?;
     let optimizer = checkpoint
         .optimizer()?
         .context("the checkpoint has no optimizer.safetensors")?;
-    load_optimizer(stepper, &optimizer, folder)?;
+    target.load_optimizer(stepper, &optimizer)?;
     stepper.restore_gradients(&optimizer)?;
     Ok(state)
 }
@@ -73,10 +71,14 @@ pub fn resume(stepper: &mut Stepper, checkpoint: &Checkpoint) -> anyhow::Result<
 /// # Errors
 /// When the folder cannot be read or does not fit the config.
 pub fn warm_start(stepper: &mut Stepper, folder: &Path) -> anyhow::Result<()> {
+    let target = Target {
+        folder,
+        remedy: Remedy::WarmStart,
+    };
     let restored = if TorchSnapshot::is_here(folder) {
-        warm_start_from_original(stepper, folder)
+        target.warm_start_from_original(stepper)
     } else {
-        warm_start_from_checkpoint(stepper, folder)
+        target.warm_start_from_checkpoint(stepper)
     };
     let optimizer_state =
         restored.context("cannot warm-start from training.initial_checkpoint_dir")?;
@@ -95,9 +97,10 @@ pub fn warm_start(stepper: &mut Stepper, folder: &Path) -> anyhow::Result<()> {
 /// Those of the training.
 pub fn begin(stepper: &mut Stepper, config: &RecapConfig) -> anyhow::Result<()> {
     let save_dir = Path::new(&config.training.save_dir);
-    let newest = match save_dir.exists() {
-        true => manager::newest_valid(save_dir)?,
-        false => None,
+    // A folder that cannot be looked at is listed, to say why.
+    let newest = match save_dir.try_exists() {
+        Ok(false) => None,
+        _ => newest_valid(save_dir)?,
     };
     if let Some(checkpoint) = newest {
         return resume(stepper, &checkpoint).map(drop);
@@ -108,28 +111,6 @@ pub fn begin(stepper: &mut Stepper, config: &RecapConfig) -> anyhow::Result<()> 
     }
 }
 
-/// Returns whether there was optimizer state.
-fn warm_start_from_checkpoint(stepper: &mut Stepper, folder: &Path) -> anyhow::Result<bool> {
-    let checkpoint = Checkpoint::open(folder)?;
-    checkpoint.verify()?;
-    load_model(&stepper.ranker, &checkpoint.model()?, folder)?;
-    let optimizer = checkpoint.optimizer()?;
-    if let Some(optimizer) = &optimizer {
-        load_optimizer(stepper, optimizer, folder)?;
-    }
-    Ok(optimizer.is_some())
-}
-
-fn warm_start_from_original(stepper: &mut Stepper, folder: &Path) -> anyhow::Result<bool> {
-    let snapshot = TorchSnapshot::open(folder)?;
-    load_model(&stepper.ranker, &snapshot.model()?, folder)?;
-    let optimizer = snapshot.optimizer()?;
-    if !optimizer.is_empty() {
-        load_optimizer(stepper, &optimizer, folder)?;
-    }
-    Ok(!optimizer.is_empty())
-}
-
 /// Copies the weights of a checkpoint into the model; returns its global step, if the checkpoint knows it.
 ///
 /// The folder is a checkpoint of this program, a lone `model.safetensors`, or a snapshot of the original.
@@ -137,40 +118,84 @@ fn warm_start_from_original(stepper: &mut Stepper, folder: &Path) -> anyhow::Res
 /// # Errors
 /// When the folder cannot be read, is damaged, or does not fit the config.
 pub fn load_weights(ranker: &Ranker, folder: &Path) -> anyhow::Result<Option<u64>> {
+    let target = Target {
+        folder,
+        remedy: Remedy::Weights,
+    };
     if TorchSnapshot::is_here(folder) {
-        load_model(ranker, &TorchSnapshot::open(folder)?.model()?, folder)?;
+        target.load_model(ranker, &TorchSnapshot::open(folder)?.model())?;
         return Ok(None);
     }
     let checkpoint = Checkpoint::open(folder)?;
     checkpoint.verify()?;
-    load_model(ranker, &checkpoint.model()?, folder)?;
+    target.load_model(ranker, &checkpoint.model()?)?;
     let state = checkpoint.state().cloned().unwrap_or_default();
     let state = serde_json::from_value::<TrainState>(state);
     Ok(state.ok().map(|state| state.global_step()))
 }
 
-fn load_model(ranker: &Ranker, source: &impl TensorSource, folder: &Path) -> anyhow::Result<()> {
-    ranker
-        .load_state(source, &LoadOptions::default())
-        .map_err(|error| mismatch(folder, error))?;
-    Ok(())
+/// The checkpoint that is loaded, and what to do when it does not fit.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    folder: &'a Path,
+    remedy: Remedy,
 }
 
-fn load_optimizer(
-    stepper: &mut Stepper,
-    source: &impl TensorSource,
-    folder: &Path,
-) -> anyhow::Result<()> {
-    stepper
-        .optimizer
-        .load_state(source)
-        .map_err(|error| mismatch(folder, error))?;
-    Ok(())
-}
+impl Target<'_> {
+    /// Returns whether there was optimizer state.
+    fn warm_start_from_checkpoint(self, stepper: &mut Stepper) -> anyhow::Result<bool> {
+        let checkpoint = Checkpoint::open(self.folder)?;
+        checkpoint.verify()?;
+        self.load_model(&stepper.ranker, &checkpoint.model()?)?;
+        let optimizer = checkpoint.optimizer()?;
+        if let Some(optimizer) = &optimizer {
+            self.load_optimizer(stepper, optimizer)?;
+        }
+        Ok(optimizer.is_some())
+    }
 
-fn mismatch(folder: &Path, problem: impl std::fmt::Display) -> TrainError {
-    TrainError::Mismatch {
-        folder: folder.display().to_string(),
-        problem: problem.to_string(),
+    /// Returns whether there was optimizer state.
+    fn warm_start_from_original(self, stepper: &mut Stepper) -> anyhow::Result<bool> {
+        let snapshot = TorchSnapshot::open(self.folder)?;
+        self.load_model(&stepper.ranker, &snapshot.model())?;
+        let optimizer = snapshot.optimizer();
+        if !optimizer.is_empty() {
+            self.load_optimizer(stepper, &optimizer)?;
+        }
+        Ok(!optimizer.is_empty())
+    }
+
+    fn load_model(self, ranker: &Ranker, source: &impl TensorSource) -> anyhow::Result<()> {
+        match ranker.load_state(source, &LoadOptions::default()) {
+            Ok(_) => Ok(()),
+            Err(error @ ModelError::State(_)) => Err(self.mismatch(error).into()),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn load_optimizer(
+        self,
+        stepper: &mut Stepper,
+        source: &impl TensorSource,
+    ) -> anyhow::Result<()> {
+        match stepper.optimizer.load_state(source) {
+            Ok(()) => Ok(()),
+            Err(error @ OptimError::State { .. }) => Err(self.mismatch(error).into()),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// The tensors are the right ones; reading or copying one has failed.
+    fn failed(self, error: impl Into<anyhow::Error>) -> anyhow::Error {
+        let context = format!("cannot restore checkpoint {}", self.folder.display());
+        error.into().context(context)
+    }
+
+    fn mismatch(self, problem: impl std::fmt::Display) -> TrainError {
+        TrainError::Mismatch {
+            folder: self.folder.display().to_string(),
+            problem: problem.to_string(),
+            remedy: self.remedy,
+        }
     }
 }

@@ -1,42 +1,59 @@
-//! `run.json`: what ran in a folder, and what a later run in it does differently.
+//! What made a checkpoint: in its `state.json`, and of the newest one in `run.json`, with the segments before.
 
-use std::fs::{self, File};
 use std::path::Path;
+use std::time::SystemTime;
 
-use anyhow::Context;
+use chrono::{DateTime, Local};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::session::Session;
+use super::state::TrainState;
+use crate::checkpoint::{self, Checkpoint};
 use crate::data;
 
-const FILE: &str = "run.json";
+/// Earlier segments that a record names; older ones are counted.
+const MAX_SEGMENTS: usize = 1000;
 
-/// Writes the record, replacing that of an earlier run; logs which config keys have changed since then.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write(session: &Session, save_dir: &Path) -> anyhow::Result<()> {
-    let path = save_dir.join(FILE);
-    let record = record(session)?;
-    match fs::read_to_string(&path).map(|text| serde_json::from_str::<Value>(&text)) {
-        Ok(Ok(before)) => report_changes(&before["config"], &record["config"]),
-        Ok(Err(error)) => {
-            warn!(file = %path.display(), %error, "the record of the earlier run cannot be read")
+/// What is left out of an earlier segment where the one after it has the same.
+const LARGE: [&str; 2] = ["config", "data_files"];
+
+/// The record of what made the checkpoint that a run goes on from, and what the config says otherwise now, which is
+/// logged. Sees to it that `run.json` is that record: a run that was killed right after its first save has not written
+/// it. Checkpoints of earlier versions have none; then `run.json` is all there is.
+pub fn before(session: &Session, save_dir: &Path, resume: Option<&Checkpoint>) -> Option<Value> {
+    let file = match checkpoint::read_record(save_dir) {
+        Ok(file) => file,
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            warn!(%error, cause, "the record of the earlier run cannot be read");
+            None
         }
-        Err(_) => {}
-    }
-    let part = save_dir.join(".run.json");
-    let write = || -> std::io::Result<()> {
-        let file = File::create(&part)?;
-        serde_json::to_writer_pretty(&file, &record)?;
-        file.sync_all()?;
-        fs::rename(&part, &path)
     };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    let own = resume.and_then(Checkpoint::run);
+    if let Some(own) = own.filter(|own| file.as_ref() != Some(*own))
+        && let Err(error) = checkpoint::write_record(save_dir, own)
+    {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        warn!(%error, cause, "run.json does not describe the newest checkpoint; its state.json does");
+    }
+    let before = own.cloned().or(file)?;
+    if let Ok(config) = serde_json::to_value(&session.config) {
+        report_changes(&before["config"], &config);
+    }
+    // A run that goes on from nothing has no segments before it, whatever ran in the folder once.
+    resume.map(|_| before)
 }
 
-fn record(session: &Session) -> anyhow::Result<Value> {
+/// The record of this run, which goes on at `state`.
+///
+/// # Errors
+/// When the config cannot be written as JSON.
+pub fn record(
+    session: &Session,
+    state: &TrainState,
+    before: Option<Value>,
+) -> anyhow::Result<Value> {
     let config = &session.config;
     // Data that is missing is reported where it is opened.
     let files = data::file_names(&config.train_data).unwrap_or_default();
@@ -44,18 +61,48 @@ fn record(session: &Session) -> anyhow::Result<Value> {
         .iter()
         .map(|file| file.display().to_string())
         .collect();
-    Ok(json!({
+    let mut record = json!({
         "program": "recap-train",
         "version": crate::cli::VERSION,
-        "started": chrono::Local::now().to_rfc3339(),
+        "started": DateTime::<Local>::from(SystemTime::now()).to_rfc3339(),
         "device": format!("{:?}", session.device),
         "threads": tch::get_num_threads(),
         "world_size": session.place.world_size,
         "seed": config.training.seed,
+        "from_step": state.step,
+        "from_global_step": state.global_step(),
         "config_digest": config.digest(),
         "data_files": files,
         "config": serde_json::to_value(config)?,
-    }))
+    });
+    if let Some(before) = before {
+        add_history(&mut record, before);
+    }
+    Ok(record)
+}
+
+/// Adds the segments before, oldest first, the last of them `before`.
+fn add_history(record: &mut Value, mut before: Value) {
+    let taken = |before: &mut Value, key: &str| before.as_object_mut()?.shift_remove(key);
+    let history = taken(&mut before, "history");
+    let mut history = match history {
+        Some(Value::Array(history)) => history,
+        _ => Vec::new(),
+    };
+    let dropped = taken(&mut before, "history_dropped").and_then(|count| count.as_u64());
+    for key in LARGE {
+        if before[key] == record[key] {
+            let _ = taken(&mut before, key);
+        }
+    }
+    history.push(before);
+    let surplus = history.len().saturating_sub(MAX_SEGMENTS);
+    history.drain(..surplus);
+    let dropped = dropped.unwrap_or(0) + surplus as u64;
+    if dropped > 0 {
+        record["history_dropped"] = dropped.into();
+    }
+    record["history"] = history.into();
 }
 
 fn report_changes(before: &Value, now: &Value) {
@@ -105,5 +152,41 @@ mod tests {
                 "new: null -> [1]"
             ]
         );
+    }
+
+    #[test]
+    fn segments_are_kept_with_what_differs_from_the_one_after() {
+        let segment =
+            |seed: u64| json!({ "seed": seed, "config": { "seed": seed }, "data_files": ["a"] });
+        let mut first = segment(1);
+        let mut second = segment(1);
+        add_history(&mut second, first.take());
+        first = segment(1);
+        add_history(&mut second, first);
+        let mut third = segment(3);
+        add_history(&mut third, second);
+        let history = third["history"].as_array().unwrap();
+        assert_eq!(history.last().unwrap()["config"]["seed"], 1);
+        assert!(history.last().unwrap().get("data_files").is_none());
+        assert!(history[history.len() - 2].get("config").is_none());
+        assert!(
+            history
+                .iter()
+                .all(|segment| segment.get("history").is_none())
+        );
+    }
+
+    #[test]
+    fn the_history_is_bounded_and_says_what_it_leaves_out() {
+        let mut record = json!({ "n": 0 });
+        for n in 1..=MAX_SEGMENTS + 3 {
+            let mut next = json!({ "n": n });
+            add_history(&mut next, record);
+            record = next;
+        }
+        let history = record["history"].as_array().unwrap();
+        assert_eq!(history.len(), MAX_SEGMENTS);
+        assert_eq!(record["history_dropped"], 3);
+        assert_eq!(history[0]["n"], 3);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 use super::TrainError;
-use super::checkpoints::Checkpoints;
+use super::checkpoints::{Checkpoints, Kind};
 use super::checks::{Checks, Recent};
 use super::pipeline::{DeviceBatch, Pipeline};
 use super::profiler::Profiler;
@@ -17,7 +17,7 @@ use super::statistics::Statistics;
 use super::step::{StepOutput, Stepper};
 use super::tensorboard::{Board, Losses};
 use super::times::RunTimes;
-use super::validation::Validation;
+use super::validation::{Score, Validation};
 use super::window::Window;
 use crate::cli::StepRange;
 use crate::config::TrainingConfig;
@@ -61,6 +61,7 @@ pub fn run(session: &Session, profile_steps: Option<StepRange>) -> anyhow::Resul
     stepper.options.checks = Checks::choose(session.device, may_skip);
     let state = checkpoints.restore(session, &mut stepper)?;
     session.join(&mut stepper, &state)?;
+    checkpoints.prepare(session, &stepper, &state)?;
     let training = &session.config.training;
     let position = state.position(session.place);
     let loader = build_loader(
@@ -116,13 +117,18 @@ impl Trainer<'_> {
             {
                 board.log_weights(self.state.global_step(), &self.stepper)?;
             }
-            if self.is_due(self.training().eval_log_every_n.get()) {
-                self.evaluate(&mut progress)?;
-            }
-            if self.is_due(self.training().checkpoint_every_n.get())
-                || self.is_save_due_by_time()?
-            {
-                self.save()?;
+            let best = if self.is_due(self.training().eval_log_every_n.get()) {
+                self.evaluate(&mut progress)?
+            } else {
+                None
+            };
+            let is_due = self.is_due(self.training().checkpoint_every_n.get())
+                || self.is_save_due_by_time()?;
+            match (&best, is_due) {
+                (None, false) => {}
+                (None, true) => self.save(Kind::Kept)?,
+                (Some(score), false) => self.save(Kind::Best(score))?,
+                (Some(score), true) => self.save(Kind::KeptAndBest(score))?,
             }
         }
         progress.say("saving");
@@ -237,12 +243,11 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Evaluates where it is asked for, off the clock, and saves the state beside the other checkpoints if it is the
-    /// best so far.
-    fn evaluate(&mut self, progress: &mut Progress) -> anyhow::Result<()> {
+    /// Evaluates where it is asked for, off the clock; returns the score of the state if it is the best so far.
+    fn evaluate(&mut self, progress: &mut Progress) -> anyhow::Result<Option<Score>> {
         self.settle()?;
         let Some(validation) = &mut self.validation else {
-            return Ok(());
+            return Ok(None);
         };
         let begin = Instant::now();
         progress.say("evaluating");
@@ -254,13 +259,9 @@ impl Trainer<'_> {
             }
         }
         self.times.add_evaluation(begin);
-        if let Some(score) = found.score {
-            self.checkpoints
-                .save_best(self.session, stepper, state, &score)?;
-        }
         progress.exclude(self.clock.elapsed());
         self.clock = Instant::now();
-        Ok(())
+        Ok(found.score)
     }
 
     fn advance_clock(&mut self) {
@@ -279,11 +280,11 @@ impl Trainer<'_> {
         Ok(answers.first().is_some_and(|answer| answer == &[1]))
     }
 
-    fn save(&mut self) -> anyhow::Result<()> {
+    fn save(&mut self, kind: Kind<'_>) -> anyhow::Result<()> {
         self.settle()?;
         let begin = Instant::now();
         self.checkpoints
-            .save(self.session, &self.stepper, &self.state)?;
+            .save(self.session, &self.stepper, &self.state, kind)?;
         self.times.add_checkpoint(begin);
         Ok(())
     }
@@ -301,7 +302,7 @@ impl Trainer<'_> {
         if self.checkpoints.newest() == Some(self.state.global_step()) {
             return Ok(());
         }
-        self.save()
+        self.save(Kind::Kept)
     }
 
     fn save_and_stop(mut self, progress: Progress, pipeline: &Pipeline) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::evaluate::Evaluator;
 use super::evaluation::Evaluation;
@@ -13,8 +13,8 @@ use super::session::Session;
 use super::setup::Place;
 use super::statistics::Statistics;
 use super::step::Stepper;
-use crate::checkpoint::Checkpoint;
-use crate::checkpoint::manager::BEST;
+use crate::checkpoint::format::BEST;
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::RecapConfig;
 use crate::data::{DataError, Fault};
 use crate::model::Ranker;
@@ -92,10 +92,33 @@ impl Score {
         state[SCORE_KEY] = serde_json::json!({ "metric": self.metric, "value": self.value });
     }
 
-    /// The score of the best checkpoint in `save_dir`, if there is one that can be read.
-    fn read(save_dir: &Path) -> Option<Self> {
-        let checkpoint = Checkpoint::open(&save_dir.join(BEST)).ok()?;
-        serde_json::from_value(checkpoint.state()?.get(SCORE_KEY)?.clone()).ok()
+    /// The score of the best checkpoint in `save_dir`, if there is one that is as it was written.
+    ///
+    /// # Errors
+    /// When it cannot be read: a worse one would take its place.
+    fn read(save_dir: &Path) -> Result<Option<Self>, CheckpointError> {
+        let folder = save_dir.join(BEST);
+        let checked = Checkpoint::open(&folder).and_then(|checkpoint| {
+            checkpoint.verify()?;
+            Ok(checkpoint)
+        });
+        let checkpoint = match checked {
+            Ok(checkpoint) => checkpoint,
+            Err(CheckpointError::NotACheckpoint { .. }) => return Ok(None),
+            Err(error) if error.is_damage() => {
+                warn!(checkpoint = %folder.display(), %error, "the best checkpoint is damaged: the next evaluation makes a new one");
+                return Ok(None);
+            }
+            Err(error @ CheckpointError::Newer { .. }) => return Err(error),
+            Err(error) => {
+                return Err(CheckpointError::Unreadable {
+                    folder,
+                    source: Box::new(error),
+                });
+            }
+        };
+        let score = checkpoint.state().and_then(|state| state.get(SCORE_KEY));
+        Ok(score.and_then(|score| serde_json::from_value(score.clone()).ok()))
     }
 }
 
@@ -253,7 +276,10 @@ impl BestMetric {
     fn build(name: &str, session: &Session) -> anyhow::Result<Self> {
         let save_dir = Path::new(&session.config.training.save_dir);
         // A score by another metric says nothing about this one. Every rank goes by what rank 0 reads.
-        let score = Score::read(save_dir).filter(|score| score.metric == name);
+        let score = match session.is_main_rank() {
+            true => Score::read(save_dir)?.filter(|score| score.metric == name),
+            false => None,
+        };
         let shared = serde_json::to_vec(&score)?;
         let shared = session.collective.all_gather_bytes(&shared)?;
         let score: Option<Score> = match shared.first() {

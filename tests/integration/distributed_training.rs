@@ -11,8 +11,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use recap_train::checkpoint::Checkpoint;
-use recap_train::checkpoint::manager::global_steps;
+use recap_train::checkpoint::{Checkpoint, global_steps};
 use recap_train::config;
 use recap_train::data::{Loader, LoaderOptions, Mode, Position};
 use recap_train::distributed::env::Place;

@@ -12,6 +12,7 @@
 )]
 
 mod check;
+mod checkpoints;
 mod cli;
 mod config;
 mod config_messages;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tch::{Device, Tensor};
 
 use super::table::bytes;
-use crate::checkpoint::{Checkpoint, format};
+use crate::checkpoint::{Checkpoint, publish};
 use crate::config::{RecapConfig, TrainingConfig};
 use crate::data::Position;
 use crate::model::NamedTensors;
@@ -100,7 +100,8 @@ fn round_trip(
         .tempdir();
     let folder = folder.context("cannot create a temporary folder")?;
     let snapshot = restore::snapshot(stepper, state, Vec::new())?;
-    let published = format::stage(folder.path(), snapshot)?.publish()?;
+    let staged = publish::stage(folder.path(), &state.global_step().to_string(), &snapshot)?;
+    let published = staged.publish()?;
     let checkpoint = Checkpoint::open(&published)?;
     checkpoint.verify()?;
     let other = RecapConfig {

@@ -1,13 +1,13 @@
 //! Folders: where a run is saved, where its data is, shared memory.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
 
 use super::finding::Finding;
-use crate::checkpoint::manager::global_steps;
+use crate::checkpoint::{global_steps, lock};
 use crate::config::RecapConfig;
 use crate::data;
 use crate::machine::bytes_text;
@@ -29,7 +29,7 @@ pub(super) fn save_dir(config: &RecapConfig) -> Finding {
             remedy,
         );
     }
-    if is_locked(&folder) {
+    if lock::is_held(&folder) {
         let remedy = "give the next run a folder of its own, or wait for the run that has this one";
         return Finding::warn(
             "save_dir",
@@ -78,14 +78,6 @@ fn write_somewhere(folder: &Path) -> io::Result<()> {
     let (_, path) = file.into_parts();
     fs::rename(&path, &renamed)?;
     fs::remove_file(renamed)
-}
-
-fn is_locked(folder: &Path) -> bool {
-    let lock = File::open(folder.join(".lock"));
-    matches!(
-        lock.map(|lock| lock.try_lock()),
-        Ok(Err(TryLockError::WouldBlock))
-    )
 }
 
 fn newest_checkpoint_bytes(folder: &Path) -> Option<u64> {
