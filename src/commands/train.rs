@@ -35,7 +35,8 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
     info!(name: "config", source = %path.display(), "config:\n{}", config.to_yaml());
     let session = Session::start(config, launch.as_ref())?;
     if is_main_rank {
-        print_line(&chrono::Local::now().format("%Y_%m_%d_%H_%M").to_string());
+        let now = chrono::DateTime::<chrono::Local>::from(std::time::SystemTime::now());
+        print_line(&now.format("%Y_%m_%d_%H_%M").to_string());
     }
     let result = if cli.debug_loop {
         debug::run(&session)

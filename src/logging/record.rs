@@ -132,7 +132,7 @@ where
         if pace == Pace::Silent {
             return Ok(());
         }
-        let now = chrono::Utc::now();
+        let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
         let now = now.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
         let mut record = Map::new();
         record.insert("schema".to_owned(), json!(SCHEMA));

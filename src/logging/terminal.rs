@@ -52,7 +52,9 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let now = chrono::Local::now().format("%H:%M:%S").to_string();
+        let now = chrono::DateTime::<chrono::Local>::from(std::time::SystemTime::now())
+            .format("%H:%M:%S")
+            .to_string();
         let level = *event.metadata().level();
         let pace = self.counts.pace(event);
         if pace == Pace::Silent {
@@ -118,7 +120,7 @@ impl Colours {
                 };
                 format!(" {}{}{task}", metric("auroc", 3), metric("rce", 1))
             }
-            // `check --print` shows it; the whole is in run.json.
+            // `check --print` shows it; the whole is in events.jsonl.
             "config" => format!("config {}", fields.text("source")),
             "verdict" => {
                 let message = fields.message();
