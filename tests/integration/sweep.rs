@@ -214,8 +214,15 @@ fn what_the_disk_refuses_once_is_written_later() {
         return;
     };
     assert!(output.status.success(), "{}", stderr(&output));
-    let whole = std::fs::read(run.path("whole/save/events.jsonl")).unwrap();
-    let count = whole.split(|&byte| byte == b'\n').count();
+    // Records of other kinds depend on how fast the disk is.
+    let named = |folder: &str| {
+        let events = run.events(&format!("{folder}/save")).into_iter();
+        let mut named: Vec<String> = events
+            .filter_map(|event| event["event"].as_str().map(str::to_owned))
+            .collect();
+        named.sort();
+        named
+    };
     for (place, nth) in [("events.jsonl", 20), ("tensorboard/events.out", 7)] {
         let folder = format!("once-{nth}");
         let below = format!("{folder}/save/{place}");
@@ -226,13 +233,7 @@ fn what_the_disk_refuses_once_is_written_later() {
             log.contains("wait in memory") && log.contains("written again"),
             "{log}"
         );
-        let found = std::fs::read(run.path(&format!("{folder}/save/events.jsonl"))).unwrap();
-        // The two warnings are records too.
-        assert_eq!(
-            found.split(|&byte| byte == b'\n').count(),
-            count + 2,
-            "{log}"
-        );
+        assert_eq!(named(&folder), named("whole"), "{log}");
         assert_eq!(
             run.losses(&format!("{folder}/save")),
             run.losses("whole/save")
