@@ -98,8 +98,8 @@ impl Builder {
         if self.is_plan {
             return self.trained(name, shape, 0.0);
         }
-        let sizes = shape.iter().map(|&size| usize::try_from(size).ok());
-        let count = sizes.fold(Some(1_usize), |count, size| count?.checked_mul(size?));
+        let mut sizes = shape.iter().map(|&size| usize::try_from(size).ok());
+        let count = sizes.try_fold(1_usize, |count, size| count.checked_mul(size?));
         let missing = count.and_then(|count| count.checked_sub(self.scratch.len()));
         let is_there = match missing {
             Some(missing) => self.scratch.try_reserve_exact(missing).is_ok(),

@@ -173,7 +173,8 @@ fn absurd_sizes_of_a_schema_are_refused() {
                 .unwrap();
             entry["length"] = length.into();
             write(&run.path("schema.json"), &schema.to_string());
-            let error = load(&run, &[place.clone()]).and_then(|loaded| prepare(&loaded));
+            let error =
+                load(&run, std::slice::from_ref(&place)).and_then(|loaded| prepare(&loaded));
             let error = error.unwrap_err();
             assert_eq!(recap_train::exit::Exit::code_of(&error), 2, "{error:#}");
             let message = format!("{error:#}");
