@@ -160,7 +160,8 @@ pub struct CheckArgs {
 /// Options of `evaluate`.
 #[derive(Clone, Debug, Args)]
 pub struct EvaluateArgs {
-    /// The checkpoint to measure; nothing: the newest valid one in training.save_dir
+    /// The checkpoint to measure; default: the best in training.save_dir where keep_best_metric keeps one, else the
+    /// newest valid one
     #[arg(long = "checkpoint", value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
 
@@ -188,7 +189,8 @@ pub struct PredictArgs {
     #[arg(long = "inputs", value_name = "GLOB")]
     pub inputs: Option<String>,
 
-    /// The checkpoint that predicts; nothing: the newest valid one in training.save_dir
+    /// The checkpoint that predicts; default: the best in training.save_dir where keep_best_metric keeps one, else the
+    /// newest valid one
     #[arg(long = "checkpoint", value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
 

@@ -1,12 +1,16 @@
-//! The checkpoint that a command works on: the one named, or the newest of the run.
+//! The checkpoint that a command works on: the one named, or the best of the run, or its newest.
 
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::newest_valid;
+use tracing::warn;
+
+use crate::checkpoint::manager::BEST;
+use crate::checkpoint::{Checkpoint, CheckpointError, newest_valid};
 use crate::cli::UsageError;
 use crate::config::RecapConfig;
 
-/// The folder `named`, or that of the newest valid checkpoint in `training.save_dir`.
+/// The folder `named`, or in `training.save_dir` that of the best checkpoint where `training.keep_best_metric` keeps
+/// one, else of the newest valid one.
 ///
 /// # Errors
 /// When there is no checkpoint.
@@ -15,6 +19,13 @@ pub(super) fn checkpoint(config: &RecapConfig, named: Option<&Path>) -> anyhow::
         return Ok(folder.to_owned());
     }
     let save_dir = Path::new(&config.training.save_dir);
+    let best = save_dir.join(BEST);
+    if config.training.keep_best_metric.is_some() && best.exists() {
+        match is_valid(&best) {
+            Ok(()) => return Ok(best),
+            Err(error) => warn!("passing over the best checkpoint for the newest: {error}"),
+        }
+    }
     // A folder that cannot be looked at is listed, to say why.
     let newest = match save_dir.try_exists() {
         Ok(false) => None,
@@ -25,4 +36,8 @@ pub(super) fn checkpoint(config: &RecapConfig, named: Option<&Path>) -> anyhow::
         UsageError(format!("no valid checkpoint in training.save_dir {save_dir}: train first, or name one with --checkpoint"))
             .into()
     })
+}
+
+fn is_valid(folder: &Path) -> Result<(), CheckpointError> {
+    Checkpoint::open(folder)?.verify()
 }

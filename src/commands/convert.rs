@@ -3,19 +3,30 @@
 use std::io::Write;
 use std::time::Instant;
 
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::cli::ConvertArgs;
+use crate::cli::{CommonArgs, ConvertArgs, UsageError};
 use crate::config::{self, ConversionConfig};
-use crate::convert::{ConvertOptions, convert};
+use crate::convert::{ConvertOptions, Converted, UnknownShare, UnknownValues, convert};
 use crate::printable;
 
-/// Converts and prints what was made.
+/// Columns with unknown values that are named one by one.
+const MAX_COLUMNS: usize = 20;
+
+/// Converts and prints what was made; `--set` changes the mapping.
 ///
 /// # Errors
 /// When the mapping or a table cannot be used, or the folder cannot be written; then none is left behind.
-pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
-    let mapping: ConversionConfig = config::load(&args.mapping)?;
+pub(super) fn run(common: &CommonArgs, args: &ConvertArgs) -> anyhow::Result<()> {
+    if common.config_path.is_some() {
+        let usage = "convert reads no config: remove --config_path, the mapping goes by --mapping";
+        return Err(UsageError(usage.to_owned()).into());
+    }
+    let (mapping, warnings): (ConversionConfig, _) =
+        config::load(&args.mapping, &common.overrides)?;
+    for warning in &warnings {
+        warn!("{warning}");
+    }
     let options = ConvertOptions {
         inputs: args.inputs.clone(),
         output_dir: args.output_dir.clone(),
@@ -32,6 +43,44 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         rows_per_s = rows as f64 / seconds,
         "converted"
     );
+    warn_of_unknown(&converted.unknown);
+    print(&converted, args.vocabulary.is_some())
+}
+
+/// A jump in the share of unknown values says that they are written in another way than they were.
+fn warn_of_unknown(columns: &[UnknownValues]) {
+    let jumps = columns.iter().flat_map(|column| {
+        let parts = column.parts.iter().filter(|(_, found)| found.is_jump);
+        parts.map(move |(part, found)| (column, part, found))
+    });
+    let jumps: Vec<(&UnknownValues, &String, &UnknownShare)> = jumps.collect();
+    for (column, part, found) in jumps.iter().take(MAX_COLUMNS) {
+        let values: Vec<String> = found.examples.iter().map(|v| format!("`{v}`")).collect();
+        let before = column.at_training.map_or_else(String::new, |share| {
+            format!(
+                " ({:.1} % were when the vocabulary was learned)",
+                100.0 * share
+            )
+        });
+        warn!(
+            "{}: column `{}`: {:.1} % of the values of the part `{part}` are unknown{before}, the first are {}: \
+             write them as they were written then, or learn a vocabulary of these rows",
+            column.key,
+            column.column,
+            100.0 * found.share,
+            values.join(", ")
+        );
+    }
+    if let Some(more) = jumps
+        .len()
+        .checked_sub(MAX_COLUMNS)
+        .filter(|more| *more > 0)
+    {
+        warn!("{more} more columns and parts have as many unknown values");
+    }
+}
+
+fn print(converted: &Converted, has_old_vocabulary: bool) -> anyhow::Result<()> {
     let mut out = printable::stdout();
     let [continuous, binary, discrete] = converted.widths;
     writeln!(
@@ -50,9 +99,50 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
             part.rows, part.files
         )?;
     }
+    if converted.keeps_apart {
+        writeln!(
+            out,
+            "validation: kept apart of the rows to train on, to stop training by (validation_share: 0 keeps none)"
+        )?;
+    }
     if converted.left_out > 0 {
         writeln!(out, "left out: {} rows", converted.left_out)?;
     }
+    if has_old_vocabulary {
+        print_unknown(&mut out, &converted.unknown)?;
+    }
     writeln!(out, "{}", converted.folder.join("config.yaml").display())?;
     Ok(())
+}
+
+/// The share of unknown values of every column that has some, beside the one at training.
+fn print_unknown(out: &mut impl Write, columns: &[UnknownValues]) -> std::io::Result<()> {
+    let has_some = |column: &&UnknownValues| column.parts.values().any(|found| found.share > 0.0);
+    let with_some: Vec<&UnknownValues> = columns.iter().filter(has_some).collect();
+    for column in with_some.iter().take(MAX_COLUMNS) {
+        let parts = column.parts.iter();
+        let parts = parts.map(|(part, found)| format!("{part} {:.3} %", 100.0 * found.share));
+        let before = match column.at_training {
+            Some(share) => format!("{:.3} %", 100.0 * share),
+            None => "not in the file".to_owned(),
+        };
+        writeln!(
+            out,
+            "unknown values of {}.{}: {}, when the vocabulary was learned {before}",
+            column.key,
+            column.column,
+            parts.collect::<Vec<_>>().join(", ")
+        )?;
+    }
+    if with_some.len() > MAX_COLUMNS {
+        writeln!(
+            out,
+            "unknown values of {} more columns",
+            with_some.len() - MAX_COLUMNS
+        )?;
+    }
+    match columns.len() - with_some.len() {
+        0 => Ok(()),
+        known => writeln!(out, "{known} columns without unknown values"),
+    }
 }

@@ -37,7 +37,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     match &cli.command {
         None => train::run(cli),
-        Some(Command::Convert(args)) => convert::run(args),
+        Some(Command::Convert(args)) => convert::run(&cli.common, args),
         Some(Command::Generate(args)) => generate::run(&loaded()?.1.config, args),
         Some(Command::Inspect(args)) => inspect::run(&loaded()?.1.config, args),
         Some(Command::Check(args)) => {
@@ -48,11 +48,30 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Some(Command::Predict(args)) => predict::run(&loaded()?.1.config, args),
         Some(Command::Doctor) => {
             let has_config = cli.common.config_path.is_some();
+            if !has_config {
+                refuse_overrides(&cli.common)?;
+            }
             let loaded = has_config.then(loaded).transpose()?;
             doctor::run(loaded.as_ref().map(|(_, loaded)| &loaded.config))
         }
-        Some(Command::Completions { shell }) => shell::completions(*shell),
-        Some(Command::Man) => shell::man(),
+        Some(Command::Completions { shell }) => {
+            refuse_overrides(&cli.common)?;
+            shell::completions(*shell)
+        }
+        Some(Command::Man) => {
+            refuse_overrides(&cli.common)?;
+            shell::man()
+        }
+    }
+}
+
+/// There is nothing that `--set` could change.
+fn refuse_overrides(args: &CommonArgs) -> Result<(), UsageError> {
+    match args.overrides.first() {
+        Some(first) => Err(UsageError(format!(
+            "--set {first}: there is no config to change: remove it, or give --config_path"
+        ))),
+        None => Ok(()),
     }
 }
 

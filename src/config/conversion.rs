@@ -20,8 +20,9 @@ section! {
         pub rows_per_file: Size = Size::literal(8192),
         /// Numeric columns, in order, for the feature `continuous`.
         pub continuous: Vec<String> = Vec::new(),
-        /// What stands for an empty cell of a continuous column.
-        pub missing: f64 = 0.0,
+        /// What stands for an empty cell of a continuous column (null: the median of the column over the rows that are
+        /// trained on, or some thousands of them).
+        pub missing: Option<f64> = None,
         /// Categorical columns, one column of the feature `binary` per value of the vocabulary, the first for unknown
         /// values.
         pub one_hot: Vec<CategoryConfig> = Vec::new(),
@@ -38,8 +39,14 @@ section! {
         /// Features that identify a row, kept for `predict`; their names begin with `meta__`, and `meta__user_id` is the
         /// group of the metric `gauc`.
         pub ids: IndexMap<String, IdConfig> = IndexMap::new(),
-        /// Which rows are trained on, and which are kept apart (null: all rows are trained on).
+        /// Which rows are trained on, and which are kept apart (null: all but those of `validation_share` are trained
+        /// on).
         pub split: Option<SplitConfig> = None,
+        /// The share of the rows of the first part that becomes a part `validation`, by which training is stopped and
+        /// its best checkpoint chosen; rows that `split.hash` keeps together stay together (null: 0.1 where at least
+        /// 1,000 rows are trained on, no other part is called `val…` or `dev`, and no `--vocabulary` is given; else
+        /// 0). Range: 0 to 0.9.
+        pub validation_share: Option<f64> = None,
     }
 }
 

@@ -54,6 +54,8 @@ section! {
 section! {
     /// Log, BatchNorm, clamp, concatenation of the binary features, LayerNorm.
     pub struct DoubleNormLogConfig {
+        /// Own key: whether the log is taken; false leaves that out, for columns whose values are not far out.
+        pub log: bool = true,
         /// BatchNorm after the log (null: none).
         pub batch_norm_config: Option<BatchNormConfig> = None,
         /// Values are clamped to ± this after BatchNorm, that is to so many standard deviations. Small: outliers say

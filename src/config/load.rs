@@ -156,12 +156,16 @@ pub fn parse_recap(
     })
 }
 
-/// Loads one section from a file of its own, with the environment of this process.
+/// Loads one section from a file of its own, with the environment of this process; the value, and what is legal but
+/// deserves a word.
 ///
 /// # Errors
-/// When the file cannot be read or parsed or does not validate.
-pub fn load<T: Decode>(path: &FilePath) -> Result<T, ConfigError> {
-    decode(path, &read(path)?, &process_environment)
+/// When the file cannot be read or parsed, an override cannot be read, or anything does not validate.
+pub fn load<T: Decode>(
+    path: &FilePath,
+    overrides: &[String],
+) -> Result<(T, Vec<String>), ConfigError> {
+    decode(path, &read(path)?, overrides, &process_environment)
 }
 
 /// Parses one section from text; `$` stands for itself.
@@ -173,8 +177,10 @@ pub fn parse<T: Decode>(text: &str) -> Result<T, ConfigError> {
     decode(
         FilePath::new("<text>"),
         &text.replace("$$", "$$$$"),
+        &[],
         &|_| None,
     )
+    .map(|(value, _)| value)
 }
 
 /// Parses one section from text with an environment of the caller's.
@@ -182,19 +188,24 @@ pub fn parse<T: Decode>(text: &str) -> Result<T, ConfigError> {
 /// # Errors
 /// When it cannot be parsed or does not validate.
 pub fn parse_with<T: Decode>(text: &str, environment: Lookup<'_>) -> Result<T, ConfigError> {
-    decode(FilePath::new("<text>"), text, environment)
+    decode(FilePath::new("<text>"), text, &[], environment).map(|(value, _)| value)
 }
 
 fn decode<T: Decode>(
     path: &FilePath,
     text: &str,
+    overrides: &[String],
     environment: Lookup<'_>,
-) -> Result<T, ConfigError> {
-    let document = Document::parse(path, text, environment)?;
+) -> Result<(T, Vec<String>), ConfigError> {
+    let mut document = Document::parse(path, text, environment)?;
     let mut at = Decoder::default();
+    for text in overrides {
+        overrides::apply(&mut document.root, &T::shape(), text, &mut at)?;
+    }
     let value = T::decode(&document.root, &mut at);
-    at.finish(path)?;
-    Ok(value)
+    document.warn_of_repeated(&mut at.warnings);
+    document.warn_of_unset(&mut at.warnings);
+    Ok((value, at.finish(path)?.warnings))
 }
 
 fn read(path: &FilePath) -> Result<String, ConfigError> {

@@ -69,6 +69,9 @@ section! {
         /// Own key: keeps a copy of the checkpoint that was best by this metric in `save_dir/best`:
         /// `PARTITION/TASK/METRIC`, `PARTITION/loss`, or `mean METRIC` over all partitions and tasks. Needs `evaluate`.
         pub keep_best_metric: Option<String> = None,
+        /// Own key: ends training after so many evaluations in a row that `keep_best_metric` did not get better in
+        /// (null: never). A larger number, and the run goes on where it ended. Needs `keep_best_metric`.
+        pub early_stopping_patience: Option<PositiveInt> = None,
     }
     at_most_one "initialization": initial_checkpoint_dir;
 }

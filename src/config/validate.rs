@@ -92,6 +92,12 @@ fn evaluation(config: &RecapConfig, rules: &mut Rules<'_>) {
         let message = "nothing is evaluated while training, set training.evaluate to true";
         rules.broken(&at("keep_best_metric"), message);
     }
+    if config.training.early_stopping_patience.is_some()
+        && config.training.keep_best_metric.is_none()
+    {
+        let message = "nothing says which model is better, set training.keep_best_metric";
+        rules.broken(&at("early_stopping_patience"), message);
+    }
     let partitions = config.training.evaluate_partitions.iter().flatten();
     for (i, name) in partitions.enumerate() {
         if !config.validation_data.contains_key(name) {

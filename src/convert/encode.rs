@@ -1,11 +1,11 @@
 //! Makes a tf.Example of a row, and says in a schema what every example holds.
 
-use std::collections::HashMap;
-
 use super::cell::Row;
 use super::error::Failure;
-use super::plan::{Category, Plan};
-use super::vocabulary::{Values, Vocabulary};
+use super::ids::Ids;
+use super::plan::Plan;
+use super::tally::{Tally, Unknown};
+use super::vocabulary::Vocabulary;
 use crate::config::IdKind;
 use crate::data::encode::ExampleWriter;
 
@@ -16,31 +16,10 @@ pub(super) struct Encoder<'a> {
     one_hot: Vec<Ids>,
     discrete: Vec<Ids>,
     buckets: Vec<&'a [f64]>,
+    /// By continuous column: what stands for an empty cell.
+    missing: Vec<f32>,
     /// Columns of the feature `binary`.
     pub(super) binary_width: usize,
-}
-
-/// The ids of one column, and where its columns begin in `binary`.
-#[derive(Debug)]
-struct Ids {
-    by_value: HashMap<String, usize>,
-    begin: usize,
-}
-
-impl Ids {
-    fn of(values: &Values, begin: &mut usize) -> Self {
-        let ids = Self {
-            by_value: values.ids(),
-            begin: *begin,
-        };
-        *begin += values.width();
-        ids
-    }
-
-    fn id(&self, category: &Category, row: &Row) -> Result<usize, Failure> {
-        let text = row.text_in(&category.column)?;
-        Ok(self.by_value.get(text.as_ref()).copied().unwrap_or(0))
-    }
 }
 
 /// The buffers of one thread.
@@ -61,8 +40,14 @@ impl<'a> Encoder<'a> {
         let buckets: Vec<&[f64]> = vocabulary.buckets.values().map(Vec::as_slice).collect();
         let ranges: usize = buckets.iter().map(|ends| ends.len() + 1).sum();
         let discrete = vocabulary.discrete.values();
+        let missing = plan.continuous.iter().map(|column| {
+            let medians = vocabulary.medians.as_ref();
+            let median = medians.and_then(|medians| medians.get(&column.name));
+            narrow(plan.missing.or(median.copied()).unwrap_or(0.0))
+        });
         Self {
             plan,
+            missing: missing.collect(),
             one_hot,
             discrete: discrete.map(|values| Ids::of(values, &mut 0)).collect(),
             buckets,
@@ -70,25 +55,33 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Makes the example of `row` in `scratch.payload`; counts its labels in `positives`.
+    /// Counts nothing yet.
+    pub(super) fn tally(&self) -> Tally {
+        let plan = self.plan;
+        Tally::new(plan.labels.len(), plan.one_hot.len() + plan.discrete.len())
+    }
+
+    /// Makes the example of `row` in `scratch.payload`; counts its labels and unknown values in `tally`.
     pub(super) fn encode(
         &self,
         row: &Row,
         scratch: &mut Scratch,
-        positives: &mut [u64],
+        tally: &mut Tally,
     ) -> Result<(), Failure> {
         let plan = self.plan;
+        let (one_hot, discrete) = tally.unknown.split_at_mut(plan.one_hot.len());
         scratch.payload.clear();
         self.continuous(row, scratch)?;
-        self.binary(row, scratch)?;
+        self.binary(row, scratch, one_hot)?;
         if !plan.discrete.is_empty() {
             scratch.ints.clear();
-            for (category, ids) in plan.discrete.iter().zip(&self.discrete) {
-                scratch.ints.push(whole(ids.id(category, row)?));
+            let columns = plan.discrete.iter().zip(&self.discrete);
+            for ((category, ids), unknown) in columns.zip(discrete) {
+                scratch.ints.push(whole(ids.id(category, row, unknown)?));
             }
             scratch.writer.ints("discrete", &scratch.ints);
         }
-        for (label, count) in plan.labels.iter().zip(positives) {
+        for (label, count) in plan.labels.iter().zip(&mut tally.positives) {
             let is_positive = label.expression.holds(row, &label.column)?;
             *count += u64::from(is_positive);
             scratch.writer.ints(&label.task, &[i64::from(is_positive)]);
@@ -107,21 +100,27 @@ impl<'a> Encoder<'a> {
 
     fn continuous(&self, row: &Row, scratch: &mut Scratch) -> Result<(), Failure> {
         scratch.floats.clear();
-        for column in &self.plan.continuous {
+        for (column, missing) in self.plan.continuous.iter().zip(&self.missing) {
             let number = row.number_in(column)?.map(narrow);
-            scratch.floats.push(number.unwrap_or(self.plan.missing));
+            scratch.floats.push(number.unwrap_or(*missing));
         }
         scratch.writer.floats("continuous", &scratch.floats);
         Ok(())
     }
 
-    fn binary(&self, row: &Row, scratch: &mut Scratch) -> Result<(), Failure> {
+    fn binary(
+        &self,
+        row: &Row,
+        scratch: &mut Scratch,
+        unknown: &mut [Unknown],
+    ) -> Result<(), Failure> {
         scratch.ints.clear();
         scratch.ints.resize(self.binary_width, 0);
         let mut begin = 0;
-        for (category, ids) in self.plan.one_hot.iter().zip(&self.one_hot) {
-            scratch.ints[ids.begin + ids.id(category, row)?] = 1;
-            begin = ids.begin + ids.by_value.len() + 1;
+        let columns = self.plan.one_hot.iter().zip(&self.one_hot);
+        for ((category, ids), unknown) in columns.zip(unknown) {
+            scratch.ints[ids.begin + ids.id(category, row, unknown)?] = 1;
+            begin = ids.begin + ids.width;
         }
         for (bucketed, ends) in self.plan.buckets.iter().zip(&self.buckets) {
             let number = row.number_in(&bucketed.column)?;

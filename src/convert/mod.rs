@@ -1,41 +1,52 @@
 //! Makes training data of tables: CSV and Parquet to TFRecord files, a segdense schema, vocabularies and a config.
 //!
 //! `plan` is the mapping with every column at its place; `source` reads rows (`parquet` those of Parquet), `cell` is
-//! what stands in them; `split` deals rows to parts; `vocabulary` and `sample` learn from the rows that are trained on;
-//! `label` and `encode` make examples; `folder` publishes everything at once; `starter` writes the first config. Rows
+//! what stands in them; `split` and `dealer` deal rows to parts; `vocabulary` and `sample` learn from the rows that are
+//! trained on; `label`, `ids` and `encode` make examples, `tally` counts them; `folder` publishes everything at once;
+//! `starter` writes the first config, with what `recipe` chooses. Rows
 //! are read by one thread and worked on by `pool`. What is written does not depend on the number of threads.
 
 mod cell;
+mod converted;
+mod dealer;
 mod encode;
 mod error;
 mod folder;
+mod ids;
 mod label;
+mod number;
 mod parquet;
 mod plan;
 mod pool;
+mod recipe;
 mod sample;
 mod source;
 mod split;
 mod starter;
+mod tally;
 mod vocabulary;
+mod vocabulary_file;
+mod yaml;
 
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use indexmap::IndexMap;
-
+pub use converted::{Converted, Part, UnknownShare, UnknownValues};
 pub use error::ConvertError;
 
 use crate::config::ConversionConfig;
 use crate::data::tfrecord::{Compression, RecordWriter};
 use crate::machine;
 use cell::Row;
+use dealer::Dealer;
 use encode::{Encoder, Scratch};
 use error::Failure;
 use folder::Folder;
 use plan::Plan;
 use source::Sources;
+use starter::Starter;
+use tally::Tally;
 use vocabulary::{Counter, Vocabulary};
 
 /// Rows that a thread counts at a time.
@@ -52,30 +63,6 @@ pub struct ConvertOptions {
     pub vocabulary: Option<PathBuf>,
     /// Threads that make examples (`None`: one per core). The files do not depend on it.
     pub threads: Option<NonZeroUsize>,
-}
-
-/// What was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Converted {
-    /// The folder.
-    pub folder: PathBuf,
-    /// By name of the part.
-    pub parts: IndexMap<String, Part>,
-    /// Rows that belong to no part.
-    pub left_out: u64,
-    /// Columns of the features `continuous`, `binary` and `discrete`.
-    pub widths: [usize; 3],
-}
-
-/// One part of the rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part {
-    /// Rows in it.
-    pub rows: u64,
-    /// Files they are spread over.
-    pub files: u64,
-    /// By task: rows whose label is 1.
-    pub positives: IndexMap<String, u64>,
 }
 
 /// Converts as `mapping` and `options` say. The folder appears when everything in it is complete.
@@ -100,21 +87,37 @@ pub fn convert(
     let sources = Sources::find(inputs, &mapping.csv)?;
     let folder = Folder::create(&output_dir)?;
     let available = NonZeroUsize::new(machine::cores()).unwrap_or(NonZeroUsize::MIN);
-    let conversion = Conversion {
+    let mut conversion = Conversion {
         plan: &plan,
+        dealer: Dealer::new(&plan),
         sources: &sources,
+        is_heavy_tailed: true,
         threads: options.threads.unwrap_or(available),
         rows_per_file: mapping.rows_per_file.to_usize(),
     };
     let vocabulary = match &options.vocabulary {
-        Some(path) => Vocabulary::read(path, &plan)?,
+        Some(path) => {
+            // Rows for an old vocabulary are there to be predicted or compared: all stay where they are.
+            let share = Some(plan.validation_share.unwrap_or(0.0));
+            conversion.dealer.keep_apart(share, 0)?;
+            Vocabulary::read(path, &plan)?
+        }
         None => conversion.learn()?,
     };
     let encoder = Encoder::new(&plan, &vocabulary);
-    let (parts, left_out) = conversion.write(&encoder, &folder)?;
-    let trained_on = parts.values().next().map_or(0, |part| part.rows);
+    let (tallies, left_out) = conversion.write(&encoder, &folder)?;
+    let dealer = &conversion.dealer;
+    let (parts, unknown) = converted::summary(&plan, dealer, &vocabulary, &tallies);
+    let starter = Starter {
+        folder: &output_dir,
+        dealer,
+        encoder: &encoder,
+        vocabulary: &vocabulary,
+        parts: &parts,
+        is_heavy_tailed: conversion.is_heavy_tailed,
+    };
+    let config = starter.config()?;
     let json = serde_json::to_string_pretty(&vocabulary).unwrap_or_default();
-    let config = starter::config(&output_dir, trained_on, &encoder, &vocabulary);
     folder.add_file("vocabulary.json", |file| writeln!(file, "{json}"))?;
     folder.add_file("segdense.json", |file| write_schema(&encoder, file))?;
     folder.add_file("config.yaml", |file| file.write_all(config.as_bytes()))?;
@@ -128,6 +131,8 @@ pub fn convert(
             encoder.binary_width,
             plan.discrete.len(),
         ],
+        unknown,
+        keeps_apart: dealer.keeps_apart(),
     })
 }
 
@@ -142,7 +147,10 @@ fn write_schema(encoder: &Encoder<'_>, file: &mut impl Write) -> std::io::Result
 /// A conversion under way.
 struct Conversion<'a> {
     plan: &'a Plan,
+    dealer: Dealer<'a>,
     sources: &'a Sources,
+    /// Whether a continuous column has values far out; unless the rows were looked at, one may.
+    is_heavy_tailed: bool,
     threads: NonZeroUsize,
     rows_per_file: usize,
 }
@@ -158,14 +166,16 @@ struct Shard {
 struct Written {
     scratch: Scratch,
     /// By part.
-    parts: Vec<Part>,
+    parts: Vec<Tally>,
 }
 
 impl Conversion<'_> {
-    /// Reads the rows that are trained on, and learns what values there are.
-    fn learn(&self) -> Result<Vocabulary, ConvertError> {
+    /// Reads the rows that are trained on, learns what values there are, and decides how many rows are kept apart.
+    fn learn(&mut self) -> Result<Vocabulary, ConvertError> {
         let plan = self.plan;
-        if !plan.must_learn() {
+        let is_open = plan.validation_share.is_none() && Dealer::validation(plan).is_none();
+        if !plan.must_learn() && !is_open {
+            self.dealer.keep_apart(plan.validation_share, 0)?;
             return Ok(Counter::new(plan).finish(plan));
         }
         let count = |counter: &mut Counter, rows: Vec<Row>| {
@@ -190,21 +200,24 @@ impl Conversion<'_> {
         )?;
         let mut all = Counter::new(plan);
         counters.into_iter().for_each(|counter| all.merge(counter));
+        self.dealer.keep_apart(plan.validation_share, all.rows())?;
+        self.is_heavy_tailed = all.is_heavy_tailed(plan);
         Ok(all.finish(plan))
     }
 
-    /// Writes every part; returns them, and how many rows belong to none.
+    /// Writes every part; returns what is in each, and how many rows belong to none.
     fn write(
         &self,
         encoder: &Encoder<'_>,
         folder: &Folder,
-    ) -> Result<(IndexMap<String, Part>, u64), ConvertError> {
-        let parts = &self.plan.splitter.parts;
+    ) -> Result<(Vec<Tally>, u64), ConvertError> {
+        let parts = &self.dealer.parts;
         parts.iter().try_for_each(|part| folder.add_folder(part))?;
         let mut left_out = 0;
+        let empty = || vec![encoder.tally(); parts.len()];
         let start = || Written {
             scratch: Scratch::default(),
-            parts: vec![self.empty_part(); parts.len()],
+            parts: empty(),
         };
         let work = |written: &mut Written, shard: Shard| {
             let name = &parts[shard.part];
@@ -214,28 +227,14 @@ impl Conversion<'_> {
         let written = pool::run(self.threads, start, work, |hand_out| {
             self.deal(hand_out, &mut left_out)
         })?;
-        let mut all = vec![self.empty_part(); parts.len()];
+        let mut all = empty();
         for written in written {
-            for (all, part) in all.iter_mut().zip(written.parts) {
-                all.rows += part.rows;
-                all.files += part.files;
-                for (all, positives) in all.positives.values_mut().zip(part.positives.values()) {
-                    *all += positives;
-                }
-            }
+            let pairs = all.iter_mut().zip(&written.parts);
+            pairs.for_each(|(all, part)| all.merge(part));
         }
-        let all: IndexMap<String, Part> = parts.iter().cloned().zip(all).collect();
-        match all.iter().find(|(_, part)| part.rows == 0) {
+        match parts.iter().zip(&all).find(|(_, part)| part.rows == 0) {
             Some((part, _)) => Err(ConvertError::EmptyPart { part: part.clone() }),
             None => Ok((all, left_out)),
-        }
-    }
-
-    fn empty_part(&self) -> Part {
-        let tasks = self.plan.labels.iter().map(|label| label.task.clone());
-        Part {
-            positives: tasks.map(|task| (task, 0)).collect(),
-            ..Part::default()
         }
     }
 
@@ -245,8 +244,8 @@ impl Conversion<'_> {
         hand_out: &mut dyn FnMut(Shard) -> bool,
         left_out: &mut u64,
     ) -> Result<(), Failure> {
-        let splitter = &self.plan.splitter;
-        let mut shards: Vec<Shard> = (0..splitter.parts.len())
+        let dealer = &self.dealer;
+        let mut shards: Vec<Shard> = (0..dealer.parts.len())
             .map(|part| Shard {
                 part,
                 number: 0,
@@ -254,7 +253,7 @@ impl Conversion<'_> {
             })
             .collect();
         let read = self.sources.read(&self.plan.columns, &mut |row| {
-            let Some(part) = splitter.part(&row)? else {
+            let Some(part) = dealer.part(&row)? else {
                 *left_out += 1;
                 return Ok(true);
             };
@@ -285,14 +284,13 @@ fn write_shard(
     shard: &Shard,
     written: &mut Written,
 ) -> Result<(), Failure> {
-    let part = &mut written.parts[shard.part];
+    let tally = &mut written.parts[shard.part];
     let scratch = &mut written.scratch;
-    let mut positives = vec![0; part.positives.len()];
     let mut failure = None;
     let saved = folder.add_file(path, |file| {
         let mut writer = RecordWriter::new(file, Compression::Gzip)?;
         for row in &shard.rows {
-            if let Err(error) = encoder.encode(row, scratch, &mut positives) {
+            if let Err(error) = encoder.encode(row, scratch, tally) {
                 failure = Some(error);
                 break;
             }
@@ -305,10 +303,7 @@ fn write_shard(
     }
     let index = shard.rows.first().map_or(0, |row| row.index);
     saved.map_err(|error| Failure { index, error })?;
-    part.rows += shard.rows.len() as u64;
-    part.files += 1;
-    for (all, positives) in part.positives.values_mut().zip(positives) {
-        *all += positives;
-    }
+    tally.rows += shard.rows.len() as u64;
+    tally.files += 1;
     Ok(())
 }

@@ -12,8 +12,8 @@ pub(super) struct Plan {
     /// The columns that are read, by place.
     pub(super) columns: Vec<String>,
     pub(super) continuous: Vec<Column>,
-    /// Stands for an empty cell of a continuous column.
-    pub(super) missing: f32,
+    /// Stands for an empty cell of a continuous column; `None`: the median does.
+    pub(super) missing: Option<f64>,
     pub(super) one_hot: Vec<Category>,
     pub(super) buckets: Vec<Bucketed>,
     pub(super) discrete: Vec<Category>,
@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) weights: Vec<Weight>,
     pub(super) ids: Vec<Id>,
     pub(super) splitter: Splitter,
+    /// The share of the rows of the first part that is kept apart; `None` leaves it to their number.
+    pub(super) validation_share: Option<f64>,
 }
 
 /// A column with a vocabulary.
@@ -131,12 +133,10 @@ impl Plan {
         });
         let ids: Vec<Id> = ids.collect();
         let splitter = Splitter::new(mapping.split.as_ref(), &mut |name| places.column(name))?;
-        #[allow(clippy::cast_possible_truncation, reason = "features are f32")]
-        let missing = mapping.missing as f32;
         let plan = Self {
             columns: places.0,
             continuous,
-            missing,
+            missing: mapping.missing,
             one_hot,
             buckets,
             discrete,
@@ -144,14 +144,21 @@ impl Plan {
             weights,
             ids,
             splitter,
+            validation_share: mapping.validation_share,
         };
         plan.check()?;
         Ok(plan)
     }
 
     fn check(&self) -> Result<(), ConvertError> {
-        if self.continuous.is_empty() {
-            let reason = "expected at least one column, the model normalises them";
+        let groups = [
+            self.continuous.len(),
+            self.one_hot.len(),
+            self.buckets.len(),
+        ];
+        if groups.iter().sum::<usize>() + self.discrete.len() == 0 {
+            let reason =
+                "no column is an input: name some under continuous, one_hot, buckets or discrete";
             return Err(ConvertError::setting("continuous", reason));
         }
         for (key, columns) in [
@@ -169,6 +176,13 @@ impl Plan {
                     return Err(ConvertError::setting(key, reason));
                 }
             }
+        }
+        if let Some(share) = self
+            .validation_share
+            .filter(|share| !(0.0..=0.9).contains(share))
+        {
+            let reason = format!("expected a share from 0 to 0.9, found {share}");
+            return Err(ConvertError::setting("validation_share", reason));
         }
         for weight in &self.weights {
             if !self.labels.iter().any(|label| label.task == weight.task) {
@@ -192,10 +206,21 @@ impl Plan {
         Ok(())
     }
 
+    /// Columns with a vocabulary, each with the key of the mapping that names it: those of `one_hot`, then those of
+    /// `discrete`.
+    pub(super) fn categories(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let one_hot = self.one_hot.iter().map(|c| ("one_hot", &*c.column.name));
+        one_hot.chain(self.discrete.iter().map(|c| ("discrete", &*c.column.name)))
+    }
+
     /// Whether the tables must be read to know what values there are.
     pub(super) fn must_learn(&self) -> bool {
         let is_open = |bucketed: &Bucketed| matches!(bucketed.ranges, Ranges::Count(_));
-        !self.one_hot.is_empty() || !self.discrete.is_empty() || self.buckets.iter().any(is_open)
+        let has_medians = self.missing.is_none() && !self.continuous.is_empty();
+        has_medians
+            || !self.one_hot.is_empty()
+            || !self.discrete.is_empty()
+            || self.buckets.iter().any(is_open)
     }
 }
 
@@ -205,7 +230,7 @@ fn buckets(mapping: &ConversionConfig, places: &mut Places) -> Result<Vec<Bucket
         let ranges = match (&group.boundaries, group.count) {
             (Some(boundaries), _) => {
                 let is_ascending = boundaries.windows(2).all(|pair| pair[0] < pair[1]);
-                if !is_ascending || boundaries.iter().any(|end| end.is_nan()) {
+                if !is_ascending || boundaries.iter().any(|end| !end.is_finite()) {
                     let key = format!("buckets[{i}].boundaries");
                     return Err(ConvertError::setting(key, "expected ascending numbers"));
                 }

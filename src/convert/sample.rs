@@ -4,12 +4,14 @@ use std::collections::BinaryHeap;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Rows that are kept: those with the smallest hashes of their numbers.
-const SIZE: usize = 1 << 16;
+/// Rows that a sample for ranges keeps.
+pub(super) const SIZE: usize = 1 << 16;
 
-/// The numbers of some rows.
-#[derive(Debug, Default)]
+/// The numbers of some rows: those with the smallest hashes of their numbers.
+#[derive(Debug)]
 pub(super) struct Sample {
+    /// How many rows are kept.
+    size: usize,
     /// The largest hash on top.
     kept: BinaryHeap<Kept>,
 }
@@ -47,9 +49,15 @@ fn key(index: u64) -> (u64, u64) {
 }
 
 impl Sample {
+    /// An empty one that keeps `size` rows.
+    pub(super) fn new(size: usize) -> Self {
+        let kept = BinaryHeap::new();
+        Self { size, kept }
+    }
+
     /// Whether row `index` belongs to the sample as far as is known.
     pub(super) fn wants(&self, index: u64) -> bool {
-        let largest = self.kept.peek().filter(|_| self.kept.len() >= SIZE);
+        let largest = self.kept.peek().filter(|_| self.kept.len() >= self.size);
         largest.is_none_or(|largest| key(index) < largest.key)
     }
 
@@ -61,7 +69,7 @@ impl Sample {
 
     fn push(&mut self, row: Kept) {
         self.kept.push(row);
-        if self.kept.len() > SIZE {
+        if self.kept.len() > self.size {
             self.kept.pop();
         }
     }
@@ -72,15 +80,21 @@ impl Sample {
 
     /// The lower ends of all ranges but the lowest, of the numbers at `place`.
     pub(super) fn ranges(&self, place: usize, count: usize) -> Vec<f64> {
+        ranges(self.numbers(place), count)
+    }
+
+    /// The finite numbers at `place`, ascending.
+    pub(super) fn numbers(&self, place: usize) -> Vec<f64> {
         let numbers = self.kept.iter().filter_map(|row| row.numbers[place]);
-        ranges(numbers.filter(|number| number.is_finite()).collect(), count)
+        let mut numbers: Vec<f64> = numbers.filter(|number| number.is_finite()).collect();
+        numbers.sort_unstable_by(f64::total_cmp);
+        numbers
     }
 }
 
-/// Cuts `numbers` into about `count` ranges that are equally frequent; a number that is commoner than one of them is a
+/// Cuts ascending `numbers` into about `count` ranges that are equally frequent; a number that is commoner than one of them is a
 /// range of its own, beside the others.
-fn ranges(mut numbers: Vec<f64>, count: usize) -> Vec<f64> {
-    numbers.sort_unstable_by(f64::total_cmp);
+fn ranges(numbers: Vec<f64>, count: usize) -> Vec<f64> {
     let mut ends = Vec::new();
     let mut rest = Vec::with_capacity(numbers.len());
     let runs: Vec<&[f64]> = numbers.chunk_by(|a, b| a.total_cmp(b).is_eq()).collect();
@@ -120,9 +134,9 @@ mod tests {
     fn a_sample_does_not_depend_on_who_saw_which_row() {
         let rows = 3 * SIZE as u64;
         let build = |threads: u64| {
-            let mut all = Sample::default();
+            let mut all = Sample::new(SIZE);
             for thread in 0..threads {
-                let mut own = Sample::default();
+                let mut own = Sample::new(SIZE);
                 for index in (thread..rows).step_by(usize::try_from(threads).unwrap()) {
                     if own.wants(index) {
                         own.add(index, Box::new([Some(index as f64)]));

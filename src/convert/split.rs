@@ -67,11 +67,23 @@ impl Splitter {
                     format!("`{part}` is no name for a folder: use letters, digits, _ and -");
                 return Err(ConvertError::setting("split", reason));
             }
+            if part == super::starter::RUN {
+                let reason = "a part cannot be called `run`: the folder of the training is, choose another name";
+                return Err(ConvertError::setting("split", reason));
+            }
         }
         if built.parts.is_empty() {
             return Err(ConvertError::setting("split", "expected at least one part"));
         }
         Ok(built)
+    }
+
+    /// The column whose values keep rows together.
+    pub(super) fn hashed(&self) -> Option<&Column> {
+        match &self.rule {
+            Rule::Hash { column, .. } => Some(column),
+            _ => None,
+        }
     }
 
     /// The part of `row`; `None` where it is left out.

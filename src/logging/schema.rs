@@ -257,7 +257,15 @@ pub const EVENTS: &[Event] = &[
     Event {
         name: "finished",
         doc: "the last step is trained and saved",
-        keys: &[key("step", Integer, "batches trained"), GLOBAL_STEP],
+        keys: &[
+            key("step", Integer, "batches trained"),
+            GLOBAL_STEP,
+            key(
+                "stopped_early",
+                Truth,
+                "whether `training.early_stopping_patience` was what ended it",
+            ),
+        ],
     },
     Event {
         name: "verdict",

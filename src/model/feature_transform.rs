@@ -31,6 +31,8 @@ pub(super) struct FeatureTransform {
 #[derive(Debug)]
 enum Step {
     Log,
+    /// What is not finite counts as 0.
+    Finite,
     Clamp(Clamp),
     ZScore(ZScore),
     BatchNorm(BatchNorm),
@@ -78,8 +80,14 @@ impl FeatureTransform {
         config: &DoubleNormLogConfig,
     ) -> Result<Self, ModelError> {
         let mut steps = Steps::new(builder, scope, widths);
-        steps.log();
-        if let Some(config) = &config.batch_norm_config {
+        if config.log {
+            steps.log();
+        } else {
+            steps.finite();
+        }
+        // There is nothing to normalise without columns.
+        let batch_norm = config.batch_norm_config.as_ref();
+        if let Some(config) = batch_norm.filter(|_| widths.continuous > 0) {
             steps.batch_norm(config.affine, config.momentum.get())?;
         }
         steps.clamp(config.clip_magnitude)?;
@@ -152,6 +160,7 @@ impl FeatureTransform {
         for step in &self.steps {
             x = match step {
                 Step::Log => signed_log(&x)?,
+                Step::Finite => x.f_nan_to_num(0.0, 0.0, 0.0)?,
                 Step::Clamp(clamp) => clamp.forward(&x)?,
                 Step::ZScore(score) => score.forward(&x)?,
                 Step::BatchNorm(norm) => norm.forward(&x, mode)?,
@@ -190,6 +199,11 @@ impl<'a> Steps<'a> {
     fn log(&mut self) {
         self.modules += 2;
         self.done.push(Step::Log);
+    }
+
+    fn finite(&mut self) {
+        self.modules += 2;
+        self.done.push(Step::Finite);
     }
 
     fn clamp(&mut self, magnitude: f64) -> Result<(), ModelError> {
@@ -349,6 +363,22 @@ mod tests {
     fn the_plain_log_counts_what_is_not_finite_as_zero() {
         let expected = [2f64.ln(), -8f64.ln(), 0.0, 0.0, 0.0, 1.0];
         assert_near(&transform("{log1p_abs_config: {}}"), &expected);
+    }
+
+    #[test]
+    fn without_the_log_numbers_stay_as_they_are() {
+        let found = transform("{double_norm_log_config: {log: false}}");
+        assert_near(&found, &[1.0, -5.0, 0.0, 0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_model_without_continuous_columns_has_no_norm_for_them() {
+        let config = "{double_norm_log_config: {batch_norm_config: {}}}";
+        let transform = build(&mut builder(), 0, config).unwrap();
+        let x = Tensor::zeros([2, 0], (Kind::Float, tch::Device::Cpu));
+        let binary = Tensor::ones([2, 1], (Kind::Float, tch::Device::Cpu));
+        let output = transform.forward(&x, &binary, Mode::Train).unwrap();
+        assert_near(&values(&output), &[1.0, 1.0]);
     }
 
     #[test]

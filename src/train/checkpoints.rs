@@ -78,15 +78,25 @@ impl Checkpoints {
     /// When a rank is lost.
     pub fn is_finished(&self, session: &Session) -> anyhow::Result<bool> {
         let training = &session.config.training;
-        let step = self
-            .resume
-            .as_ref()
-            .and_then(|checkpoint| checkpoint.state()?["step"].as_u64());
-        let finished = step.is_some_and(|step| step >= training.num_train_steps.get());
-        if finished {
-            if let (Some(manager), Some(checkpoint)) = (&self.manager, &self.resume) {
-                manager.retire(checkpoint);
-            }
+        let state = self.resume.as_ref().and_then(Checkpoint::state);
+        let step = state.and_then(|state| state["step"].as_u64());
+        let all_steps = step.is_some_and(|step| step >= training.num_train_steps.get());
+        let waited = state.and_then(|state| state["patience"]["waited"].as_u64());
+        let patience = training.early_stopping_patience;
+        let stopped = patience.is_some_and(|patience| waited.unwrap_or(0) >= patience.get());
+        let finished = all_steps || stopped;
+        if finished && let (Some(manager), Some(checkpoint)) = (&self.manager, &self.resume) {
+            manager.retire(checkpoint);
+        }
+        if finished && !all_steps {
+            info!(
+                "training is finished: it stopped early at step {}, after {} evaluations that were no better; \
+                 training.early_stopping_patience is {}",
+                step.unwrap_or_default(),
+                waited.unwrap_or_default(),
+                patience.map_or(0, PositiveInt::get)
+            );
+        } else if finished {
             info!(
                 "training is finished: the newest checkpoint in {} is at step {}, training.num_train_steps is {}",
                 training.save_dir,

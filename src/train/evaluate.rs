@@ -4,6 +4,7 @@ use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 
 use super::evaluation::Evaluation;
+use super::groups;
 use super::interrupt::Interrupt;
 use super::setup::{Place, build_loss};
 use crate::batch::{Batch, HostBatch, HostTensor, HostValues};
@@ -257,11 +258,12 @@ impl Evaluator {
             .iter()
             .map(|(name, values)| (*name, values.as_slice()))
             .collect();
+        let groups = groups::of(host.feature(GROUP_FEATURE), host.rows);
         metrics.update(&SetBatch {
             scores: Scores::Logits(&scores),
             labels: &labels,
             weights: weights.as_deref(),
-            groups: groups(host),
+            groups: groups.as_deref(),
             columns: &columns,
         })?;
         Ok(loss)
@@ -410,14 +412,6 @@ fn reads(data: &RecapDataConfig, name: &str) -> bool {
     let schema = &data.seg_dense_schema;
     schema.features.iter().any(|feature| feature == name)
         || schema.renamed_features.contains_key(name)
-}
-
-/// The group of each row, where the batch has it as one whole number.
-fn groups(host: &HostBatch) -> Option<&[i64]> {
-    match &host.feature(GROUP_FEATURE)?.values {
-        HostValues::I64(values) if values.len() == host.rows => Some(values),
-        _ => None,
-    }
 }
 
 /// `[B, T]` on any device to row-major numbers.

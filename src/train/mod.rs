@@ -1,6 +1,6 @@
 //! Training: [`setup`] builds what a run needs, [`step`] is the one step of both loops, [`trainer`] and [`debug`] are
 //! the loops, [`pipeline`] feeds them through `staging`, [`state`] is what a checkpoint remembers beside tensors.
-//! [`checks`] finds out which steps diverged. [`evaluate`] measures a model on a partition, [`validation`] does so while
+//! [`checks`] finds out which steps diverged. [`evaluate`] measures a model on a partition (`groups` are those of GAUC), [`validation`] does so while
 //! training; [`window`] measures what was trained on last. [`progress`], [`tensorboard`], [`times`] and [`profiler`] say
 //! how it goes.
 
@@ -10,6 +10,7 @@ pub mod debug;
 pub mod evaluate;
 pub mod evaluation;
 pub mod fit;
+mod groups;
 pub mod interrupt;
 pub mod pipeline;
 pub mod profiler;

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::validation::Score;
 use crate::config::TrainingConfig;
 use crate::data::Position;
 use crate::distributed::env::Place;
@@ -27,8 +28,33 @@ pub struct TrainState {
     /// Steps skipped because their loss or gradient was not finite.
     #[serde(default)]
     pub skipped_steps: u64,
+    /// How the evaluations so far went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<Patience>,
     /// Version of the program that wrote the checkpoint.
     pub version: String,
+}
+
+/// What early stopping remembers: a run that resumes stops where the run left alone would have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Patience {
+    /// The best score so far; `None` where no evaluation gave a number yet.
+    pub best: Option<Score>,
+    /// Evaluations since then.
+    pub waited: u64,
+}
+
+impl Patience {
+    /// Takes in one evaluation, which gave `better` if it was the best so far.
+    pub fn look(&mut self, better: Option<&Score>) {
+        match better {
+            Some(score) => {
+                self.best = Some(score.clone());
+                self.waited = 0;
+            }
+            None => self.waited += 1,
+        }
+    }
 }
 
 impl TrainState {
@@ -43,6 +69,7 @@ impl TrainState {
             global_step_offset: 0,
             positions: Vec::new(),
             skipped_steps: 0,
+            patience: None,
             version: crate::cli::VERSION.to_owned(),
         }
     }
@@ -61,6 +88,14 @@ impl TrainState {
                 .iter()
                 .min_by_key(|position| position.epoch())
         }
+    }
+
+    /// Whether training has waited long enough for a better model.
+    #[must_use]
+    pub fn is_stopped(&self, training: &TrainingConfig) -> bool {
+        let waited = self.patience.as_ref().map_or(0, |patience| patience.waited);
+        let patience = training.early_stopping_patience;
+        patience.is_some_and(|patience| waited >= patience.get())
     }
 
     /// Goes on with as many processes as `place` says; the global step counts on from where it is.
@@ -92,6 +127,7 @@ pub fn step_seed(seed: i64, step: u64, rank: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::PositiveInt;
     use std::collections::HashSet;
 
     #[test]
@@ -108,6 +144,31 @@ mod tests {
             seen.push(state.global_step());
         }
         assert_eq!(seen, [8, 9, 15, 18, 20]);
+    }
+
+    #[test]
+    fn patience_ends_with_so_many_evaluations_that_were_not_better() {
+        let mut training = TrainingConfig::default();
+        let mut state = TrainState::first(&training, Place::ALONE);
+        assert!(!state.is_stopped(&training));
+        let score = |value| Score {
+            metric: "v/loss".to_owned(),
+            value,
+        };
+        let mut patience = Patience::default();
+        let mut waited = Vec::new();
+        for better in [None, Some(0.5), None, None] {
+            patience.look(better.map(score).as_ref());
+            waited.push(patience.waited);
+        }
+        assert_eq!(waited, [1, 0, 1, 2]);
+        assert_eq!(patience.best, Some(score(0.5)));
+        state.patience = Some(patience);
+        assert!(!state.is_stopped(&training));
+        training.early_stopping_patience = PositiveInt::new(3);
+        assert!(!state.is_stopped(&training));
+        training.early_stopping_patience = PositiveInt::new(2);
+        assert!(state.is_stopped(&training));
     }
 
     #[test]

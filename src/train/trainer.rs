@@ -56,12 +56,15 @@ pub fn run(session: &Session, profile_steps: Option<StepRange>) -> anyhow::Resul
         return Ok(session.collective.leave()?);
     }
     let mut stepper = build_stepper(&session.config, session.device, session.place)?;
-    let validation = Validation::build(session)?;
+    let mut validation = Validation::build(session)?;
     let may_skip = session.config.training.max_skipped_steps > 0;
     stepper.options.checks = Checks::choose(session.device, may_skip);
     let state = checkpoints.restore(session, &mut stepper)?;
     session.join(&mut stepper, &state)?;
     checkpoints.prepare(session, &stepper, &state)?;
+    if let Some(validation) = &mut validation {
+        validation.resume(state.patience.as_ref());
+    }
     let training = &session.config.training;
     let position = state.position(session.place);
     let loader = build_loader(
@@ -94,7 +97,7 @@ impl Trainer<'_> {
         let rows = self.session.config.train_data.global_batch_size.get();
         let mut progress = Progress::start(self.state.step, num_train_steps, rows);
         self.times.started();
-        while self.state.step < num_train_steps {
+        while self.state.step < num_train_steps && !self.state.is_stopped(self.training()) {
             if self.session.is_interrupted()? {
                 return self.save_and_stop(progress, &pipeline);
             }
@@ -135,14 +138,27 @@ impl Trainer<'_> {
         self.save_for_good()?;
         drop(progress);
         self.profiler.finish()?;
+        self.say_finished();
+        self.times.log(&pipeline.beside(), self.session.device);
+        Ok(())
+    }
+
+    fn say_finished(&self) {
+        let stopped_early = self.state.is_stopped(self.training());
         info!(
             name: "finished",
             step = self.state.step,
             global_step = self.state.global_step(),
+            stopped_early,
             "finished training"
         );
-        self.times.log(&pipeline.beside(), self.session.device);
-        Ok(())
+        if stopped_early && let Some(patience) = &self.state.patience {
+            let (waited, best) = (patience.waited, patience.best.as_ref());
+            let best = best.map_or("no number at all".to_owned(), |best| best.value.to_string());
+            info!(
+                "stopped early: {waited} evaluations in a row were no better than {best}; the best model is in save_dir/best"
+            );
+        }
     }
 
     fn training(&self) -> &TrainingConfig {
@@ -251,14 +267,17 @@ impl Trainer<'_> {
         };
         let begin = Instant::now();
         progress.say("evaluating");
-        let (stepper, state) = (&self.stepper, &self.state);
-        let found = validation.run(self.session, stepper, state.global_step())?;
+        let found = validation.run(self.session, &self.stepper, self.state.global_step())?;
         for evaluation in &found.evaluations {
             if let Some(board) = &mut self.board {
-                board.log_evaluation(state.global_step(), evaluation);
+                board.log_evaluation(self.state.global_step(), evaluation);
             }
         }
         self.times.add_evaluation(begin);
+        if found.is_judged {
+            let patience = self.state.patience.get_or_insert_default();
+            patience.look(found.score.as_ref());
+        }
         progress.exclude(self.clock.elapsed());
         self.clock = Instant::now();
         Ok(found.score)

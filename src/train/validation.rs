@@ -11,6 +11,7 @@ use super::evaluate::Evaluator;
 use super::evaluation::Evaluation;
 use super::session::Session;
 use super::setup::Place;
+use super::state::Patience;
 use super::statistics::Statistics;
 use super::step::Stepper;
 use crate::checkpoint::format::BEST;
@@ -66,6 +67,8 @@ pub struct Validated {
     pub evaluations: Vec<Evaluation>,
     /// Of the model if it is the best so far.
     pub score: Option<Score>,
+    /// Whether a metric has judged the model.
+    pub is_judged: bool,
 }
 
 /// The metric that decides which checkpoint is the best.
@@ -140,6 +143,18 @@ impl Validation {
         Ok(Some(Self { evaluators, best }))
     }
 
+    /// Goes on from the score that a resumed run had, where it is by the same metric: the best checkpoint may be of a
+    /// later step than the one that the run goes on from.
+    pub fn resume(&mut self, patience: Option<&Patience>) {
+        if let (Some(best), Some(patience)) = (&mut self.best, patience) {
+            match &patience.best {
+                Some(score) if score.metric == best.name => best.score = Some(score.value),
+                Some(_) => {}
+                None => best.score = None,
+            }
+        }
+    }
+
     /// Evaluates and logs every partition, each rank its share; the score is that of the best model so far, the same
     /// on every rank.
     ///
@@ -185,7 +200,11 @@ impl Validation {
             .best
             .as_mut()
             .and_then(|best| best.look(&evaluations, global_step));
-        Ok(Validated { evaluations, score })
+        Ok(Validated {
+            evaluations,
+            score,
+            is_judged: self.best.is_some(),
+        })
     }
 }
 

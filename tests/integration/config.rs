@@ -562,7 +562,7 @@ fn a_file_that_cannot_be_read_names_itself() {
         matches!(missing, ConfigError::Read { .. }) && missing.to_string().contains("run.yaml")
     );
     std::fs::write(&file, b"training:\n  save_dir: \xff\n").unwrap();
-    let bytes = load::<TrainingConfig>(&file).unwrap_err();
+    let bytes = load::<TrainingConfig>(&file, &[]).unwrap_err();
     assert!(
         matches!(
             bytes,

@@ -59,7 +59,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
 
@@ -381,9 +381,9 @@ const MISTAKES: [Mistake; 18] = [
         Fault::Data,
     ),
     (
-        ("continuous: [age, pay]", "continuous: []"),
+        ("missing: -1", "validation_share: 0.95"),
         ("", ""),
-        "continuous: expected at least one column",
+        "validation_share: expected a share from 0 to 0.9, found 0.95",
         Fault::Config,
     ),
     (

@@ -19,6 +19,7 @@ mod config_messages;
 mod config_reference;
 mod convert;
 mod convert_parquet;
+mod convert_starter;
 mod data;
 mod data_golden;
 mod data_random;

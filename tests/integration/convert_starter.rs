@@ -1,0 +1,476 @@
+//! The config that a conversion writes, and the vocabulary that it leaves: names stay text, training can be stopped by
+//! rows it has not seen, unknown values are counted, a spoilt vocabulary is refused.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use recap_train::config::{self, RecapConfig};
+use recap_train::convert::{ConvertOptions, Converted, convert};
+use recap_train::data::Fault;
+
+use crate::convert::{Place, floats, ints};
+use crate::support::stderr;
+
+const LABELS: &str = "labels: {y: y == 1}\n";
+
+/// `rows` rows: x, a text u shared by ten rows, an integer k, a label that follows x.
+fn table(rows: usize) -> String {
+    let row = |i: usize| {
+        let x = (i * 7919 % 1000) as f64 / 500.0 - 1.0;
+        format!("{x},user-{},{},{}\n", i / 10, i % 7, usize::from(x > 0.1))
+    };
+    std::iter::once("x,u,k,y\n".to_owned())
+        .chain((0..rows).map(row))
+        .collect()
+}
+
+fn written(place: &Place, output: &str) -> RecapConfig {
+    let path = place.path(output).join("config.yaml");
+    config::load_recap(&path, &[]).unwrap().config
+}
+
+fn program(place: &Place, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recap-train"));
+    command.current_dir(place.path("")).args(args);
+    command
+        .env_remove("RUST_LOG")
+        .env("OMP_WAIT_POLICY", "PASSIVE");
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn ok(place: &Place, args: &[&str]) -> String {
+    let output = program(place, args);
+    assert!(output.status.success(), "{args:?}:\n{}", stderr(&output));
+    String::from_utf8(output.stdout).unwrap() + &stderr(&output)
+}
+
+#[test]
+fn parts_stay_what_they_are_called_and_conversions_do_not_share_a_folder() {
+    let place = Place::new();
+    place.write("t.csv", &table(40));
+    let mut folders = Vec::new();
+    for (i, part) in [
+        "01",
+        "2024_05",
+        "2024-05-01",
+        "no",
+        "null",
+        "1e3",
+        "0x1F",
+        "12_30",
+        "val-01",
+        "y",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let split = format!(
+            "split: {{index: {{modulo: 4, parts: {{train: [0, 1, 2], \"{part}\": [3]}}}}}}\n"
+        );
+        let output = format!("out-{i}");
+        let yaml = format!("continuous: [x]\n{LABELS}{split}");
+        place.convert(&yaml, "t.csv", &output, 1).unwrap();
+        let config = written(&place, &output);
+        assert_eq!(config.validation_data.keys().collect::<Vec<_>>(), [part]);
+        assert_eq!(config.training.evaluate, part.starts_with("val"), "{part}");
+        folders.push(config.training.save_dir);
+    }
+    folders.sort();
+    folders.dedup();
+    assert_eq!(folders.len(), 10, "{folders:?}");
+}
+
+#[test]
+fn tasks_columns_and_folders_of_any_name_can_be_read_again() {
+    let place = Place::new();
+    place.write(
+        "t.csv",
+        &table(40)
+            .replacen("x,u,k,y", "x,$u: \"#é,k,y", 1)
+            .replace('"', "\"\""),
+    );
+    let header = "\"$u: \"\"#é\"";
+    let text = table(40).replacen("x,u,", &format!("x,{header},"), 1);
+    place.write("t.csv", &text);
+    let yaml = "
+continuous: [x]
+discrete: [{columns: ['$u: \"#é']}]
+labels: {'no': y == 1, \"2024-05-01\": y == 0, '$HOME: {}': k == 3}
+";
+    let output = "a $HOME [b] 'c' é";
+    place.convert(yaml, "t.csv", output, 1).unwrap();
+    let config = written(&place, output);
+    let tasks: Vec<&String> = config.model.tasks.keys().collect();
+    assert_eq!(tasks, ["no", "2024-05-01", "$HOME: {}"]);
+    let embeddings = config.model.small_embeddings.unwrap();
+    assert_eq!(embeddings.tables[0].name, "$u: \"#é");
+    assert_eq!(place.rows(output, "train").rows, 40);
+}
+
+#[test]
+fn rows_are_kept_apart_to_stop_by_where_the_mapping_names_none() {
+    let place = Place::new();
+    place.write("t.csv", &table(1200));
+    let yaml = format!("continuous: [x]\nids: {{meta__row: {{}}}}\n{LABELS}");
+    let converted = place.convert(&yaml, "t.csv", "out", 2).unwrap();
+    let rows: Vec<u64> = converted.parts.values().map(|part| part.rows).collect();
+    assert!(converted.keeps_apart);
+    assert_eq!(rows.iter().sum::<u64>(), 1200);
+    assert!((80..170).contains(&rows[1]), "{rows:?}");
+    let config = written(&place, "out");
+    assert_eq!(
+        config.training.evaluate_partitions,
+        Some(vec!["validation".to_owned()])
+    );
+    assert!(config.training.early_stopping_patience.is_some());
+    let metric = config.training.keep_best_metric.unwrap();
+    assert!(
+        ["validation/loss", "validation/y/auroc"].contains(&metric.as_str()),
+        "{metric}"
+    );
+    // Users that the split keeps together are not parted.
+    let hash = "split: {hash: {column: u, parts: {train: 0.9, test: 0.1}}}\n";
+    let by_user = format!(
+        "discrete: [{{columns: [u]}}]\nids: {{meta__user_id: {{column: u, kind: text}}}}\n{LABELS}{hash}"
+    );
+    place.convert(&by_user, "t.csv", "users", 1).unwrap();
+    let users = |part| ints(&place.rows("users", part), "discrete");
+    let (train, validation) = (users("train"), users("validation"));
+    assert!(!validation.is_empty() && !validation.iter().any(|user| train.contains(user)));
+    let none = place
+        .convert(&format!("{yaml}validation_share: 0\n"), "t.csv", "none", 1)
+        .unwrap();
+    assert_eq!((none.parts.len(), none.keeps_apart), (1, false));
+    assert!(!written(&place, "none").training.evaluate);
+}
+
+#[test]
+fn an_empty_cell_is_the_median_of_its_column() {
+    let place = Place::new();
+    place.write("t.csv", "x,y\n5,1\n,0\n7,1\n100,0\n");
+    let yaml = format!("continuous: [x]\n{LABELS}");
+    place.convert(&yaml, "t.csv", "out", 1).unwrap();
+    assert_eq!(
+        floats(&place.rows("out", "train"), "continuous"),
+        [5.0, 7.0, 7.0, 100.0]
+    );
+}
+
+fn again(
+    place: &Place,
+    yaml: &str,
+    vocabulary: &str,
+    output: &str,
+) -> Result<Converted, recap_train::convert::ConvertError> {
+    let options = ConvertOptions {
+        inputs: Some(place.path("new.csv").display().to_string()),
+        output_dir: Some(place.path(output)),
+        vocabulary: Some(place.path(vocabulary)),
+        threads: None,
+    };
+    convert(&config::parse(yaml).unwrap(), &options)
+}
+
+const CODES: &str = "
+one_hot: [{columns: [k]}]
+discrete: [{columns: [u], min_count: 2}]
+buckets: [{columns: [x], boundaries: [0, 0.5]}]
+labels: {y: y == 1}
+";
+
+#[test]
+fn values_that_no_vocabulary_knows_are_counted_beside_those_at_training() {
+    let place = Place::new();
+    place.write("t.csv", &table(100));
+    place.convert(CODES, "t.csv", "out", 1).unwrap();
+    // Integers that became floats are the integers; users are written in another way.
+    let new = table(100).replace("user-", "USER ");
+    let floats = new
+        .lines()
+        .enumerate()
+        .map(|(i, line)| match line.rsplit_once(',') {
+            Some((rest, label)) if i > 0 => format!("{rest}.0,{label}\n"),
+            _ => format!("{line}\n"),
+        });
+    place.write("new.csv", &floats.collect::<String>());
+    let converted = again(&place, CODES, "out/vocabulary.json", "new").unwrap();
+    let [codes, users] = &converted.unknown[..] else {
+        panic!("{converted:?}")
+    };
+    assert_eq!(
+        (codes.key, codes.column.as_str(), codes.at_training),
+        ("one_hot", "k", Some(0.0))
+    );
+    assert_eq!(codes.parts["train"].share, 0.0);
+    let found = &users.parts["train"];
+    assert_eq!((found.share, found.is_jump), (1.0, true));
+    assert_eq!(found.examples[..2], ["USER 0", "USER 1"]);
+    place.write("m.yaml", CODES);
+    let args = [
+        "convert",
+        "--mapping=m.yaml",
+        "--inputs=new.csv",
+        "--output_dir=said",
+        "--vocabulary=out/vocabulary.json",
+    ];
+    let said = ok(&place, &args);
+    assert!(
+        said.contains(
+            "unknown values of discrete.u: train 100.000 %, when the vocabulary was learned 0.000 %"
+        ),
+        "{said}"
+    );
+    assert!(said.contains("the first are `USER 0`, `USER 1`"), "{said}");
+    assert!(said.contains("1 columns without unknown values"), "{said}");
+}
+
+#[test]
+fn a_spoilt_vocabulary_is_refused_by_its_key() {
+    let place = Place::new();
+    place.write("new.csv", &table(100));
+    place.convert(CODES, "new.csv", "out", 1).unwrap();
+    let good = std::fs::read_to_string(place.path("out/vocabulary.json")).unwrap();
+    let good: serde_json::Value = serde_json::from_str(&good).unwrap();
+    let spoilt = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut value = good.clone();
+        change(&mut value);
+        value.to_string()
+    };
+    let text = good.to_string();
+    let samples = [
+        (
+            spoilt(&|v| v["one_hot"]["k"]["values"][1] = "0".into()),
+            "one_hot.k: the value `0` has two ids, 1 and 2",
+        ),
+        (
+            spoilt(&|v| drop(v["discrete"]["u"]["counts"].as_array_mut().unwrap().pop())),
+            "discrete.u: 10 values, but 9 counts",
+        ),
+        (
+            spoilt(&|v| v["one_hot"]["k"] = serde_json::json!({"values": ["0"], "counts": [5]})),
+            "binary_width: the file says 11",
+        ),
+        (
+            spoilt(&|v| v["one_hot"]["k"]["counts"][0] = 1000.into()),
+            "one_hot.k.counts: more than there were rows",
+        ),
+        (
+            spoilt(&|v| v["buckets"]["x"] = serde_json::json!([0.5, 0.0])),
+            "buckets.x: the ends of ranges do not ascend",
+        ),
+        (
+            spoilt(&|v| v["buckets"]["x"] = serde_json::json!([0.0, 0.25])),
+            "buckets.x: the ends of ranges are not the boundaries of the mapping",
+        ),
+        (
+            spoilt(&|v| v["buckets"]["x"] = serde_json::json!([0.0, null])),
+            "not a vocabulary",
+        ),
+        (
+            spoilt(&|v| v["version"] = 2.into()),
+            "version: expected at most 1, found 2",
+        ),
+        (spoilt(&|v| v["words"] = 1.into()), "unknown field `words`"),
+        (
+            spoilt(&|v| drop(v.as_object_mut().unwrap().remove("discrete"))),
+            "missing field `discrete`",
+        ),
+        (
+            text.replacen(
+                "\"one_hot\":{",
+                "\"one_hot\":{\"k\":{\"values\":[],\"counts\":[]},",
+                1,
+            ),
+            "the column `k` is there twice",
+        ),
+        (text[..text.len() / 2].to_owned(), "not a vocabulary"),
+        (String::new(), "not a vocabulary"),
+    ];
+    for (text, expected) in samples {
+        place.write("bad.json", &text);
+        let error = again(&place, CODES, "bad.json", "bad").unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains(expected) && message.contains("bad.json"),
+            "expected {expected}, found {message}"
+        );
+        assert_eq!(error.fault(), Fault::Config);
+        assert!(!place.path("bad").exists());
+    }
+    // A file of the first versions has none of the new keys.
+    let old = spoilt(&|v| {
+        for key in ["version", "rows", "binary_width", "medians"] {
+            v.as_object_mut().unwrap().remove(key);
+        }
+    });
+    place.write("old.json", &old);
+    let converted = again(&place, CODES, "old.json", "old").unwrap();
+    assert!(
+        converted
+            .unknown
+            .iter()
+            .all(|column| column.at_training.is_none())
+    );
+}
+
+#[test]
+fn set_changes_the_mapping_or_is_refused() {
+    let place = Place::new();
+    place.write("t.csv", &table(40).replace(',', ";"));
+    place.write("m.yaml", &format!("continuous: [x]\n{LABELS}"));
+    let args = [
+        "convert",
+        "--mapping=m.yaml",
+        "--inputs=t.csv",
+        "--output_dir=out",
+    ];
+    let with = |more: &[&'static str]| [&args[..], more].concat();
+    let said = ok(
+        &place,
+        &with(&["--set", "csv.delimiter=;", "--set", "continuous=[x, k]"]),
+    );
+    assert!(said.contains("continuous 2, "), "{said}");
+    for (args, expected) in [
+        (with(&["--set", "csv.delimeter=;"]), "delimeter"),
+        (with(&["--config_path=m.yaml"]), "remove --config_path"),
+        (vec!["man", "--set", "a=b"], "there is no config to change"),
+        (
+            vec!["doctor", "--set", "a=b"],
+            "there is no config to change",
+        ),
+    ] {
+        let output = program(&place, &args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(
+            stderr(&output).contains(expected),
+            "{args:?}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn ids_of_text_group_gauc_as_numbers_do() {
+    let place = Place::new();
+    place.write("t.csv", &table(400));
+    let split = "split: {index: {modulo: 4, parts: {train: [0, 1, 2], test: [3]}}}\n";
+    let mut gauc = Vec::new();
+    for (output, id) in [
+        ("text", "{column: u, kind: text}"),
+        ("number", "{column: n}"),
+    ] {
+        let text = table(400).lines().enumerate().map(|(i, line)| match i {
+            0 => format!("{line},n\n"),
+            _ => format!("{line},{}\n", (i - 1) / 10),
+        });
+        place.write("t.csv", &text.collect::<String>());
+        let yaml = format!("continuous: [x]\nids: {{meta__user_id: {id}}}\n{LABELS}{split}");
+        place.convert(&yaml, "t.csv", output, 1).unwrap();
+        let config = format!("--config_path={output}/config.yaml");
+        ok(&place, &[&config, "check", "--dry_run"]);
+        ok(&place, &[&config, "--set", "training.num_train_steps=3"]);
+        ok(&place, &[&config, "evaluate", "--output=found.json"]);
+        let found = std::fs::read_to_string(place.path("found.json")).unwrap();
+        let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+        let results = found["partitions"]["test"]["results"].clone();
+        let text = found.to_string();
+        let at = text
+            .find("gauc\":")
+            .unwrap_or_else(|| panic!("no gauc: {results} {text}"));
+        let number: String = text[at + 6..]
+            .chars()
+            .take_while(|c| !",}".contains(*c))
+            .collect();
+        gauc.push(number.parse::<f64>().unwrap());
+    }
+    assert!(gauc[0].is_finite(), "{gauc:?}");
+    assert_eq!(gauc[0].to_bits(), gauc[1].to_bits(), "{gauc:?}");
+}
+
+#[test]
+fn categories_alone_and_a_single_column_make_models_that_learn() {
+    let place = Place::new();
+    let rows =
+        (0..600).map(|i| format!("{},{}\n", ["a", "b", "c"][i % 3], usize::from(i % 3 == 1)));
+    let table: String = std::iter::once("c,y\n".to_owned()).chain(rows).collect();
+    place.write("t.csv", &table);
+    let split = "split: {index: {modulo: 5, parts: {train: [0, 1, 2, 3], test: [4]}}}\n";
+    for (output, inputs) in [
+        ("one_hot", "one_hot: [{columns: [c]}]"),
+        ("discrete", "discrete: [{columns: [c]}]"),
+    ] {
+        place
+            .convert(&format!("{inputs}\n{LABELS}{split}"), "t.csv", output, 1)
+            .unwrap();
+        assert_eq!(auroc(&place, output), 1.0, "{output}");
+    }
+    place.write("t.csv", &crate::convert_starter::table(600));
+    place
+        .convert(
+            &format!("continuous: [x]\n{LABELS}{split}"),
+            "t.csv",
+            "one",
+            1,
+        )
+        .unwrap();
+    assert!(auroc(&place, "one") > 0.99);
+}
+
+/// Trains as the config says, and measures on the part `test`.
+fn auroc(place: &Place, output: &str) -> f64 {
+    let config = format!("--config_path={output}/config.yaml");
+    ok(place, &[&config]);
+    let said = ok(place, &[&config, "evaluate", "--partition=test"]);
+    let line = said.lines().find(|line| line.starts_with("y "));
+    let line = line.unwrap_or_else(|| panic!("{said}"));
+    line.split_whitespace().nth(7).unwrap().parse().unwrap()
+}
+
+#[test]
+fn training_stops_early_and_a_resumed_run_stops_where_the_other_did() {
+    let place = Place::new();
+    place.write("t.csv", &table(1200));
+    let yaml = format!("continuous: [x]\n{LABELS}");
+    place.convert(&yaml, "t.csv", "out", 1).unwrap();
+    let run = |save_dir: &str, steps: &str| {
+        let save_dir = format!("training.save_dir={save_dir}");
+        let steps = format!("training.num_train_steps={steps}");
+        let mut args = vec!["--config_path=out/config.yaml"];
+        // A rate of 0 is never better than the first evaluation.
+        let sets = [
+            &save_dir,
+            &steps,
+            "optimizer.single_task_learning_rate={constant: 0}",
+            "training.eval_log_every_n=2",
+            "training.checkpoint_every_n=3",
+            "training.early_stopping_patience=3",
+            "training.keep_best_metric=validation/y/auroc",
+            "model.featurization_config.double_norm_log_config.batch_norm_config=null",
+        ];
+        for set in &sets {
+            args.extend(["--set", set]);
+        }
+        ok(&place, &args)
+    };
+    let said = run("whole", "100");
+    assert!(
+        said.contains("stopped early: 3 evaluations in a row"),
+        "{said}"
+    );
+    let weights =
+        |save_dir: &str| std::fs::read(place.path(save_dir).join("8/model.safetensors")).unwrap();
+    for steps in ["3", "5", "7"] {
+        let save_dir = format!("parted-{steps}");
+        let said = run(&save_dir, steps);
+        assert!(!said.contains("stopped early"), "{said}");
+        run(&save_dir, "100");
+        assert!(weights(&save_dir) == weights("whole"), "{steps}");
+        assert!(!Path::new(&place.path(&save_dir).join("9")).exists());
+    }
+    let said = run("whole", "100");
+    assert!(
+        said.contains("training is finished: it stopped early at step 8"),
+        "{said}"
+    );
+}
