@@ -3,6 +3,7 @@
 # make bench: speed, side by side with a Python peer
 # make bench-gpu: the step on a GPU, side by side with PyTorch's; PYTHON names one with torch for CUDA
 # make census: from a CSV to metrics on real data, CENSUS=census-income.test.gz
+# make tables: configs as convert writes them beside scikit-learn on tables of many kinds; RECAP_PYTHON names a Python
 # make soak:  kills a training at random moments, and fails or kills it at every system call on its files
 # make fuzz:  TIME seconds (600) of hostile bytes at each reader of bytes from outside
 # Everything that is missing (libtorch) is fetched once into the user's cache; export LIBTORCH to use your own.
@@ -14,7 +15,7 @@ TIME   ?= 600
 CENSUS ?=
 BIN    := target/release/recap-train
 
-.PHONY: train test build libtorch bench bench-gpu census soak fuzz check help
+.PHONY: train test build libtorch bench bench-gpu census tables soak fuzz check help
 .DEFAULT_GOAL := help
 
 help:
@@ -41,6 +42,9 @@ bench-gpu:
 
 census: build
 	sh tests/census.sh $(BIN) $(CENSUS)
+
+tables: build
+	sh tests/tables.sh $(BIN)
 
 soak: build
 	sh tests/soak.sh
