@@ -80,7 +80,7 @@ impl Sample {
 
     /// The lower ends of all ranges but the lowest, of the numbers at `place`.
     pub(super) fn ranges(&self, place: usize, count: usize) -> Vec<f64> {
-        ranges(self.numbers(place), count)
+        ranges(&self.numbers(place), count)
     }
 
     /// The finite numbers at `place`, ascending.
@@ -94,7 +94,7 @@ impl Sample {
 
 /// Cuts ascending `numbers` into about `count` ranges that are equally frequent; a number that is commoner than one of them is a
 /// range of its own, beside the others.
-fn ranges(numbers: Vec<f64>, count: usize) -> Vec<f64> {
+fn ranges(numbers: &[f64], count: usize) -> Vec<f64> {
     let mut ends = Vec::new();
     let mut rest = Vec::with_capacity(numbers.len());
     let runs: Vec<&[f64]> = numbers.chunk_by(|a, b| a.total_cmp(b).is_eq()).collect();
@@ -121,13 +121,13 @@ mod tests {
     #[test]
     fn ranges_are_equally_frequent_and_a_common_value_has_its_own() {
         let numbers: Vec<f64> = (0..100).map(f64::from).collect();
-        assert_eq!(ranges(numbers, 4), [25.0, 50.0, 75.0]);
+        assert_eq!(ranges(&numbers, 4), [25.0, 50.0, 75.0]);
         let mut numbers = vec![0.0; 900];
         numbers.extend((1..=100).map(f64::from));
-        assert_eq!(ranges(numbers, 4), [1.0, 26.0, 51.0, 76.0]);
-        assert!(ranges(vec![7.0; 5], 3).is_empty());
-        assert_eq!(ranges(vec![1.0, 2.0], 100), [2.0]);
-        assert!(ranges(Vec::new(), 3).is_empty());
+        assert_eq!(ranges(&numbers, 4), [1.0, 26.0, 51.0, 76.0]);
+        assert!(ranges(&[7.0; 5], 3).is_empty());
+        assert_eq!(ranges(&[1.0, 2.0], 100), [2.0]);
+        assert!(ranges(&[], 3).is_empty());
     }
 
     #[test]

@@ -28,6 +28,10 @@ pub(super) fn map<const N: usize>(entries: [(&'static str, Node); N]) -> Node {
 }
 
 /// A word, number or truth value of this program's.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "numbers read better by value"
+)]
 pub(super) fn word(value: impl ToString) -> Node {
     Node::Word(value.to_string())
 }

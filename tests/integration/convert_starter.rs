@@ -202,7 +202,7 @@ fn values_that_no_vocabulary_knows_are_counted_beside_those_at_training() {
         (codes.key, codes.column.as_str(), codes.at_training),
         ("one_hot", "k", Some(0.0))
     );
-    assert_eq!(codes.parts["train"].share, 0.0);
+    assert!(codes.parts["train"].share < 1e-9, "{codes:?}");
     let found = &users.parts["train"];
     assert_eq!((found.share, found.is_jump), (1.0, true));
     assert_eq!(found.examples[..2], ["USER 0", "USER 1"]);
@@ -393,8 +393,8 @@ fn categories_alone_and_a_single_column_make_models_that_learn() {
     let place = Place::new();
     let rows =
         (0..600).map(|i| format!("{},{}\n", ["a", "b", "c"][i % 3], usize::from(i % 3 == 1)));
-    let table: String = std::iter::once("c,y\n".to_owned()).chain(rows).collect();
-    place.write("t.csv", &table);
+    let categories: String = std::iter::once("c,y\n".to_owned()).chain(rows).collect();
+    place.write("t.csv", &categories);
     let split = "split: {index: {modulo: 5, parts: {train: [0, 1, 2, 3], test: [4]}}}\n";
     for (output, inputs) in [
         ("one_hot", "one_hot: [{columns: [c]}]"),
@@ -403,9 +403,9 @@ fn categories_alone_and_a_single_column_make_models_that_learn() {
         place
             .convert(&format!("{inputs}\n{LABELS}{split}"), "t.csv", output, 1)
             .unwrap();
-        assert_eq!(auroc(&place, output), 1.0, "{output}");
+        assert!(auroc(&place, output) > 0.999, "{output}");
     }
-    place.write("t.csv", &crate::convert_starter::table(600));
+    place.write("t.csv", &table(600));
     place
         .convert(
             &format!("continuous: [x]\n{LABELS}{split}"),
