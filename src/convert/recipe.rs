@@ -37,7 +37,7 @@ pub(super) struct Recipe {
 }
 
 /// Fewer rows than this, and a linear model is all they bear.
-const MIN_ROWS_OF_A_NETWORK: u64 = 600;
+const MIN_ROWS_OF_A_NETWORK: u64 = 800;
 /// Where there are fewer rows than this for each column, chance looks like a relation.
 const FEW_ROWS_PER_COLUMN: u64 = 8;
 
