@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-use crate::checkpoint::manager::BEST;
+use crate::checkpoint::format::BEST;
 use crate::checkpoint::{Checkpoint, CheckpointError, newest_valid};
 use crate::cli::UsageError;
 use crate::config::RecapConfig;
