@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::remote::RemoteError;
+use super::source::NotRegular;
+use super::tfrecord::Foreign;
 
 /// Whose fault a [`DataError`] is; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +39,7 @@ pub enum DataError {
         source: glob::PatternError,
     },
     /// Nothing to read.
-    #[error(
-        "no data files found: {searched} matches no file; correct it, or let `generate` write random data"
-    )]
+    #[error("no data files found: {searched}; correct it, or let `generate` write random data")]
     NoFiles {
         /// The pattern, or the folders.
         searched: String,
@@ -84,6 +84,30 @@ pub enum DataError {
         offset: u64,
         /// What is wrong.
         source: RecordError,
+    },
+    /// A file is no TFRecord file but something known.
+    #[error("{} is no TFRecord file: {found}", path.display())]
+    Foreign {
+        /// The file.
+        path: Arc<std::path::Path>,
+        /// What it is, and what to do.
+        found: Foreign,
+    },
+    /// What the config names as data cannot be read again and again.
+    #[error("{}", path.display())]
+    NotRegular {
+        /// Where it stands.
+        path: PathBuf,
+        /// What it is, and what to do.
+        source: NotRegular,
+    },
+    /// There are files, and every one is empty.
+    #[error("all {count} data files are empty (0 bytes), {} is one", first.display())]
+    Empty {
+        /// How many.
+        count: usize,
+        /// One of them.
+        first: PathBuf,
     },
     /// Files were there, but not one record for this rank in them.
     #[error(
@@ -255,9 +279,12 @@ impl DataError {
                 _ => Fault::Data,
             },
             Self::Record { source, .. } if !source.is_of_machine() => Fault::Data,
-            Self::NoFiles { .. } | Self::MissingFolders { .. } | Self::NoRecords { .. } => {
-                Fault::Data
-            }
+            Self::NoFiles { .. }
+            | Self::MissingFolders { .. }
+            | Self::NoRecords { .. }
+            | Self::Foreign { .. }
+            | Self::NotRegular { .. }
+            | Self::Empty { .. } => Fault::Data,
             Self::Record { .. } | Self::Io { .. } | Self::Thread { .. } => Fault::Machine,
         }
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use chrono::{Days, NaiveDate, NaiveDateTime, TimeDelta};
 
 use super::error::DataError;
+use super::hidden::{is_hidden, is_hidden_name};
 use super::remote;
+use super::source::{Stands, stands_at};
 use crate::config::{ExplicitDateInputs, ExplicitDatetimeInputs, RecapDataConfig};
 
 /// The files, sorted, cut to `num_files_to_keep`; at least one.
@@ -26,7 +28,21 @@ pub(crate) fn list(config: &RecapDataConfig) -> Result<Vec<Arc<Path>>, DataError
     if let Some(keep) = config.num_files_to_keep {
         files.truncate(usize::try_from(keep.get()).unwrap_or(usize::MAX));
     }
+    if !config.ignore_data_errors {
+        // Else it is passed over when it is opened, and counted.
+        files.iter().try_for_each(|file| check_regular(file))?;
+    }
     Ok(files.into_iter().map(Arc::from).collect())
+}
+
+fn check_regular(path: &Path) -> Result<(), DataError> {
+    match stands_at(path) {
+        Stands::Other(source) if !remote::is_remote(path) => Err(DataError::NotRegular {
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// A `*` crosses no folder.
@@ -42,12 +58,34 @@ fn matching(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
     } else {
         matching_files(pattern)?
     };
+    let is_data = |file: &PathBuf| !is_hidden(pattern, &file.to_string_lossy());
+    let (files, hidden): (Vec<_>, Vec<_>) = files.into_iter().partition(is_data);
     if files.is_empty() {
-        return Err(DataError::NoFiles {
-            searched: format!("inputs `{pattern}`"),
-        });
+        return Err(no_match(pattern, &hidden));
+    }
+    if let Some(first) = hidden.first() {
+        tracing::info!(count = hidden.len(), first = %first.display(), "passing over hidden files");
     }
     Ok(files)
+}
+
+fn no_match(pattern: &str, hidden: &[PathBuf]) -> DataError {
+    let searched = match hidden {
+        [first, ..] => format!(
+            "inputs `{pattern}` matches hidden files alone ({}, such as {}), which a glob passes over unless it names \
+            them",
+            hidden.len(),
+            first.display()
+        ),
+        [] if !remote::is_remote(Path::new(pattern)) && Path::new(pattern).is_dir() => {
+            format!(
+                "inputs `{pattern}` is a folder, say `{}/*`",
+                pattern.trim_end_matches('/')
+            )
+        }
+        [] => format!("inputs `{pattern}` matches no file"),
+    };
+    DataError::NoFiles { searched }
 }
 
 fn no_pattern(pattern: &str) -> impl FnOnce(glob::PatternError) -> DataError {
@@ -75,7 +113,7 @@ fn matching_files(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
             path: error.path().to_owned(),
             source: error.into(),
         })?;
-        if !path.is_dir() {
+        if !matches!(stands_at(&path), Stands::Folder) {
             files.push(path);
         }
     }
@@ -106,14 +144,20 @@ fn in_folders(folders: &[PathBuf], tolerated: i64) -> Result<Vec<PathBuf>, DataE
     if files.is_empty() {
         let searched = folders.first().map(|folder| folder.display().to_string());
         return Err(DataError::NoFiles {
-            searched: searched.unwrap_or_else(|| "an empty range of dates".to_owned()),
+            searched: searched.map_or_else(
+                || "an empty range of dates".to_owned(),
+                |first| format!("no .gz file in the folders from {first} on"),
+            ),
         });
     }
     Ok(files)
 }
 
 fn gz_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let is_gz = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "gz");
+    let is_gz = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".gz") && !is_hidden_name(&name)
+    };
     if remote::is_remote(folder) {
         let listed = remote::list(folder, false);
         let mut files = listed.map_err(|source| DataError::Remote {

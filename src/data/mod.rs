@@ -17,6 +17,7 @@ pub(crate) mod example;
 mod feed;
 mod files;
 mod fit;
+mod hidden;
 mod interleave;
 mod lists;
 mod loader;
@@ -49,7 +50,8 @@ pub use loader::{LoadedBatch, Loader, LoaderOptions, RecordId};
 pub use pipeline::{Mode, empty_batch, feature_widths};
 pub use position::Position;
 pub use remote::{RemoteError, Version as RemoteVersion};
-pub use tfrecord::uncompressed;
+pub use source::NotRegular;
+pub use tfrecord::{Foreign, uncompressed};
 
 /// The files that `config` finds now, sorted and cut to `num_files_to_keep`.
 ///

@@ -67,12 +67,14 @@ impl StreamSpec {
             rows,
             fingerprint: 0,
         };
-        spec.fingerprint = spec.fingerprint();
+        let sizes: Vec<_> = spec.files.iter().map(|file| source::size(file)).collect();
+        report_empty(&spec.files, &sizes, spec.repeat)?;
+        spec.fingerprint = spec.fingerprint(&sizes);
         Ok(spec)
     }
 
     /// Of everything that a position depends on. The folder of the files does not count.
-    fn fingerprint(&self) -> u64 {
+    fn fingerprint(&self, sizes: &[Option<u64>]) -> u64 {
         let order = &self.order;
         let mut sum = Draw::new(order.seed, Purpose::FileOrder);
         let numbers = [
@@ -86,8 +88,8 @@ impl StreamSpec {
         for number in numbers {
             sum = sum.at(number);
         }
-        for file in &self.files {
-            sum = sum.at(source::size(file));
+        for (file, size) in self.files.iter().zip(sizes) {
+            sum = sum.at(size.unwrap_or(0));
             let name = file.file_name().unwrap_or_default().as_encoded_bytes();
             sum = name.iter().fold(sum, |sum, &byte| sum.at(u64::from(byte)));
         }
@@ -124,4 +126,27 @@ impl StreamSpec {
             }
         }
     }
+}
+
+/// Warns of files without a byte, which some writers leave where a part had no rows, and some copies where they failed.
+/// Nothing can be trained on those alone.
+fn report_empty(
+    files: &[Arc<Path>],
+    sizes: &[Option<u64>],
+    is_training: bool,
+) -> Result<(), DataError> {
+    let is_empty = |&(_, size): &(&Arc<Path>, &Option<u64>)| *size == Some(0);
+    let mut empty = files.iter().zip(sizes).filter(is_empty);
+    let Some((first, _)) = empty.next() else {
+        return Ok(());
+    };
+    let count = 1 + empty.count();
+    if is_training && count == files.len() {
+        return Err(DataError::Empty {
+            count,
+            first: first.to_path_buf(),
+        });
+    }
+    tracing::warn!(count, of = files.len(), first = %first.display(), "data files are empty (0 bytes)");
+    Ok(())
 }

@@ -21,6 +21,7 @@ mod convert;
 mod convert_parquet;
 mod convert_starter;
 mod data;
+mod data_files;
 mod data_golden;
 mod data_random;
 mod distributed;

@@ -1,8 +1,6 @@
 //! The data as it is found: files, one decoded record, and the first rows in numbers.
 
 use std::io::{self, Write};
-use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -112,10 +110,17 @@ fn read_through(name: &str, data: &RecapDataConfig) -> anyhow::Result<()> {
 impl Files {
     fn of(config: &RecapDataConfig) -> Result<Self, DataError> {
         let files = data::list_files(config)?;
-        let size = |file: &Arc<Path>| data::file_size(file);
+        let sizes = files.iter().map(|file| data::file_size(file));
+        let sizes: Vec<Option<u64>> = sizes.collect();
+        if let (Some(first), true) = (files.first(), sizes.iter().all(|size| *size == Some(0))) {
+            return Err(DataError::Empty {
+                count: files.len(),
+                first: first.to_path_buf(),
+            });
+        }
         Ok(Self {
             count: files.len(),
-            bytes: files.iter().map(size).sum(),
+            bytes: sizes.iter().flatten().sum(),
         })
     }
 }

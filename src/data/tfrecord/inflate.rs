@@ -13,8 +13,8 @@ const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// The uncompressed bytes of a file.
 pub(super) struct Stream {
     reader: Box<dyn Read + Send>,
-    /// Whether an error of `reader` may come from damaged compression.
-    pub(super) is_compressed: bool,
+    /// The compression, damage to which may be an error of `reader`; `None`: there is none.
+    pub(super) compression: Option<&'static str>,
 }
 
 impl Stream {
@@ -22,21 +22,21 @@ impl Stream {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let mut file = BufReader::with_capacity(FILE_BUFFER_BYTES, Source::open(path)?);
         let start = file.fill_buf()?;
-        let (reader, is_compressed): (Box<dyn Read + Send>, bool) = if is_record_header(start) {
-            (Box::new(file), false)
+        let (reader, compression): (Box<dyn Read + Send>, _) = if is_record_header(start) {
+            (Box::new(file), None)
         } else if start.starts_with(&gzip::MAGIC) {
-            (Box::new(GzipReader::new(file)), true)
+            (Box::new(GzipReader::new(file)), Some("gzip"))
         } else if start.starts_with(&ZSTD_MAGIC) {
             (
                 Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
-                true,
+                Some("zstd"),
             )
         } else {
-            (Box::new(file), false)
+            (Box::new(file), None)
         };
         Ok(Self {
             reader,
-            is_compressed,
+            compression,
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A record is a little-endian u64 length, the masked CRC32C of those 8 bytes, the payload, and its masked CRC32C.
 
+mod foreign;
 mod gzip;
 mod inflate;
 mod read;
@@ -9,6 +10,7 @@ mod write;
 
 use crc_fast::CrcAlgorithm;
 
+pub use foreign::Foreign;
 pub use inflate::uncompressed;
 pub(crate) use read::{Frame, MAX_RECORD_BYTES, ReadOptions, RecordReader, Share};
 pub use write::Compression;

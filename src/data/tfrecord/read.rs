@@ -4,10 +4,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::foreign::Foreign;
 use super::inflate::Stream;
 use super::{FOOTER_BYTES, HEADER_BYTES, masked_crc32c};
 use crate::data::error::{DataError, RecordError};
 use crate::data::remote::RemoteError;
+use crate::data::source::NotRegular;
 
 /// Bytes read at once: few enough to stay in a core's own cache until they are decoded.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -119,24 +121,19 @@ impl RecordReader {
         chunk.resize(CHUNK_BYTES.max(self.carry.len()), 0);
         chunk.shrink_to(2 * CHUNK_BYTES);
         if let Err(cause) = self.fill_chunk(chunk, &mut frames) {
-            self.end(&mut frames, cause);
+            self.end(&mut frames, cause, chunk);
         }
         frames
     }
 
-    /// Ends the file at `cause`: an error, or one more skipped record.
-    fn end(&self, frames: &mut Frames, cause: RecordError) {
+    /// Ends the file at `cause`, which came up in `chunk`: an error, or one more skipped record.
+    fn end(&self, frames: &mut Frames, cause: RecordError, chunk: &[u8]) {
         frames.is_last = true;
-        let error = DataError::Record {
-            path: Arc::clone(&self.path),
-            record: self.record,
-            offset: self.offset,
-            source: cause,
-        };
+        let error = self.error(cause, chunk);
         if self.options.skip_damaged && error.is_damage() {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "skipping the rest of a damaged file"
+                "skipping a file, or the rest of one"
             );
             frames.skipped += 1;
         } else {
@@ -144,7 +141,30 @@ impl RecordReader {
         }
     }
 
-    /// Ends when the chunk holds a whole record, or the stream has no more.
+    /// What went wrong with the record that `chunk` ends with; with the whole file, if it begins as no TFRecord does.
+    fn error(&self, cause: RecordError, chunk: &[u8]) -> DataError {
+        let is_framing = matches!(
+            cause,
+            RecordError::LengthChecksum { .. }
+                | RecordError::Truncated { .. }
+                | RecordError::Inflate(_)
+        );
+        let path = Arc::clone(&self.path);
+        if self.offset == 0 && is_framing {
+            let compression = self.stream.as_ref().and_then(|stream| stream.compression);
+            if let Some(found) = Foreign::recognise(chunk, compression) {
+                return DataError::Foreign { path, found };
+            }
+        }
+        DataError::Record {
+            path,
+            record: self.record,
+            offset: self.offset,
+            source: cause,
+        }
+    }
+
+    /// Ends when the chunk holds a whole record, or the stream has no more; after an error it holds what there was.
     fn fill_chunk(&mut self, chunk: &mut Vec<u8>, frames: &mut Frames) -> Result<(), RecordError> {
         let mut filled = self.carry.len();
         chunk[..filled].copy_from_slice(&self.carry);
@@ -154,28 +174,31 @@ impl RecordReader {
             filled += read;
             let at_end = filled < chunk.len();
             let (used, scan) = self.scan(&chunk[..filled], frames);
-            match scan {
-                Scan::Lost(cause) => return Err(cause),
-                Scan::Cut(_) if outcome.is_err() => return outcome,
-                Scan::Cut(needed) if at_end => {
-                    frames.is_last = true;
-                    let left = filled - used;
-                    return if left == 0 {
-                        Ok(())
-                    } else {
-                        Err(RecordError::Truncated {
-                            expected: needed as u64,
-                            found: left as u64,
-                        })
-                    };
-                }
-                // Memory follows the bytes that came, not the length that was declared.
-                Scan::Cut(_) if used == 0 => chunk.resize(chunk.len() * 2, 0),
-                Scan::Cut(_) => {
-                    self.carry.extend_from_slice(&chunk[used..filled]);
-                    return Ok(());
-                }
-            }
+            let cause = match scan {
+                Scan::Lost(cause) => cause,
+                Scan::Cut(needed) => match outcome {
+                    Err(cause) => cause,
+                    Ok(()) if at_end && filled > used => RecordError::Truncated {
+                        expected: needed as u64,
+                        found: (filled - used) as u64,
+                    },
+                    Ok(()) if at_end => {
+                        frames.is_last = true;
+                        return Ok(());
+                    }
+                    // Memory follows the bytes that came, not the length that was declared.
+                    Ok(()) if used == 0 => {
+                        chunk.resize(chunk.len() * 2, 0);
+                        continue;
+                    }
+                    Ok(()) => {
+                        self.carry.extend_from_slice(&chunk[used..filled]);
+                        return Ok(());
+                    }
+                },
+            };
+            chunk.truncate(filled);
+            return Err(cause);
         }
     }
 
@@ -191,7 +214,7 @@ impl RecordReader {
             },
         };
         let (filled, outcome) = stream.fill(buffer);
-        let outcome = outcome.map_err(|error| failed(error, stream.is_compressed));
+        let outcome = outcome.map_err(|error| failed(error, stream.compression.is_some()));
         (filled, outcome)
     }
 
@@ -243,6 +266,8 @@ fn failed(error: io::Error, is_compressed: bool) -> RecordError {
     let inner = error.get_ref();
     if inner.is_some_and(|inner| inner.is::<RemoteError>()) {
         RecordError::Fetch(error)
+    } else if inner.is_some_and(|inner| inner.is::<NotRegular>()) {
+        RecordError::Open(error)
     } else if is_compressed && error.raw_os_error().is_none() {
         // The system's own errors carry a code, those of a decompressor do not.
         RecordError::Inflate(error)
