@@ -130,7 +130,7 @@ mod tests {
                 b"a,b,c\n1,2,3\n",
                 "perhaps CSV, that begins with `a,b,c`; make records of it with `convert`",
             ),
-            (b"\x1b[31mred\n", "a text that begins with `\\u{1b}[31mred`"),
+            (b"\x1b[31mred\n", "a text that begins with `\\x1b[31mred`"),
             (
                 "Übung macht den Meister, immer wieder und noch einmal\n".as_bytes(),
                 "immer wieder un…`",

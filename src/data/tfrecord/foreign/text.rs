@@ -2,6 +2,7 @@
 
 use super::Known;
 use super::remedy::{CONVERT, FETCH, REMOVE, REWRITE};
+use crate::printable;
 
 /// Characters of a text that are shown.
 const SHOWN: usize = 40;
@@ -58,15 +59,5 @@ pub(super) fn shown(text: &str) -> String {
     let line = text.trim_start().lines().next().unwrap_or_default();
     let cut: String = line.chars().take(SHOWN).collect();
     let more = if cut.len() < line.len() { "…" } else { "" };
-    let safe: String = cut
-        .chars()
-        .flat_map(|c| -> Box<dyn Iterator<Item = char>> {
-            if c.is_control() {
-                Box::new(c.escape_debug())
-            } else {
-                Box::new(std::iter::once(c))
-            }
-        })
-        .collect();
-    format!("{}{more}", safe.trim_end())
+    format!("{}{more}", printable::line(cut.trim_end()))
 }
