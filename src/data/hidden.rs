@@ -34,7 +34,7 @@ pub(crate) fn is_hidden_name(name: &str) -> bool {
         true => name.starts_with(*marker),
         false => name == *marker,
     };
-    name.starts_with('.') || MARKERS.iter().any(|marker| is_marker(marker))
+    name.starts_with('.') || MARKERS.iter().any(is_marker)
 }
 
 /// The names along a path, those that say nothing left out.
