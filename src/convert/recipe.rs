@@ -104,7 +104,7 @@ mod tests {
         assert!(tiny.steps >= 600, "{tiny:?}");
         let wide = recipe(2160, 2000, 240);
         assert!(
-            wide.dropout > 0.5 && !wide.has_linear_part && !wide.by_ranking,
+            wide.layers.is_empty() && wide.adam_epsilon.is_some(),
             "{wide:?}"
         );
         let large = recipe(200_000, 20, 20_000);

@@ -35,7 +35,10 @@ pub(super) fn check(
     let shuffled = spec.window.saturating_mul(row);
     if shuffled > memory {
         // The buffer never holds more than an epoch.
-        let files = spec.files.iter().map(|file| source::size(file));
+        let files = spec
+            .files
+            .iter()
+            .map(|file| source::size(file).unwrap_or(0));
         let epoch = files.fold(0, u64::saturating_add).saturating_mul(INFLATION);
         if epoch > memory {
             let key = "examples_shuffle_buffer_size";
