@@ -6,7 +6,9 @@ use crate::cli::UsageError;
 use crate::config::ConfigError;
 use crate::convert::ConvertError;
 use crate::data::{DataError, Fault};
+use crate::distributed::DistributedError;
 use crate::distributed::env::LaunchError;
+use crate::distributed::launcher::LauncherError;
 use crate::loss::LossError;
 use crate::metrics::MetricError;
 use crate::model::ModelError;
@@ -58,6 +60,16 @@ impl Exit {
         if error.is::<UsageError>() || error.is::<ConfigError>() || error.is::<LaunchError>() {
             return Some(Self::Usage);
         }
+        match error.downcast_ref() {
+            Some(DistributedError::Stopped { .. }) => return Some(Self::Interrupted),
+            Some(DistributedError::Disagreement { .. } | DistributedError::Twice { .. }) => {
+                return Some(Self::Usage);
+            }
+            _ => {}
+        }
+        if let Some(LauncherError::Nested { .. }) = error.downcast_ref() {
+            return Some(Self::Usage);
+        }
         if let Some(error) = error.downcast_ref::<ModelError>() {
             return error.is_config().then_some(Self::Usage);
         }
@@ -104,5 +116,25 @@ impl Exit {
             TrainError::Mismatch { .. } | TrainError::TooLarge { .. } => Some(Self::Usage),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rank_that_cannot_be_started_is_no_mistake_of_the_user() {
+        let source = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let start = LauncherError::Start {
+            rank: 1,
+            program: "recap-train".into(),
+            source: source(),
+        };
+        assert_eq!(Exit::code_of(&start.into()), Exit::Failed as u8);
+        let signals = LauncherError::Signals { source: source() };
+        assert_eq!(Exit::code_of(&signals.into()), Exit::Failed as u8);
+        let nested = LauncherError::Nested { variable: "RANK" };
+        assert_eq!(Exit::code_of(&nested.into()), Exit::Usage as u8);
     }
 }

@@ -35,3 +35,6 @@ for file in model.safetensors optimizer.safetensors; do
   cmp "$RUN_DIR/whole/$steps/$file" "$RUN_DIR/parts/$steps/$file"
 done
 echo "equal in every byte after $kills kills"
+# Accidents of ranks at every phase of a run: all ranks end in time and name the one.
+RECAP_ACCIDENTS=${ACCIDENTS:-100} cargo test --locked --test integration -- \
+  distributed_promises::an_accident_at_any_phase_ends_all_ranks_and_names_the_one

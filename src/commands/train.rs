@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::Context;
 use tracing::info;
 
-use crate::cli::{Cli, UsageError, without_flag};
+use crate::cli::{Cli, without_flag};
 use crate::distributed::env::Launch;
 use crate::distributed::launcher::Launcher;
 use crate::exit::Exit;
@@ -66,7 +66,7 @@ fn launch(num_processes: usize) -> anyhow::Result<()> {
         Ok(0) => Ok(()),
         Ok(code) if launcher.interrupted == Some(code) => Err(TrainError::RanksInterrupted.into()),
         Ok(code) => Err(TrainError::RankFailed { code }.into()),
-        Err(error) => Err(UsageError(error.to_string()).into()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -3,7 +3,7 @@
 //! `files` lists, `source` opens (`remote` what is not on this machine), `epoch` deals files to ranks, `tfrecord` finds
 //! records, `decoder` turns them into rows on the spot (`example` parses into `columns`), `cache` keeps rows, `interleave`
 //! and `shuffle` order them, `pipeline` and `preprocess` make batches of them. `sequencer` decides, `feed` and `workers`
-//! carry it out on threads, `loader` is the door. No torch.
+//! carry it out on threads, `loader` is the door. `inventory` tells whether others have the same files. No torch.
 
 mod cache;
 pub(crate) mod columns;
@@ -19,6 +19,7 @@ mod files;
 mod fit;
 mod hidden;
 mod interleave;
+mod inventory;
 mod lists;
 mod loader;
 pub(crate) mod mask;
@@ -46,6 +47,7 @@ pub(crate) use source::size as file_size;
 
 pub use counters::{Counters, Meter};
 pub use error::{DataError, Fault, RecordError};
+pub use inventory::{Inventory, inventory};
 pub use loader::{LoadedBatch, Loader, LoaderOptions, RecordId};
 pub use pipeline::{Mode, empty_batch, feature_widths};
 pub use position::Position;

@@ -24,11 +24,26 @@ pub trait Collective: fmt::Debug {
     /// When a rank is lost; the error names it.
     fn all_reduce_mean(&self, tensor: &Tensor) -> Result<(), DistributedError>;
 
+    /// Hands the bytes of every rank to `take`, in the order of ranks and, where they are many, one rank's at a time;
+    /// the lengths may differ.
+    ///
+    /// # Errors
+    /// When a rank is lost or sends more than 1 GiB; the error names it.
+    fn gather_bytes_in_turn(
+        &self,
+        bytes: &[u8],
+        take: &mut dyn FnMut(usize, Vec<u8>),
+    ) -> Result<(), DistributedError>;
+
     /// The bytes of every rank, by rank; the lengths may differ.
     ///
     /// # Errors
-    /// When a rank is lost; the error names it.
-    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, DistributedError>;
+    /// As for [`Collective::gather_bytes_in_turn`].
+    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, DistributedError> {
+        let mut all = Vec::with_capacity(self.world_size());
+        self.gather_bytes_in_turn(bytes, &mut |_, share| all.push(share))?;
+        Ok(all)
+    }
 
     /// Replaces `tensors` by those of rank 0.
     ///
@@ -87,8 +102,13 @@ impl Collective for SingleProcess {
         Ok(())
     }
 
-    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, DistributedError> {
-        Ok(vec![bytes.to_vec()])
+    fn gather_bytes_in_turn(
+        &self,
+        bytes: &[u8],
+        take: &mut dyn FnMut(usize, Vec<u8>),
+    ) -> Result<(), DistributedError> {
+        take(0, bytes.to_vec());
+        Ok(())
     }
 
     fn broadcast(&self, _tensors: &[&Tensor]) -> Result<(), DistributedError> {

@@ -41,9 +41,9 @@ impl fmt::Debug for DataParallel {
 }
 
 impl DataParallel {
-    /// Checks that all ranks have the same config and model, and gives all of them rank 0's tensors.
+    /// Checks that all ranks have the same model, and gives all of them rank 0's tensors.
     ///
-    /// `config_digest` is whatever string ranks must share. `variables` are all parameters and buffers of the model by
+    /// `variables` are all parameters and buffers of the model by
     /// name, on the device where they will stay, in the order in which the forward pass uses them; those that require
     /// a gradient are averaged from now on.
     ///
@@ -51,11 +51,10 @@ impl DataParallel {
     /// When a rank differs (the error says which, and in what) or is lost.
     pub fn new(
         collective: Rc<dyn Collective>,
-        config_digest: &str,
         variables: &[(String, Tensor)],
     ) -> Result<Self, DistributedError> {
         if collective.world_size() > 1 {
-            check_agreement(&*collective, &Replica::new(config_digest, variables))?;
+            check_agreement(&*collective, &Replica::new(variables))?;
             let tensors: Vec<_> = variables.iter().map(|(_, tensor)| tensor).collect();
             collective.broadcast(&tensors)?;
         }
@@ -157,7 +156,6 @@ fn sum_of_bits(tensor: &Tensor) -> Result<i64, TchError> {
 /// What ranks must have in common.
 #[derive(Debug, Serialize, Deserialize)]
 struct Replica {
-    config_digest: String,
     variables: Vec<Variable>,
 }
 
@@ -170,7 +168,7 @@ struct Variable {
 }
 
 impl Replica {
-    fn new(config_digest: &str, variables: &[(String, Tensor)]) -> Self {
+    fn new(variables: &[(String, Tensor)]) -> Self {
         let variables = variables.iter().map(|(name, tensor)| Variable {
             name: name.clone(),
             shape: tensor.size(),
@@ -178,19 +176,12 @@ impl Replica {
             is_trained: tensor.requires_grad(),
         });
         Self {
-            config_digest: config_digest.to_owned(),
             variables: variables.collect(),
         }
     }
 
     /// How `self` differs from `first`, in words.
     fn difference(&self, first: &Self) -> Option<String> {
-        if self.config_digest != first.config_digest {
-            return Some(format!(
-                "config {} instead of {}: give all ranks the same config file and overrides",
-                self.config_digest, first.config_digest
-            ));
-        }
         let pairs = self.variables.iter().zip(&first.variables);
         if let Some((own, expected)) = pairs.into_iter().find(|(own, expected)| own != expected) {
             return Some(format!("{own} instead of {expected}"));
@@ -253,25 +244,22 @@ mod tests {
 
     #[test]
     fn differences_are_put_into_words() {
-        let first = Replica::new("aa", &variables(3));
-        assert_eq!(Replica::new("aa", &variables(3)).difference(&first), None);
+        let first = Replica::new(&variables(3));
+        assert_eq!(Replica::new(&variables(3)).difference(&first), None);
         let difference = |replica: Replica| replica.difference(&first).unwrap();
-        assert!(
-            difference(Replica::new("bb", &variables(3))).starts_with("config bb instead of aa")
-        );
         assert_eq!(
-            difference(Replica::new("aa", &variables(4))),
+            difference(Replica::new(&variables(4))),
             "parameter mlp.weight [4, 2] Float instead of parameter mlp.weight [3, 2] Float"
         );
         assert_eq!(
-            difference(Replica::new("aa", &variables(3)[..1])),
+            difference(Replica::new(&variables(3)[..1])),
             "1 variables instead of 2"
         );
     }
 
     #[test]
     fn one_process_has_nothing_to_average() {
-        let parallel = DataParallel::new(Rc::new(SingleProcess), "aa", &variables(3)).unwrap();
+        let parallel = DataParallel::new(Rc::new(SingleProcess), &variables(3)).unwrap();
         assert!(parallel.reducer.is_none());
         parallel.prepare_for_backward().unwrap();
         assert_eq!(parallel.no_sync(|| 7), 7);

@@ -3,6 +3,7 @@
 //! torchrun's variables come first, SLURM's ([`slurm`]) serve where torchrun's are absent.
 
 use super::slurm;
+use super::store::{SECRET_VARIABLE, Secret};
 
 /// A process's place among all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,36 @@ pub struct Rendezvous {
     pub rank_0_serves: bool,
     /// Goes before every key: with an agent, the store outlives a restart of the ranks.
     pub prefix: String,
+    /// What server and clients of the store must know, where it was given.
+    pub secret: Option<Secret>,
+    /// Who started the ranks.
+    pub launched_by: LaunchedBy,
+}
+
+/// Who started the ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaunchedBy {
+    /// Somebody who set the variables.
+    Environment,
+    /// torchrun, or this program's launcher: a process that also serves the store.
+    Agent,
+    /// SLURM's srun.
+    Slurm,
+}
+
+impl LaunchedBy {
+    /// What to look at where a rank does not come.
+    pub(super) fn question(self) -> &'static str {
+        match self {
+            Self::Environment => {
+                "were all ranks started, with the same MASTER_ADDR and MASTER_PORT?"
+            }
+            Self::Agent => "what does the log say of it, and what its launcher?",
+            Self::Slurm => {
+                "did srun start all tasks of the step (SLURM_NTASKS), on nodes that reach each other?"
+            }
+        }
+    }
 }
 
 /// How this process was launched, if with others.
@@ -84,6 +115,22 @@ pub enum LaunchError {
         /// That one's value.
         limit: usize,
     },
+    /// The job has several tasks, and this process is the shell's, not one of them.
+    #[error(
+        "SLURM gave this job {tasks} tasks, but this process was not started by srun (SLURM_STEP_ID is not set): \
+         start it with `srun recap-train …`, or with --nproc_per_node on one machine; to train with one process, ask \
+         SLURM for one task (--ntasks=1)"
+    )]
+    NoSrun {
+        /// Tasks of the job.
+        tasks: usize,
+    },
+    /// torchrun's agent serves the store, and asks nobody for a secret.
+    #[error(
+        "{SECRET_VARIABLE} is set, but the store is that of torchrun's agent, which asks for no secret: unset it, or set \
+         TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, so that rank 0 serves the store"
+    )]
+    UnusedSecret,
     /// More local processes than processes.
     #[error("LOCAL_WORLD_SIZE={local_world_size} is more than WORLD_SIZE={world_size}")]
     LocalWorldTooLarge {
@@ -225,13 +272,28 @@ fn torchrun(vars: &Variables<'_>, present: &'static str) -> Result<Launch, Launc
     } else {
         String::new()
     };
+    let secret = secret(vars);
+    if agent_serves && secret.is_some() && vars.get("TORCHELASTIC_RUN_ID").is_some() {
+        return Err(LaunchError::UnusedSecret);
+    }
     let rendezvous = Rendezvous {
         host,
         port,
         rank_0_serves: !agent_serves,
         prefix,
+        secret,
+        launched_by: if agent_serves {
+            LaunchedBy::Agent
+        } else {
+            LaunchedBy::Environment
+        },
     };
     Ok(Launch { place, rendezvous })
+}
+
+/// The secret of the store, from the launcher or from the user.
+pub(super) fn secret(vars: &Variables<'_>) -> Option<Secret> {
+    Secret::from_text(&vars.get(SECRET_VARIABLE)?)
 }
 
 pub(super) fn parse_number(variable: &'static str, value: &str) -> Result<usize, LaunchError> {
@@ -344,6 +406,17 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_taken_where_the_server_asks_for_it() {
+        let with = |more: &str| launch(&format!("{TORCHRUN} RECAP_STORE_SECRET=abc {more}"));
+        let secret = with("").unwrap().unwrap().rendezvous.secret;
+        assert_eq!(secret, Secret::from_text("abc"));
+        let agent = "TORCHELASTIC_USE_AGENT_STORE=True";
+        assert!(with(agent).unwrap().unwrap().rendezvous.secret.is_some());
+        let torchrun = format!("{agent} TORCHELASTIC_RUN_ID=7");
+        assert_eq!(with(&torchrun), Err(LaunchError::UnusedSecret));
+    }
+
+    #[test]
     fn contradictions_are_refused_by_name() {
         let message_1 = message("RANK=0");
         assert!(
@@ -407,7 +480,7 @@ mod tests {
 
     #[test]
     fn slurms_variables_serve_where_torchruns_are_absent() {
-        let vars = "SLURM_PROCID=5 SLURM_NTASKS=7 SLURM_LOCALID=1 SLURM_NODEID=2 SLURM_JOB_ID=70001 \
+        let vars = "SLURM_PROCID=5 SLURM_NTASKS=7 SLURM_LOCALID=1 SLURM_NODEID=2 SLURM_JOB_ID=70001 SLURM_STEP_ID=0 \
                     SLURM_TASKS_PER_NODE=2(x3),1 SLURM_JOB_NODELIST=gpu[07-09,12],cpu1";
         let slurm = launch(vars).unwrap().unwrap();
         let place = Place {
@@ -421,8 +494,41 @@ mod tests {
         assert_eq!(slurm.rendezvous.port, 15_000 + 10_001);
         assert!(slurm.rendezvous.rank_0_serves);
         assert_eq!(launch(&format!("{TORCHRUN} {vars}")), launch(TORCHRUN));
-        assert_eq!(launch("SLURM_PROCID=0 SLURM_NTASKS=1"), Ok(None));
-        let message = message("SLURM_PROCID=0 SLURM_LOCALID=0");
+        assert_eq!(
+            launch("SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_NTASKS=1"),
+            Ok(None)
+        );
+        let part_of_a_job =
+            vars.replace("SLURM_NTASKS=7", "SLURM_NTASKS=70 SLURM_STEP_NUM_TASKS=7");
+        assert_eq!(launch(&part_of_a_job).unwrap().unwrap().place, place);
+        let message = message("SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_LOCALID=0");
         assert!(message.contains("SLURM_NTASKS is not"), "{message}");
+    }
+
+    #[test]
+    fn the_shell_of_a_slurm_job_is_none_of_its_tasks() {
+        for vars in [
+            "SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NTASKS=4",
+            "SLURM_JOB_ID=7 SLURM_NTASKS=4",
+            "SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS_PER_NODE=2 SLURM_JOB_NUM_NODES=2",
+        ] {
+            assert_eq!(
+                launch(vars),
+                Err(LaunchError::NoSrun { tasks: 4 }),
+                "{vars}"
+            );
+        }
+        let message = message("SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=4");
+        assert!(message.contains("SLURM gave this job 4 tasks"), "{message}");
+        assert!(message.contains("srun recap-train"), "{message}");
+        for vars in [
+            "SLURM_JOB_ID=7 SLURM_PROCID=0",
+            "SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=1",
+            "SLURM_NTASKS=4",
+        ] {
+            assert_eq!(launch(vars), Ok(None), "{vars}");
+        }
+        let told = format!("{TORCHRUN} SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=4");
+        assert_eq!(launch(&told), launch(TORCHRUN));
     }
 }

@@ -9,9 +9,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::DistributedError;
+use super::card::shown;
+use super::env::Place;
 use super::liveness::{Beat, Failure, Pace, Watch};
-use crate::torch::TorchError;
-use crate::torch::process_group::Store;
+use super::store::{Stop, Store, StoreError};
 
 /// Holds the first failure of the run; empty until there is one.
 const FAILURE: &str = "failure";
@@ -23,11 +25,53 @@ fn beat_key(rank: usize) -> String {
 }
 
 /// Lays down what every rank reads from the first beat on. The keys must be there before ranks read them.
-pub(super) fn prepare(store: &Store, rank: usize) -> Result<(), TorchError> {
-    if rank == 0 {
-        store.set(FAILURE, "")?;
-    }
-    store.set(&beat_key(rank), &Beat::default().encode())
+pub(super) fn prepare(store: &Store, rank: usize) -> Result<(), StoreError> {
+    // A failure that is there already stays.
+    store.compare_set(FAILURE, b"", b"")?;
+    store.set(&beat_key(rank), Beat::default().encode().as_bytes())
+}
+
+/// The failure that the store holds, if it does.
+pub(super) fn failure(store: &Store) -> Result<Option<Failure>, StoreError> {
+    let text = store.get(FAILURE)?;
+    Ok(text.as_deref().and_then(read_failure))
+}
+
+/// What is none of ours is none.
+fn read_failure(text: &[u8]) -> Option<Failure> {
+    let failure: Failure = serde_json::from_slice(text).ok()?;
+    Some(Failure {
+        reason: shown(&failure.reason),
+        ..failure
+    })
+}
+
+/// Lets the others know that this rank leaves the meeting because of `error`, where they cannot know it themselves.
+pub(super) fn tell_at_meeting(store: &Store, rank: usize, error: &DistributedError) {
+    let reason = match error {
+        DistributedError::Stopped { .. } => stop_reason(rank),
+        DistributedError::Unreadable { .. } if rank == 0 => format!("rank 0 failed: {error}"),
+        _ => return,
+    };
+    let failure = Failure {
+        rank: Some(rank),
+        reason,
+    };
+    share(store, &failure);
+}
+
+fn stop_reason(rank: usize) -> String {
+    format!("a signal asked rank {rank} to end while the ranks met")
+}
+
+/// Who watches, and how.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    pub(super) place: Place,
+    pub(super) rank_0_serves: bool,
+    pub(super) pace: Pace,
+    /// Ends the process as long as the ranks have not met: nothing is lost then, and nothing else can end the wait.
+    pub(super) stop: Stop,
 }
 
 /// The two threads of this rank, and what they know.
@@ -41,6 +85,7 @@ struct Shared {
     rank: usize,
     world_size: usize,
     pace: Pace,
+    stop: Stop,
     /// Written by the main thread, read by `beat`.
     num_collectives: AtomicU64,
     state: Mutex<State>,
@@ -56,6 +101,10 @@ struct State {
     is_failure_shared: bool,
     /// The main thread is about to end the process because of a failure.
     is_failing: bool,
+    /// The ranks have met: what a signal means is up to the main thread.
+    has_met: bool,
+    /// What the process ends with if the main thread does not end it.
+    exit_code: i32,
     /// The run is over for this rank; the threads end.
     is_over: bool,
     /// `beat` has ended.
@@ -64,15 +113,18 @@ struct State {
 
 impl Heartbeat {
     /// Starts the threads. `store` is a connection that nobody else uses.
-    pub(super) fn start(
-        store: Store,
-        rank: usize,
-        world_size: usize,
-        rank_0_serves: bool,
-        pace: Pace,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(store: Store, watcher: Watcher) -> std::io::Result<Self> {
+        let Watcher {
+            place,
+            rank_0_serves,
+            pace,
+            stop,
+        } = watcher;
+        let (rank, world_size) = (place.rank, place.world_size);
         let state = State {
             watch: Watch::new(Instant::now(), rank, world_size, rank_0_serves, pace),
+            has_met: false,
+            exit_code: 1,
             failure: None,
             is_failure_shared: false,
             is_failing: false,
@@ -83,6 +135,7 @@ impl Heartbeat {
             rank,
             world_size,
             pace,
+            stop,
             num_collectives: AtomicU64::new(0),
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -95,6 +148,11 @@ impl Heartbeat {
             .name("liveness".to_owned())
             .spawn(move || judging.judge())?;
         Ok(Self { shared })
+    }
+
+    /// Notes that the ranks have met.
+    pub(super) fn met(&self) {
+        self.shared.lock().has_met = true;
     }
 
     /// Notes that this rank enters a collective.
@@ -182,7 +240,10 @@ impl Shared {
             let mut state = self.lock();
             if let Err(error) = exchanged {
                 if !state.is_over && state.failure.is_none() {
-                    let how = format!("is gone ({error})");
+                    let how = match std::error::Error::source(&error) {
+                        Some(cause) => format!("is gone ({cause})"),
+                        None => format!("is gone ({error})"),
+                    };
                     state.failure = Some(state.watch.store_lost(&how));
                     state.is_failure_shared = true;
                 }
@@ -202,16 +263,16 @@ impl Shared {
         }
     }
 
-    fn exchange(&self, store: &Store, count: u64, keys: &[String]) -> Result<(), TorchError> {
+    fn exchange(&self, store: &Store, count: u64, keys: &[String]) -> Result<(), StoreError> {
         let beat = Beat {
             count,
             num_collectives: self.num_collectives.load(Ordering::Relaxed),
         };
-        store.set(&beat_key(self.rank), &beat.encode())?;
+        store.set(&beat_key(self.rank), beat.encode().as_bytes())?;
         let values = store.get_all(keys)?;
         let (failure, beats) = values
             .split_last()
-            .map_or(("", &[][..]), |(last, rest)| (last.as_str(), rest));
+            .map_or((&[][..], &[][..]), |(last, rest)| (last.as_slice(), rest));
         let beats: Vec<_> = beats.iter().map(|text| Beat::decode(text)).collect();
 
         let mut state = self.lock();
@@ -219,7 +280,7 @@ impl Shared {
         if state.is_failure_shared {
             return Ok(());
         }
-        if let Ok(failure) = serde_json::from_str(failure) {
+        if let Some(failure) = read_failure(failure) {
             state.failure = Some(failure);
             state.is_failure_shared = true;
             drop(state);
@@ -243,6 +304,13 @@ impl Shared {
             if state.is_over {
                 return;
             }
+            if state.failure.is_none() && !state.has_met && self.stop.is_requested() {
+                state.exit_code = self.stop.exit_code;
+                state.failure = Some(Failure {
+                    rank: Some(self.rank),
+                    reason: stop_reason(self.rank),
+                });
+            }
             if state.failure.is_none() {
                 state.failure = state.watch.verdict(Instant::now());
             }
@@ -251,7 +319,7 @@ impl Shared {
             };
             self.changed.notify_all();
             if !state.is_failing {
-                self.report(&failure);
+                self.report(&failure, state.exit_code);
                 state = self.wait_until(state, self.pace.grace, |state| {
                     state.is_over || state.is_failing
                 });
@@ -262,13 +330,19 @@ impl Shared {
             if state.is_over {
                 return;
             }
+            let code = state.exit_code;
             drop(state);
-            signal_hook::low_level::exit(1);
+            signal_hook::low_level::exit(code);
         }
     }
 
-    fn report(&self, failure: &Failure) {
-        if failure.rank == Some(self.rank) {
+    fn report(&self, failure: &Failure, exit_code: i32) {
+        if exit_code != 1 {
+            tracing::warn!(
+                rank = self.rank,
+                "{failure}: nothing was trained yet, run the same command again"
+            );
+        } else if failure.rank == Some(self.rank) {
             tracing::error!(rank = self.rank, "the other ranks have ended: {failure}");
         } else {
             tracing::error!(rank = self.rank, "{failure}; this rank ends too");
@@ -278,7 +352,7 @@ impl Shared {
 
 /// Makes `failure` the failure of the run, unless there is one. A store that is gone needs no telling.
 fn share(store: &Store, failure: &Failure) {
-    if let Ok(text) = serde_json::to_string(failure) {
-        let _ = store.compare_set(FAILURE, "", &text);
+    if let Ok(text) = serde_json::to_vec(failure) {
+        let _ = store.compare_set(FAILURE, b"", &text);
     }
 }

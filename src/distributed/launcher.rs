@@ -3,6 +3,7 @@
 //! The launcher serves the store, as torchrun's agent does: ranks whose launcher was killed notice and end.
 
 use std::ffi::OsString;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -14,15 +15,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::store::{SECRET_VARIABLE, Secret, Server};
 use crate::machine;
-use crate::torch::TorchError;
-use crate::torch::process_group::{Store, StoreOptions};
 
-/// How long the other ranks may take to end after one has failed. The same as torchrun's.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long the other ranks may take to end after one has ended. They end together, with everything saved, or cannot
+/// work on.
+const GRACE: Duration = Duration::from_secs(9);
 
-/// Where ranks of one machine meet.
-const HOST: &str = "127.0.0.1";
+/// Where ranks of one machine meet: nobody comes here from outside.
+const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// Why the ranks could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +45,8 @@ pub enum LauncherError {
     /// The store for the ranks cannot be served.
     #[error("cannot serve the store at which the ranks meet")]
     Store {
-        /// What c10d said.
-        source: TorchError,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// A rank could not be started.
     #[error("cannot start rank {rank}: {}", program.display())]
@@ -75,7 +76,7 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// Starts `program args` as `num_processes` ranks, 30 s of grace; every exit code but 0 is a failure.
+    /// Starts `program args` as `num_processes` ranks, 9 s of grace; every exit code but 0 is a failure.
     #[must_use]
     pub fn new(program: PathBuf, args: Vec<OsString>, num_processes: usize) -> Self {
         Self {
@@ -106,7 +107,8 @@ impl Launcher {
         let (events, inbox) = mpsc::channel();
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
             .map_err(|source| LauncherError::Signals { source })?;
-        let store = serve_store().map_err(|source| LauncherError::Store { source })?;
+        let store = RanksStore::serve(self.num_processes);
+        let store = store.map_err(|source| LauncherError::Store { source })?;
         let mut ranks = Ranks {
             running: vec![None; self.num_processes],
             first_failure: None,
@@ -122,7 +124,7 @@ impl Launcher {
             }
         });
         let started = (0..self.num_processes).try_for_each(|rank| {
-            ranks.running[rank] = Some(self.start(rank, store.port(), events.clone())?);
+            ranks.running[rank] = Some(self.start(rank, &store, events.clone())?);
             Ok(())
         });
         if started.is_err() {
@@ -133,7 +135,12 @@ impl Launcher {
         started.map(|()| ranks.first_failure.unwrap_or(0))
     }
 
-    fn start(&self, rank: usize, port: u16, events: Sender<Event>) -> Result<Pid, LauncherError> {
+    fn start(
+        &self,
+        rank: usize,
+        store: &RanksStore,
+        events: Sender<Event>,
+    ) -> Result<Pid, LauncherError> {
         let mut command = Command::new(&self.program);
         command
             .args(&self.args)
@@ -143,8 +150,11 @@ impl Launcher {
         command.env("LOCAL_RANK", rank.to_string());
         command.env("WORLD_SIZE", self.num_processes.to_string());
         command.env("LOCAL_WORLD_SIZE", self.num_processes.to_string());
-        command.env("MASTER_ADDR", HOST);
+        command.env("MASTER_ADDR", HOST.to_string());
+        let port = store.server.address().port();
         command.env("MASTER_PORT", port.to_string());
+        command.env(SECRET_VARIABLE, store.secret.to_text());
+        command.env_remove("TORCHELASTIC_RUN_ID");
         command.env("TORCHELASTIC_USE_AGENT_STORE", "True");
         command.env("TORCHELASTIC_RESTART_COUNT", "0");
         if std::env::var_os("OMP_NUM_THREADS").is_none() {
@@ -196,7 +206,8 @@ impl Ranks {
                 Ok(Event::Ended(rank, status)) => self.note_end(rank, status),
                 Err(RecvTimeoutError::Timeout) => {
                     tracing::warn!(
-                        "some ranks did not end within {} s: killing them",
+                        "rank {} did not end within {} s after another rank: it is killed",
+                        self.still_running(),
                         self.grace.as_secs()
                     );
                     self.kill_at = None;
@@ -210,7 +221,12 @@ impl Ranks {
     fn note_end(&mut self, rank: usize, status: ExitStatus) {
         self.running[rank] = None;
         let code = exit_code(status);
-        if code == 0 || self.first_failure.is_some() {
+        if self.first_failure.is_some() {
+            return;
+        }
+        if code == 0 {
+            // Ranks are done together: one that stays behind is frozen.
+            self.kill_at.get_or_insert(Instant::now() + self.grace);
             return;
         }
         self.first_failure = Some(code);
@@ -224,6 +240,13 @@ impl Ranks {
         }
         tracing::error!("rank {rank} ended with {status}: ending the others");
         self.end_all();
+    }
+
+    fn still_running(&self) -> String {
+        let ranks = self.running.iter().enumerate();
+        let ranks = ranks.filter(|(_, pid)| pid.is_some());
+        let ranks: Vec<String> = ranks.map(|(rank, _)| rank.to_string()).collect();
+        ranks.join(", ")
     }
 
     fn end_all(&mut self) {
@@ -254,12 +277,18 @@ fn exit_code(status: ExitStatus) -> u8 {
     u8::try_from(code).unwrap_or(1)
 }
 
-fn serve_store() -> Result<Store, TorchError> {
-    Store::connect(&StoreOptions {
-        host: HOST,
-        port: 0,
-        is_server: true,
-        prefix: "",
-        timeout: GRACE,
-    })
+/// The store that the launcher serves, for its ranks alone.
+#[derive(Debug)]
+struct RanksStore {
+    server: Server,
+    secret: Secret,
+}
+
+impl RanksStore {
+    fn serve(world_size: usize) -> std::io::Result<Self> {
+        let secret = Secret::random()?;
+        let listener = TcpListener::bind((HOST, 0))?;
+        let server = Server::start(listener, Some(secret.clone()), world_size)?;
+        Ok(Self { server, secret })
+    }
 }

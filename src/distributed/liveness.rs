@@ -56,11 +56,15 @@ impl Beat {
     }
 
     /// What cannot be read counts as no beat.
-    pub(super) fn decode(text: &str) -> Self {
-        let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or(0));
+    pub(super) fn decode(text: &[u8]) -> Self {
+        let numbers = std::str::from_utf8(text).ok().and_then(|text| {
+            let (count, num_collectives) = text.split_once(' ')?;
+            Some((count.parse().ok()?, num_collectives.parse().ok()?))
+        });
+        let (count, num_collectives) = numbers.unwrap_or_default();
         Self {
-            count: numbers.next().unwrap_or(0),
-            num_collectives: numbers.next().unwrap_or(0),
+            count,
+            num_collectives,
         }
     }
 }
@@ -307,7 +311,20 @@ mod tests {
             count: 12,
             num_collectives: 345,
         };
-        assert_eq!(Beat::decode(&beat.encode()), beat);
-        assert_eq!(Beat::decode("gibberish"), Beat::default());
+        assert_eq!(Beat::decode(beat.encode().as_bytes()), beat);
+        for gibberish in [
+            "gibberish",
+            "12 x",
+            "12",
+            "12 345 6",
+            "12 18446744073709551616",
+        ] {
+            assert_eq!(
+                Beat::decode(gibberish.as_bytes()),
+                Beat::default(),
+                "{gibberish}"
+            );
+        }
+        assert_eq!(Beat::decode(b"\xff 1"), Beat::default());
     }
 }

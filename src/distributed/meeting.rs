@@ -1,141 +1,182 @@
-//! How the ranks come together: the store, the roll call, the heartbeat, the group.
+//! How the ranks come together: the store, the roll call, the heartbeat, the group. All of it within the timeout, and
+//! until a signal asks for the end.
 
-use std::net::{ToSocketAddrs, UdpSocket};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tch::Device;
-
-use super::DistributedError;
+use super::card::Card;
 use super::env::Launch;
 use super::heartbeat::{self, Heartbeat};
 use super::liveness::Pace;
+use super::roll::Roll;
+use super::store::{Patience, Server, Store, StoreError, StoreOptions, resolve};
+use super::{DistributedError, Terms};
 use crate::torch::TorchError;
-use crate::torch::process_group::{Group, GroupOptions, Store, StoreOptions};
+use crate::torch::process_group::{Group, GroupOptions, KeyValue};
 
-/// The ranks that did not come, as text; empty when all came. Set by rank 0.
-const ABSENT: &str = "absent";
+/// What the rest of the meeting gets at least, where the roll call took nearly all the time.
+const AT_LEAST: Duration = Duration::from_secs(5);
 
 /// The steps by which the ranks come together.
 #[derive(Debug)]
 pub(super) struct Meeting<'a> {
     launch: &'a Launch,
-    timeout: Duration,
+    terms: &'a Terms<'a>,
     pace: Pace,
+    patience: Patience,
 }
 
 impl<'a> Meeting<'a> {
-    pub(super) fn new(launch: &'a Launch, timeout: Duration) -> Self {
+    pub(super) fn new(launch: &'a Launch, terms: &'a Terms<'a>) -> Self {
         Self {
             launch,
-            timeout,
-            pace: Pace::new(timeout),
+            terms,
+            pace: Pace::new(terms.timeout),
+            patience: Patience::new(terms.timeout, terms.stop.clone()),
         }
     }
 
-    fn error(&self, source: TorchError) -> DistributedError {
+    /// Whether this process serves the store.
+    pub(super) fn serves(&self) -> bool {
+        self.launch.rendezvous.rank_0_serves && self.launch.place.rank == 0
+    }
+
+    fn error(&self, source: StoreError) -> DistributedError {
+        let (rank, rendezvous) = (self.launch.place.rank, &self.launch.rendezvous);
+        match source {
+            StoreError::Stopped => DistributedError::Stopped { rank },
+            source => DistributedError::Rendezvous {
+                rank,
+                host: rendezvous.host.clone(),
+                port: rendezvous.port,
+                server: if rendezvous.rank_0_serves {
+                    "rank 0"
+                } else {
+                    "the launcher"
+                },
+                source,
+            },
+        }
+    }
+
+    /// Serves the store, where that is this rank's part.
+    pub(super) fn serve(&self) -> Result<Option<Server>, DistributedError> {
+        if !self.serves() {
+            return Ok(None);
+        }
         let rendezvous = &self.launch.rendezvous;
-        DistributedError::Rendezvous {
-            rank: self.launch.place.rank,
-            host: rendezvous.host.clone(),
-            port: rendezvous.port,
-            source,
-        }
+        let port = rendezvous.port;
+        let server = self.listen().and_then(|listener| {
+            let world_size = self.launch.place.world_size;
+            Server::start(listener, rendezvous.secret.clone(), world_size)
+        });
+        let server = server.map_err(|source| self.error(StoreError::Bind { port, source }))?;
+        Ok(Some(server))
     }
 
-    pub(super) fn store(&self, is_server: bool) -> Result<Store, DistributedError> {
+    /// Ranks of one machine need nobody from outside: they meet at the one address they were told. Others may know this
+    /// machine by another address than it does itself.
+    fn listen(&self) -> std::io::Result<TcpListener> {
         let rendezvous = &self.launch.rendezvous;
-        let options = StoreOptions {
-            host: &rendezvous.host,
-            port: rendezvous.port,
-            is_server,
-            prefix: &rendezvous.prefix,
-            timeout: self.timeout,
-        };
-        Store::connect(&options).map_err(|source| self.error(source))
-    }
-
-    /// Shows this rank to the others and waits for all; says who is missing.
-    ///
-    /// Rank 0 calls the roll and tells the others, because it may give up, and the store with it, before they do.
-    pub(super) fn join(&self, store: &Store) -> Result<(), DistributedError> {
-        let rank = self.launch.place.rank;
-        let shown = heartbeat::prepare(store, rank).and_then(|()| store.set(&joined(rank), "yes"));
-        shown.map_err(|source| self.error(source))?;
-        if rank == 0 {
-            return self.call_the_roll(store);
-        }
-        match store.get_all(&[ABSENT.to_owned()]) {
-            Ok(absent) => self.require_nobody(&absent.concat()),
-            Err(source) => {
-                self.require_nobody(&self.absent(store))?;
-                Err(self.error(source))
+        let place = self.launch.place;
+        if place.local_world_size == place.world_size {
+            let told = resolve(&rendezvous.host, rendezvous.port, &self.patience)?;
+            let bound = told.first().map(TcpListener::bind);
+            match bound {
+                Some(Err(error)) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {}
+                Some(bound) => return bound,
+                None => {}
             }
         }
+        let everywhere: [IpAddr; 2] = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+        let addresses = everywhere.map(|ip| SocketAddr::new(ip, rendezvous.port));
+        TcpListener::bind(&addresses[..])
     }
 
-    fn call_the_roll(&self, store: &Store) -> Result<(), DistributedError> {
-        let keys: Vec<_> = (0..self.launch.place.world_size).map(joined).collect();
-        let all_came = store.get_all(&keys);
-        let absent = if all_came.is_ok() {
-            String::new()
-        } else {
-            self.absent(store)
+    /// A connection to the store; to the own one by the shortest way.
+    pub(super) fn store(&self, server: Option<&Server>) -> Result<Store, DistributedError> {
+        self.connect(server, Duration::ZERO)
+    }
+
+    fn connect(
+        &self,
+        server: Option<&Server>,
+        at_least: Duration,
+    ) -> Result<Store, DistributedError> {
+        let rendezvous = &self.launch.rendezvous;
+        let own = server.map(|server| own_way(server.address()));
+        let host = own.map(|address| address.ip().to_string());
+        let options = StoreOptions {
+            host: host.as_ref().unwrap_or(&rendezvous.host),
+            port: own.map_or(rendezvous.port, |address| address.port()),
+            prefix: &rendezvous.prefix,
+            secret: rendezvous.secret.as_ref(),
+            timeout: self.terms.timeout,
         };
-        let told = store.set(ABSENT, &absent);
-        if absent.is_empty() {
-            return all_came.and(told).map_err(|source| self.error(source));
-        }
-        // The store ends with this process; the others read it first.
-        std::thread::sleep(self.pace.grace);
-        self.require_nobody(&absent)
+        let patience = Patience {
+            deadline: self.patience.deadline.max(Instant::now() + at_least),
+            ..self.patience.clone()
+        };
+        Store::connect(&options, &patience).map_err(|source| self.error(source))
     }
 
-    /// The ranks that have not come so far, with commas between; nobody if the store does not say.
-    fn absent(&self, store: &Store) -> String {
-        let is_absent = |rank: &usize| store.has(&joined(*rank)).is_ok_and(|is_there| !is_there);
-        let ranks = (0..self.launch.place.world_size).filter(is_absent);
-        let ranks: Vec<_> = ranks.map(|rank| rank.to_string()).collect();
-        ranks.join(", ")
-    }
-
-    fn require_nobody(&self, absent: &str) -> Result<(), DistributedError> {
-        if absent.is_empty() {
-            return Ok(());
-        }
-        Err(DistributedError::Absent {
-            ranks: absent.to_owned(),
-            seconds: self.timeout.as_secs(),
-        })
-    }
-
-    pub(super) fn heartbeat(&self) -> Result<Heartbeat, DistributedError> {
+    /// Shows this rank to the others and waits until all have come and are alike; says who is missing or differs.
+    pub(super) fn join(&self, store: &Store) -> Result<(), DistributedError> {
         let place = self.launch.place;
-        let rank_0_serves = self.launch.rendezvous.rank_0_serves;
-        let store = self.store(false)?;
-        let started = Heartbeat::start(
-            store,
-            place.rank,
-            place.world_size,
-            rank_0_serves,
-            self.pace,
-        );
-        started.map_err(|source| {
-            let message = format!("cannot start the heartbeat: {source}");
-            self.error(TorchError { message })
-        })
+        let card = Card {
+            world_size: place.world_size,
+            process: process(),
+            ..self.terms.card.clone()
+        };
+        let roll = Roll {
+            rank: place.rank,
+            card: &card,
+            patience: &self.patience,
+            margin: self.pace.grace + Duration::from_secs(2),
+            timeout: self.terms.timeout,
+            launched_by: self.launch.rendezvous.launched_by,
+        };
+        let agreed = match roll.answer(store) {
+            Ok(verdict) => verdict,
+            Err(error) => Err(self.error(error)),
+        };
+        if let Err(error) = &agreed {
+            store.ignore_signals();
+            heartbeat::tell_at_meeting(store, place.rank, error);
+            if self.serves() {
+                // The store ends with this process; the others read it first.
+                std::thread::sleep(self.pace.grace);
+            }
+        }
+        agreed
     }
 
-    pub(super) fn group(&self, store: &Store, device: Device) -> Result<Group, TorchError> {
+    pub(super) fn heartbeat(&self, server: Option<&Server>) -> Result<Heartbeat, DistributedError> {
+        let store = self.connect(server, AT_LEAST)?;
+        store.ignore_signals();
+        let rendezvous = &self.launch.rendezvous;
+        let watch = heartbeat::Watcher {
+            place: self.launch.place,
+            rank_0_serves: rendezvous.rank_0_serves,
+            pace: self.pace,
+            stop: self.terms.stop.clone(),
+        };
+        Heartbeat::start(store, watch).map_err(|source| self.error(StoreError::Lost { source }))
+    }
+
+    pub(super) fn group(&self, store: &Arc<Store>) -> Result<Group, TorchError> {
         let place = self.launch.place;
         let options = GroupOptions {
             rank: place.rank,
             world_size: place.world_size,
-            timeout: self.timeout,
+            timeout: self.terms.timeout,
             address: &self.own_address(),
             interface: &std::env::var("GLOO_SOCKET_IFNAME").unwrap_or_default(),
         };
+        let store: Arc<dyn KeyValue> = Arc::clone(store) as _;
         let group = Group::connect(store, &options)?;
-        if device.is_cuda() {
+        if self.terms.device.is_cuda() {
             group.add_nccl()?;
         }
         Ok(group)
@@ -144,18 +185,20 @@ impl<'a> Meeting<'a> {
     /// The address from which this machine reaches the store: where the others reach it, too.
     fn own_address(&self) -> String {
         let rendezvous = &self.launch.rendezvous;
-        let target = (rendezvous.host.as_str(), rendezvous.port);
-        let addresses = target.to_socket_addrs().into_iter().flatten();
-        let local = addresses.filter_map(|address| {
-            let any = if address.is_ipv4() {
-                "0.0.0.0:0"
-            } else {
-                "[::]:0"
-            };
-            let socket = UdpSocket::bind(any).ok()?;
-            socket.connect(address).ok()?;
-            Some(socket.local_addr().ok()?.ip())
-        });
+        let addresses = resolve(&rendezvous.host, rendezvous.port, &self.patience);
+        let local = addresses
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|address| {
+                let any = if address.is_ipv4() {
+                    "0.0.0.0:0"
+                } else {
+                    "[::]:0"
+                };
+                let socket = UdpSocket::bind(any).ok()?;
+                socket.connect(address).ok()?;
+                Some(socket.local_addr().ok()?.ip())
+            });
         let place = self.launch.place;
         let spans_machines = place.local_world_size < place.world_size;
         match local.into_iter().next() {
@@ -174,6 +217,21 @@ impl<'a> Meeting<'a> {
     }
 }
 
-fn joined(rank: usize) -> String {
-    format!("joined/{rank}")
+/// Where this process reaches what it serves itself at `address`.
+fn own_way(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// This process, for messages of others.
+fn process() -> String {
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    format!("process {} on {host}", std::process::id())
 }

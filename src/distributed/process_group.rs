@@ -1,71 +1,75 @@
-//! Several processes: c10d's store and group, with a heartbeat beside them.
+//! Several processes: c10d's group over our own store, with a heartbeat beside them.
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
 
-use super::DistributedError;
 use super::collective::Collective;
 use super::env::{Launch, Place};
 use super::heartbeat::Heartbeat;
 use super::meeting::Meeting;
+use super::store::{Server, Store, StoreError};
+use super::{DistributedError, Terms};
 use crate::torch::TorchError;
-use crate::torch::process_group::{Group, Reducer, Store};
+use crate::torch::process_group::{Group, Reducer};
 
-/// Counts the ranks that have left in peace.
-const LEFT: &str = "left";
-/// Set by the last of them.
-const ALL_LEFT: &str = "all_left";
+/// What one rank may send to all others at once: metrics over many users are the largest.
+const MAX_SHARE_BYTES: usize = 1 << 30;
+/// Up to here shares travel together, padded to the longest.
+const SMALL_BYTES: usize = 4 << 10;
 
 /// All ranks of the run, connected by Gloo (CPU tensors) and NCCL (CUDA tensors).
 #[derive(Debug)]
 pub struct ProcessGroup {
     place: Place,
-    rank_0_serves: bool,
+    timeout: Duration,
     /// Whether this rank has left or failed, and the others know.
     is_over: Cell<bool>,
     heartbeat: Heartbeat,
     group: Group,
-    /// Last, since the process that serves it must keep it longest.
-    store: Store,
+    store: Arc<Store>,
+    /// Last, since the others use it longest.
+    server: Option<Server>,
 }
 
 impl ProcessGroup {
-    /// Meets the other ranks. CUDA tensors travel by NCCL when `device` is a GPU, whose number must be the local rank's.
+    /// Meets the other ranks. CUDA tensors travel by NCCL when `terms.device` is a GPU, whose number must be the local
+    /// rank's.
     ///
-    /// `timeout` bounds the meeting, every collective, and the silence of a rank
-    /// (`training.distributed_timeout_in_s`). From here on, a rank that dies, freezes or fails ends this process
-    /// with exit code 1 and a logged message that names it.
+    /// From here on, a rank that dies, freezes or fails ends this process with exit code 1 and a logged message that
+    /// names it.
     ///
     /// # Errors
-    /// When the meeting point cannot be reached, a rank does not come, or NCCL cannot be had.
-    pub fn connect(
-        launch: &Launch,
-        device: Device,
-        timeout: Duration,
-    ) -> Result<Self, DistributedError> {
-        let meeting = Meeting::new(launch, timeout);
+    /// When the meeting point cannot be reached, a rank does not come or differs, a signal asks for the end, or NCCL
+    /// cannot be had.
+    pub fn connect(launch: &Launch, terms: &Terms<'_>) -> Result<Self, DistributedError> {
+        let meeting = Meeting::new(launch, terms);
         let place = launch.place;
-        let store = meeting.store(launch.rendezvous.rank_0_serves && place.rank == 0)?;
+        let server = meeting.serve()?;
+        let store = meeting.store(server.as_ref())?;
         meeting.join(&store)?;
-        let heartbeat = meeting.heartbeat()?;
-        let group = match meeting.group(&store, device) {
+        store.ignore_signals();
+        let store = Arc::new(store);
+        let heartbeat = meeting.heartbeat(server.as_ref())?;
+        let group = match meeting.group(&store) {
             Ok(group) => group,
             Err(error) => {
                 let error = explain(&heartbeat, place.rank, "connecting", error);
-                let serves = launch.rendezvous.rank_0_serves && place.rank == 0;
-                heartbeat.fail(&store, serves, &error.to_string());
+                heartbeat.fail(&store, server.is_some(), &error.to_string());
                 return Err(error);
             }
         };
+        heartbeat.met();
         Ok(Self {
             place,
-            rank_0_serves: launch.rendezvous.rank_0_serves,
+            timeout: terms.timeout,
             is_over: Cell::new(false),
             heartbeat,
             group,
             store,
+            server,
         })
     }
 
@@ -76,7 +80,7 @@ impl ProcessGroup {
     }
 
     fn serves(&self) -> bool {
-        self.rank_0_serves && self.place.rank == 0
+        self.server.is_some()
     }
 
     fn run<T>(
@@ -96,17 +100,62 @@ impl ProcessGroup {
         to_bytes(&all)
     }
 
-    /// The store's server must outlive the other ranks' use of it.
-    fn leave_store(&self) -> Result<(), TorchError> {
-        let left = self.store.add(LEFT, 1)?;
-        if usize::try_from(left).is_ok_and(|left| left == self.place.world_size) {
-            self.store.set(ALL_LEFT, "yes")?;
+    /// How many bytes each rank has; not more than memory should have to hold.
+    fn gather_lengths(&self, own: usize) -> Result<Vec<usize>, DistributedError> {
+        let own = (own as u64).to_le_bytes();
+        let lengths = self.run("all_gather_bytes", |_| self.gather_padded(&own, 8))?;
+        let (lengths, _) = lengths.as_chunks();
+        let lengths = lengths.iter().map(|&bytes| u64::from_le_bytes(bytes));
+        let check = |(rank, bytes): (usize, u64)| match usize::try_from(bytes) {
+            Ok(length) if length <= MAX_SHARE_BYTES => Ok(length),
+            _ => Err(DistributedError::TooLarge {
+                rank,
+                bytes,
+                limit: MAX_SHARE_BYTES,
+            }),
+        };
+        lengths.enumerate().map(check).collect()
+    }
+
+    /// The bytes of `rank`, `length` of them; `own` are those of this rank.
+    fn broadcast_bytes(
+        &self,
+        rank: usize,
+        length: usize,
+        own: &[u8],
+    ) -> Result<Vec<u8>, DistributedError> {
+        if length == 0 {
+            return Ok(Vec::new());
         }
-        if self.serves() {
-            self.store.get_all(&[ALL_LEFT.to_owned()])?;
+        self.run("all_gather_bytes", |group| {
+            let tensor = if rank == self.place.rank {
+                Tensor::from_slice(own)
+            } else {
+                let length = i64::try_from(length).unwrap_or(i64::MAX);
+                Tensor::f_zeros([length], (Kind::Uint8, Device::Cpu))?
+            };
+            group.broadcast(rank, &[&tensor])?;
+            to_bytes(&tensor)
+        })
+    }
+
+    /// The store's server must outlive the other ranks' use of it; says which rank has not left in time.
+    fn leave_store(&self) -> Result<(), StoreError> {
+        self.store.set(&left(self.place.rank), b"yes")?;
+        if !self.serves() {
+            return Ok(());
+        }
+        let begin = Instant::now();
+        for rank in 0..self.place.world_size {
+            self.store
+                .wait(&left(rank), self.timeout.saturating_sub(begin.elapsed()))?;
         }
         Ok(())
     }
+}
+
+fn left(rank: usize) -> String {
+    format!("left/{rank}")
 }
 
 impl Collective for ProcessGroup {
@@ -122,19 +171,27 @@ impl Collective for ProcessGroup {
         self.run("all_reduce_mean", |group| group.all_reduce_mean(tensor))
     }
 
-    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, DistributedError> {
-        self.run("all_gather_bytes", |_| {
-            let lengths = self.gather_padded(&(bytes.len() as u64).to_le_bytes(), 8)?;
-            let lengths: Vec<usize> = lengths.chunks_exact(8).map(length).collect();
-            let longest = lengths.iter().copied().max().unwrap_or(0).max(1);
-            let all = self.gather_padded(bytes, longest)?;
-            let rows = all.chunks_exact(longest).zip(lengths);
-            Ok(rows.map(|(row, length)| row[..length].to_vec()).collect())
-        })
+    fn gather_bytes_in_turn(
+        &self,
+        bytes: &[u8],
+        take: &mut dyn FnMut(usize, Vec<u8>),
+    ) -> Result<(), DistributedError> {
+        let lengths = self.gather_lengths(bytes.len())?;
+        let longest = lengths.iter().copied().max().unwrap_or(0).max(1);
+        if longest > SMALL_BYTES {
+            for (rank, length) in lengths.into_iter().enumerate() {
+                take(rank, self.broadcast_bytes(rank, length, bytes)?);
+            }
+            return Ok(());
+        }
+        let all = self.run("all_gather_bytes", |_| self.gather_padded(bytes, longest))?;
+        let rows = all.chunks_exact(longest).zip(lengths).enumerate();
+        rows.for_each(|(rank, (row, length))| take(rank, row[..length].to_vec()));
+        Ok(())
     }
 
     fn broadcast(&self, tensors: &[&Tensor]) -> Result<(), DistributedError> {
-        self.run("broadcast", |group| group.broadcast(tensors))
+        self.run("broadcast", |group| group.broadcast(0, tensors))
     }
 
     fn barrier(&self) -> Result<(), DistributedError> {
@@ -167,7 +224,8 @@ impl Collective for ProcessGroup {
         if let Err(error) = self.leave_store() {
             tracing::warn!(
                 rank = self.place.rank,
-                "a rank went away after the work was done: {error}"
+                "a rank went away after the work was done: {error}{}",
+                in_words(&error)
             );
         }
         Ok(())
@@ -211,10 +269,8 @@ fn to_bytes(tensor: &Tensor) -> Result<Vec<u8>, TorchError> {
     Ok(Vec::try_from(&flat)?)
 }
 
-fn length(bytes: &[u8]) -> usize {
-    let number = bytes
-        .iter()
-        .rev()
-        .fold(0_u64, |sum, &byte| (sum << 8) | u64::from(byte));
-    usize::try_from(number).unwrap_or(usize::MAX)
+/// The cause of an error, for a log line.
+fn in_words(error: &StoreError) -> String {
+    let cause = std::error::Error::source(error);
+    cause.map_or_else(String::new, |cause| format!(": {cause}"))
 }

@@ -1,15 +1,25 @@
 //! The launch contract in SLURM's variables.
 
 use super::env::{
-    Launch, LaunchError, Place, Rendezvous, Variables, below, invalid, parse_number, parse_port,
+    Launch, LaunchError, LaunchedBy, Place, Rendezvous, Variables, below, invalid, parse_number,
+    parse_port, secret,
 };
+
+/// What `srun` sets for each task it starts, and the shell of a job does not have.
+const STEP: [&str; 2] = ["SLURM_STEP_ID", "SLURM_STEPID"];
 
 /// SLURM tells every task its place; the meeting point follows from what all tasks of the job know.
 pub(super) fn launch(vars: &Variables<'_>) -> Result<Option<Launch>, LaunchError> {
+    if vars.first_of(&STEP).is_none() {
+        return outside_srun(vars);
+    }
     let Some(present) = vars.first_of(&["SLURM_PROCID"]) else {
         return Ok(None);
     };
-    let world_size = vars.number("SLURM_NTASKS", present)?;
+    let world_size = match vars.get("SLURM_STEP_NUM_TASKS") {
+        Some(value) => parse_number("SLURM_STEP_NUM_TASKS", &value)?,
+        None => vars.number("SLURM_NTASKS", present)?,
+    };
     if world_size == 1 {
         return Ok(None);
     }
@@ -34,8 +44,33 @@ pub(super) fn launch(vars: &Variables<'_>) -> Result<Option<Launch>, LaunchError
         port: slurm_port(vars)?,
         rank_0_serves: true,
         prefix: String::new(),
+        secret: secret(vars),
+        launched_by: LaunchedBy::Slurm,
     };
     Ok(Some(Launch { place, rendezvous }))
+}
+
+/// The shell of a job (`sbatch`, `salloc`) knows the tasks of the job and is none of them: a process that it starts
+/// without `srun` would wait for ranks that nobody starts.
+fn outside_srun(vars: &Variables<'_>) -> Result<Option<Launch>, LaunchError> {
+    if vars.first_of(&["SLURM_JOB_ID", "SLURM_PROCID"]).is_none() {
+        return Ok(None);
+    }
+    let number = |variable: &'static str| match vars.get(variable) {
+        Some(value) => parse_number(variable, &value).map(Some),
+        None => Ok(None),
+    };
+    let tasks = match (number("SLURM_NTASKS")?, number("SLURM_NTASKS_PER_NODE")?) {
+        (Some(tasks), _) => tasks,
+        (None, Some(per_node)) => {
+            per_node.saturating_mul(number("SLURM_JOB_NUM_NODES")?.unwrap_or(1))
+        }
+        (None, None) => 1,
+    };
+    if tasks > 1 {
+        return Err(LaunchError::NoSrun { tasks });
+    }
+    Ok(None)
 }
 
 /// `SLURM_STEP_TASKS_PER_NODE` counts tasks by node in the order of the node list: `2(x3),1`.

@@ -194,7 +194,16 @@ pub const EVENTS: &[Event] = &[
     Event {
         name: "skipped_step",
         doc: "a loss or gradient was not finite and `training.max_skipped_steps` allowed to go on",
-        keys: &[key("step", Integer, "batches trained before"), GLOBAL_STEP],
+        keys: &[
+            key("step", Integer, "batches trained before"),
+            GLOBAL_STEP,
+            key(
+                "skipped_steps",
+                Integer,
+                "skipped so far, this one included",
+            ),
+            key("rank", Integer, "the process whose batch it was"),
+        ],
     },
     Event {
         name: "evaluated",

@@ -1,7 +1,8 @@
-//! c10d: the store at which ranks meet, the group of ranks, and the reducer that averages gradients.
+//! c10d: the group of ranks, the store through which it finds them, and the reducer that averages gradients.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tch::Tensor;
@@ -15,100 +16,103 @@ const CUDA_SHIM: &str = "librecap_cuda.so";
 /// Where the build left it; empty if it could not be built.
 const BUILT_CUDA_SHIM: &str = env!("RECAP_CUDA_SHIM");
 
-/// Where the ranks meet.
-#[derive(Clone, Debug)]
-pub struct StoreOptions<'a> {
-    /// Name or address of the host that serves the store.
-    pub host: &'a str,
-    /// Its port; 0 lets the server choose a free one.
-    pub port: u16,
-    /// Whether this process serves it.
-    pub is_server: bool,
-    /// Goes before every key, so that two runs at one store do not meet.
-    pub prefix: &'a str,
-    /// How long to try to connect, and to wait for a key.
-    pub timeout: Duration,
-}
-
-/// A connection to the key-value store of the ranks (`c10d::TCPStore`).
+/// The keys and values through which the ranks of a [`Group`] find each other; errors are one sentence.
 ///
-/// A call blocks every other call on the same connection, and blocks for as long as the server does:
-/// a thread that must not wait for another wants its own connection.
-pub struct Store {
-    inner: cxx::UniquePtr<ffi::Store>,
-}
-
-impl fmt::Debug for Store {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Store").finish_non_exhaustive()
-    }
-}
-
-impl Store {
-    /// Connects, and serves the store if so told.
-    ///
-    /// # Errors
-    /// When the server does not answer within the timeout, or its port is taken.
-    pub fn connect(options: &StoreOptions<'_>) -> Result<Self, TorchError> {
-        let inner = ffi::connect_store(
-            options.host,
-            options.port,
-            options.is_server,
-            options.prefix,
-            millis(options.timeout),
-        )?;
-        Ok(Self { inner })
-    }
-
-    /// The port of the server.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.inner.port()
-    }
-
+/// Calls come from any thread and must end: libtorch waits for them.
+pub trait KeyValue: Send + Sync {
     /// Sets `key` to `value`.
     ///
     /// # Errors
-    /// When the server is gone.
-    pub fn set(&self, key: &str, value: &str) -> Result<(), TorchError> {
-        Ok(self.inner.set(key, value)?)
-    }
+    /// When the store is gone.
+    fn set(&self, key: &str, value: &[u8]) -> Result<(), String>;
 
     /// Sets `key` to `desired` if it has the value `expected`; returns its value afterwards.
     ///
     /// # Errors
-    /// When the server is gone.
-    pub fn compare_set(
-        &self,
-        key: &str,
-        expected: &str,
-        desired: &str,
-    ) -> Result<String, TorchError> {
-        Ok(self.inner.compare_set(key, expected, desired)?)
-    }
+    /// When the store is gone.
+    fn compare_set(&self, key: &str, expected: &[u8], desired: &[u8]) -> Result<Vec<u8>, String>;
+
+    /// The value of `key`, once it is there.
+    ///
+    /// # Errors
+    /// When it does not come `within` that time, or the store is gone.
+    fn get(&self, key: &str, within: Duration) -> Result<Vec<u8>, String>;
 
     /// Adds `amount` to the number under `key` (0 at first); returns the sum.
     ///
     /// # Errors
-    /// When the server is gone.
-    pub fn add(&self, key: &str, amount: i64) -> Result<i64, TorchError> {
-        Ok(self.inner.add(key, amount)?)
-    }
+    /// When the store is gone.
+    fn add(&self, key: &str, amount: i64) -> Result<i64, String>;
 
-    /// Whether somebody has set `key`.
+    /// Whether `key` is there.
     ///
     /// # Errors
-    /// When the server is gone.
-    pub fn has(&self, key: &str) -> Result<bool, TorchError> {
-        Ok(self.inner.has(key)?)
-    }
+    /// When the store is gone.
+    fn has(&self, key: &str) -> Result<bool, String>;
 
-    /// The values under `keys`; waits until all are set.
+    /// Waits until `key` is there.
     ///
     /// # Errors
-    /// When one is not set within the store's timeout, or the server is gone.
-    pub fn get_all(&self, keys: &[String]) -> Result<Vec<String>, TorchError> {
-        Ok(self.inner.get_all(keys)?)
+    /// When it does not come `within` that time, or the store is gone.
+    fn wait(&self, key: &str, within: Duration) -> Result<(), String>;
+
+    /// Removes `key`; whether it was there.
+    ///
+    /// # Errors
+    /// When the store is gone.
+    fn remove(&self, key: &str) -> Result<bool, String>;
+
+    /// How many keys there are.
+    ///
+    /// # Errors
+    /// When the store is gone.
+    fn count(&self) -> Result<i64, String>;
+}
+
+/// A store in C++'s hands.
+pub(super) struct SharedStore(Arc<dyn KeyValue>);
+
+/// What C++ calls; see [`KeyValue`].
+impl SharedStore {
+    pub(super) fn another(&self) -> Box<Self> {
+        Box::new(Self(Arc::clone(&self.0)))
+    }
+
+    pub(super) fn set(&self, key: &str, value: &[u8]) -> Result<(), String> {
+        self.0.set(key, value)
+    }
+
+    pub(super) fn compare_set(
+        &self,
+        key: &str,
+        expected: &[u8],
+        desired: &[u8],
+    ) -> Result<Vec<u8>, String> {
+        self.0.compare_set(key, expected, desired)
+    }
+
+    pub(super) fn get(&self, key: &str, within_ms: u64) -> Result<Vec<u8>, String> {
+        self.0.get(key, Duration::from_millis(within_ms))
+    }
+
+    pub(super) fn add(&self, key: &str, amount: i64) -> Result<i64, String> {
+        self.0.add(key, amount)
+    }
+
+    pub(super) fn has(&self, key: &str) -> Result<bool, String> {
+        self.0.has(key)
+    }
+
+    pub(super) fn wait(&self, key: &str, within_ms: u64) -> Result<(), String> {
+        self.0.wait(key, Duration::from_millis(within_ms))
+    }
+
+    pub(super) fn remove(&self, key: &str) -> Result<bool, String> {
+        self.0.remove(key)
+    }
+
+    pub(super) fn count(&self) -> Result<i64, String> {
+        self.0.count()
     }
 }
 
@@ -145,9 +149,12 @@ impl Group {
     ///
     /// # Errors
     /// When a rank does not come within the timeout, or a number is beyond `i32`.
-    pub fn connect(store: &Store, options: &GroupOptions<'_>) -> Result<Self, TorchError> {
+    pub fn connect(
+        store: Arc<dyn KeyValue>,
+        options: &GroupOptions<'_>,
+    ) -> Result<Self, TorchError> {
         let inner = ffi::connect_group(
-            &store.inner,
+            Box::new(SharedStore(store)),
             small(options.rank)?,
             small(options.world_size)?,
             millis(options.timeout),
@@ -176,12 +183,13 @@ impl Group {
         Ok(self.inner.all_reduce_mean(sys::as_cxx(tensor))?)
     }
 
-    /// Replaces `tensors` by those of rank 0.
+    /// Replaces `tensors` by those of `rank`.
     ///
     /// # Errors
-    /// When a rank is gone or late.
-    pub fn broadcast(&self, tensors: &[&Tensor]) -> Result<(), TorchError> {
-        Ok(self.inner.broadcast(&sys::list(tensors.iter().copied()))?)
+    /// When a rank is gone or late, or there is no such rank.
+    pub fn broadcast(&self, rank: usize, tensors: &[&Tensor]) -> Result<(), TorchError> {
+        let tensors = sys::list(tensors.iter().copied());
+        Ok(self.inner.broadcast(small(rank)?, &tensors)?)
     }
 
     /// `[n]` of every rank as `[world_size, n]`.

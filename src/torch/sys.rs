@@ -31,6 +31,7 @@ pub(super) mod ffi {
         fn set_autocast(cuda: bool, on: bool) -> Result<()>;
         fn load_cuda() -> Result<String>;
         fn keep_freed_memory();
+        fn cpu_capability() -> String;
 
         #[allow(
             clippy::too_many_arguments,

@@ -12,32 +12,37 @@
     reason = "the bridge repeats process_group.h"
 )]
 
+use super::process_group::SharedStore;
+
 #[cxx::bridge(namespace = "recap")]
 pub(super) mod ffi {
+    extern "Rust" {
+        type SharedStore;
+        fn another(self: &SharedStore) -> Box<SharedStore>;
+        fn set(self: &SharedStore, key: &str, value: &[u8]) -> Result<()>;
+        fn compare_set(
+            self: &SharedStore,
+            key: &str,
+            expected: &[u8],
+            desired: &[u8],
+        ) -> Result<Vec<u8>>;
+        fn get(self: &SharedStore, key: &str, within_ms: u64) -> Result<Vec<u8>>;
+        fn add(self: &SharedStore, key: &str, amount: i64) -> Result<i64>;
+        fn has(self: &SharedStore, key: &str) -> Result<bool>;
+        fn wait(self: &SharedStore, key: &str, within_ms: u64) -> Result<()>;
+        fn remove(self: &SharedStore, key: &str) -> Result<bool>;
+        fn count(self: &SharedStore) -> Result<i64>;
+    }
+
     unsafe extern "C++" {
         include!("process_group.h");
 
         type Tensor = crate::torch::sys::ffi::Tensor;
         type TensorList = crate::torch::sys::ffi::TensorList;
 
-        type Store;
-        fn connect_store(
-            host: &str,
-            port: u16,
-            is_server: bool,
-            prefix: &str,
-            timeout_ms: u64,
-        ) -> Result<UniquePtr<Store>>;
-        fn set(self: &Store, key: &str, value: &str) -> Result<()>;
-        fn compare_set(self: &Store, key: &str, expected: &str, desired: &str) -> Result<String>;
-        fn add(self: &Store, key: &str, amount: i64) -> Result<i64>;
-        fn has(self: &Store, key: &str) -> Result<bool>;
-        fn get_all(self: &Store, keys: &[String]) -> Result<Vec<String>>;
-        fn port(self: &Store) -> u16;
-
         type Group;
         fn connect_group(
-            store: &Store,
+            store: Box<SharedStore>,
             rank: i32,
             world_size: i32,
             timeout_ms: u64,
@@ -46,7 +51,7 @@ pub(super) mod ffi {
         ) -> Result<UniquePtr<Group>>;
         fn add_nccl(self: &Group, shared_object: &str) -> Result<()>;
         fn all_reduce_mean(self: &Group, tensor: &Tensor) -> Result<()>;
-        fn broadcast(self: &Group, tensors: &TensorList) -> Result<()>;
+        fn broadcast(self: &Group, rank: i32, tensors: &TensorList) -> Result<()>;
         fn all_gather(self: &Group, tensor: &Tensor) -> Result<UniquePtr<Tensor>>;
         fn barrier(self: &Group) -> Result<()>;
 
@@ -61,7 +66,3 @@ pub(super) mod ffi {
         fn stop_timeline(self: &Reducer) -> Vec<u64>;
     }
 }
-
-// SAFETY: the C++ object owns a socket and a mutex that guards it, and knows no thread: a `c10d::Store` may be used from
-// any thread, and here it is only moved to one.
-unsafe impl Send for ffi::Store {}

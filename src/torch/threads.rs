@@ -1,9 +1,11 @@
-//! How many threads libtorch has, and how they wait for one another.
+//! libtorch's threads: how many there are, how they wait for one another, what CPU they run on.
 
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use tch::{Device, Kind, Tensor};
+
+use super::sys;
 
 /// What a user may have decided already about how many threads there are.
 const COUNTED: [&str; 2] = ["OMP_NUM_THREADS", "MKL_NUM_THREADS"];
@@ -17,7 +19,7 @@ const FOR_TWO_THREADS: i64 = 1 << 16;
 /// Keeps libtorch to `cores` threads, for the whole process: it counts the cores of the machine, and knows nothing of the
 /// quota of a control group. A number in the environment is the user's own and stays. Call it once, at the start.
 pub fn stay_within(cores: usize) {
-    let is_decided = COUNTED.iter().any(|name| std::env::var_os(name).is_some());
+    let is_decided = is_number_chosen();
     if let Some(threads) = fewer(tch::get_num_threads(), cores, is_decided) {
         tch::set_num_threads(threads);
     }
@@ -55,6 +57,25 @@ pub fn wait_asleep() -> std::io::Result<bool> {
         })?;
     let _ = is_ready.recv();
     Ok(true)
+}
+
+/// Whether the user, or the launcher for its ranks, has chosen the number of threads.
+#[must_use]
+pub fn is_number_chosen() -> bool {
+    COUNTED.iter().any(|name| std::env::var_os(name).is_some())
+}
+
+/// The instructions that libtorch's kernels use on this CPU, and its model: `AVX512, AMD EPYC 9B45`.
+#[must_use]
+pub fn cpu() -> String {
+    let kernels = sys::ffi::cpu_capability();
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find(|line| line.starts_with("model name"));
+    let model = model.and_then(|line| line.split_once(':'));
+    match model {
+        Some((_, model)) => format!("{kernels}, {}", model.trim()),
+        None => kernels,
+    }
 }
 
 #[cfg(test)]

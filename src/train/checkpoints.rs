@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde_json::Value;
 use tracing::{info, warn};
 
+use super::engine::Engine;
 use super::restore;
 use super::run_record;
 use super::session::Session;
@@ -143,6 +144,7 @@ impl Checkpoints {
             forgotten.context("cannot write events.jsonl in training.save_dir")?;
         }
         let mut state = session.share_state(state)?;
+        state.engine = Some(Engine::go_on(state.engine.as_ref()));
         let (before, now) = (state.world_size, session.place.world_size);
         state.continue_at(session.place);
         if before != state.world_size {

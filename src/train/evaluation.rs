@@ -1,6 +1,5 @@
 //! What an evaluation found: numbers by name, log lines, and one whole from the shares of all ranks.
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
@@ -67,22 +66,15 @@ impl Evaluation {
         if !session.is_distributed() {
             return Ok(self);
         }
-        let shares = session
-            .collective
-            .all_gather_bytes(&serde_json::to_vec(&self)?)?;
-        let shares = shares.iter();
-        let shares = shares.map(|bytes| serde_json::from_slice::<Self>(bytes));
-        let shares = shares.collect::<Result<Vec<_>, _>>();
-        let mut shares = shares.context("a rank sent no evaluation")?.into_iter();
-        let mut whole = shares.next().context("no rank sent an evaluation")?;
-        for share in shares {
-            // The ranks make their batches together.
-            whole.batches = whole.batches.max(share.batches);
-            whole.examples += share.examples;
-            whole.loss_sum += share.loss_sum;
-            whole.metrics.merge(&share.metrics)?;
-        }
-        Ok(whole)
+        session.merge(self, Self::add)
+    }
+
+    fn add(&mut self, share: &Self) -> anyhow::Result<()> {
+        // The ranks make their batches together.
+        self.batches = self.batches.max(share.batches);
+        self.examples += share.examples;
+        self.loss_sum += share.loss_sum;
+        Ok(self.metrics.merge(&share.metrics)?)
     }
 
     /// Every number: `loss`, then those of the metrics under `task/metric` and `task/column=value/metric`.

@@ -1,12 +1,15 @@
 //! Training: [`setup`] builds what a run needs, [`step`] is the one step of both loops, [`trainer`] and [`debug`] are
 //! the loops, [`pipeline`] feeds them through `staging`, [`state`] is what a checkpoint remembers beside tensors.
-//! [`checks`] finds out which steps diverged. [`evaluate`] measures a model on a partition (`groups` are those of GAUC), [`validation`] does so while
+//! [`checks`] finds out which steps diverged, [`skip`] gives them up. `card` is what ranks compare before they begin,
+//! [`engine`] what decides about the last bits. [`evaluate`] measures a model on a partition (`groups` are those of GAUC), [`validation`] does so while
 //! training; [`window`] measures what was trained on last. [`progress`], [`tensorboard`], [`times`] and [`profiler`] say
 //! how it goes.
 
+mod card;
 pub mod checkpoints;
 pub mod checks;
 pub mod debug;
+pub mod engine;
 pub mod evaluate;
 pub mod evaluation;
 pub mod fit;
@@ -19,6 +22,7 @@ pub mod restore;
 pub mod run_record;
 pub mod session;
 pub mod setup;
+pub mod skip;
 mod staging;
 pub mod state;
 pub mod statistics;

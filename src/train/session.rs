@@ -4,16 +4,23 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tch::{Device, Tensor};
 
+use super::card::card;
 use super::interrupt::Interrupt;
 use super::setup::{Place, build_device};
 use super::state::TrainState;
 use super::step::{StepOutput, Stepper};
 use crate::config::RecapConfig;
 use crate::distributed::env::Launch;
-use crate::distributed::{self, Collective, DataParallel};
+use crate::distributed::store::Stop;
+use crate::distributed::{self, Card, Collective, DataParallel, SingleProcess, Terms};
 use crate::model::NamedTensors;
+
+/// Exit code of a process that a signal ends before anything was trained; as after a save, the same command goes on.
+const INTERRUPTED: i32 = 75;
 
 /// A run that has its device and has met the other processes.
 #[derive(Debug)]
@@ -49,7 +56,7 @@ impl Session {
         }
         let seconds = config.training.distributed_timeout_in_s.get();
         let timeout = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        let collective = distributed::connect(launch, device, timeout)?;
+        let collective = meet(&config, launch, device, timeout, &interrupt)?;
         Ok(Self {
             config,
             place,
@@ -116,6 +123,35 @@ impl Session {
         Ok(Vec::try_from(&means)?)
     }
 
+    /// What all ranks have, merged in their order, from the share of this one. It travels in few bytes, and only one
+    /// share at a time is held beside the whole.
+    ///
+    /// # Errors
+    /// When a rank is lost, or sends what cannot be read or merged; the error names it.
+    pub fn merge<T: Serialize + DeserializeOwned>(
+        &self,
+        own: T,
+        mut add: impl FnMut(&mut T, &T) -> anyhow::Result<()>,
+    ) -> anyhow::Result<T> {
+        if !self.is_distributed() {
+            return Ok(own);
+        }
+        let bytes = postcard::to_allocvec(&own).context("cannot encode results for the others")?;
+        drop(own);
+        let mut whole: Option<anyhow::Result<T>> = None;
+        self.collective
+            .gather_bytes_in_turn(&bytes, &mut |rank, share| {
+                let share = postcard::from_bytes(&share)
+                    .with_context(|| format!("results of rank {rank} cannot be read"));
+                whole = Some(match (whole.take(), share) {
+                    (Some(Ok(mut whole)), Ok(share)) => add(&mut whole, &share).map(|()| whole),
+                    (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+                    (None, Ok(share)) => Ok(share),
+                });
+            })?;
+        whole.context("no rank sent results")?
+    }
+
     /// Gives every rank what rank 0 knows.
     ///
     /// # Errors
@@ -142,11 +178,7 @@ impl Session {
         let optimizer = stepper.optimizer.state();
         let moments: Vec<&Tensor> = optimizer.iter().map(|(_, entry)| &entry.tensor).collect();
         let variables = variables(stepper.ranker.state());
-        let parallel = DataParallel::new(
-            Rc::clone(&self.collective),
-            &self.config.digest(),
-            &variables,
-        )?;
+        let parallel = DataParallel::new(Rc::clone(&self.collective), &variables)?;
         self.collective.broadcast(&moments)?;
         if !state.step.is_multiple_of(stepper.options.accumulation) {
             self.share_gradients(stepper)?;
@@ -174,6 +206,40 @@ impl Session {
             stepper.restore_gradients(&shared)
         }
     }
+}
+
+/// Meets the other ranks, if there are any. A rank that cannot start comes all the same, so that the others know.
+fn meet(
+    config: &RecapConfig,
+    launch: Option<&Launch>,
+    device: Device,
+    timeout: Duration,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Rc<dyn Collective>> {
+    if launch.is_none() {
+        return Ok(Rc::new(SingleProcess));
+    }
+    let own = card(config, device);
+    let problem = own.as_ref().err().map(|error| Card {
+        problem: Some(in_words(error)),
+        ..Card::default()
+    });
+    let signals = interrupt.clone();
+    let terms = Terms {
+        device,
+        timeout,
+        card: problem.as_ref().or(own.as_ref().ok()).context("a card")?,
+        stop: Stop::new(move || signals.is_requested(), INTERRUPTED),
+    };
+    let met = distributed::connect(launch, &terms);
+    own?;
+    Ok(met?)
+}
+
+fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = chain.map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 fn variables(state: &NamedTensors) -> Vec<(String, Tensor)> {

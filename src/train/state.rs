@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::engine::Engine;
 use super::validation::Score;
 use crate::config::TrainingConfig;
 use crate::data::Position;
@@ -33,6 +34,9 @@ pub struct TrainState {
     pub patience: Option<Patience>,
     /// Version of the program that wrote the checkpoint.
     pub version: String,
+    /// What computed last, on rank 0; none in checkpoints of earlier versions.
+    #[serde(default)]
+    pub engine: Option<Engine>,
 }
 
 /// What early stopping remembers: a run that resumes stops where the run left alone would have.
@@ -71,6 +75,7 @@ impl TrainState {
             skipped_steps: 0,
             patience: None,
             version: crate::cli::VERSION.to_owned(),
+            engine: None,
         }
     }
 

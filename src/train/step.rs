@@ -83,6 +83,24 @@ pub struct StepTimes {
     pub update: Duration,
 }
 
+/// What the forward pass of a step gave.
+#[derive(Debug)]
+pub(super) struct Pass {
+    /// `[B, T]` in model-task order.
+    logits: Tensor,
+    /// To go back from.
+    losses: Losses,
+    /// How long it took.
+    took: Duration,
+}
+
+impl Pass {
+    /// Whether the loss is; waits for the device.
+    pub(super) fn is_finite(&self) -> bool {
+        self.losses.total.double_value(&[]).is_finite()
+    }
+}
+
 impl Stepper {
     /// Where the parameters are.
     #[must_use]
@@ -97,44 +115,74 @@ impl Stepper {
     /// When the loss or a gradient is not finite (before the parameters change; under [`Checks::Deferred`] perhaps
     /// those of an earlier step), a rank is lost, or libtorch fails.
     pub fn run(&mut self, step: u64, batch: &Batch) -> anyhow::Result<StepOutput> {
+        let pass = self.forward_pass(step, batch)?;
+        if self.options.checks == Checks::EachStep && !pass.is_finite() {
+            return Err(self.diverged(step, batch, &pass).into());
+        }
+        let backward = self.backward_pass(step, &pass)?;
+        self.finish(step, &pass, backward)
+    }
+
+    /// Whether the parameters move at `step`.
+    pub(super) fn is_last(&self, step: u64) -> bool {
+        (step + 1).is_multiple_of(self.options.accumulation)
+    }
+
+    pub(super) fn forward_pass(&self, step: u64, batch: &Batch) -> anyhow::Result<Pass> {
         tch::manual_seed(step_seed(self.options.seed, step, self.options.rank));
-        let is_last = (step + 1).is_multiple_of(self.options.accumulation);
         let begin = Instant::now();
         let (logits, losses) = self
             .forward(batch)
             .with_context(|| format!("the forward pass of step {step} failed"))?;
-        let is_checked = self.options.checks == Checks::EachStep;
-        if is_checked && !losses.total.double_value(&[]).is_finite() {
-            return Err(self.diverged(step, batch, &logits, &losses));
-        }
         self.finish_part();
-        let forward = begin.elapsed();
-        self.backward(&losses.total, is_last)
+        Ok(Pass {
+            logits,
+            losses,
+            took: begin.elapsed(),
+        })
+    }
+
+    /// Returns how long it took.
+    pub(super) fn backward_pass(&self, step: u64, pass: &Pass) -> anyhow::Result<Duration> {
+        let begin = Instant::now();
+        self.backward(&pass.losses.total, self.is_last(step))
             .with_context(|| format!("the backward pass of step {step} failed"))?;
         self.finish_part();
-        let backward = begin.elapsed() - forward;
+        Ok(begin.elapsed())
+    }
+
+    /// The update, where one is due, and what the step gave.
+    pub(super) fn finish(
+        &mut self,
+        step: u64,
+        pass: &Pass,
+        backward: Duration,
+    ) -> anyhow::Result<StepOutput> {
+        let begin = Instant::now();
+        let is_last = self.is_last(step);
         let watch = is_last && self.options.watch_groups;
         let group_norms = if watch {
             self.optimizer.group_norms()?
         } else {
             Vec::new()
         };
+        let losses = &pass.losses;
         let grad_norm = match self.options.checks {
-            Checks::EachStep if is_last => Some(self.update(step)?),
+            Checks::EachStep if is_last => Some(self.update_if_finite(step)?),
             Checks::EachStep => None,
-            Checks::Deferred => self.update_unless_bad(step, &losses, is_last)?,
+            Checks::Deferred => self.update_unless_bad(step, losses, is_last)?,
         };
         self.finish_part();
         Ok(StepOutput {
             loss: losses.total.detach(),
             task_losses: losses.per_task.detach(),
-            logits: logits.detach(),
+            logits: pass.logits.detach(),
             grad_norm,
             group_norms,
             times: StepTimes {
-                forward,
+                forward: pass.took,
                 backward,
-                update: begin.elapsed() - forward - backward,
+                update: begin.elapsed(),
             },
         })
     }
@@ -178,19 +226,25 @@ impl Stepper {
     }
 
     /// Moves the parameters and clears the gradients; returns the norm of the gradients.
-    fn update(&mut self, step: u64) -> anyhow::Result<Tensor> {
+    fn update_if_finite(&mut self, step: u64) -> anyhow::Result<Tensor> {
         let _range = profile::range("optimizer");
         let norm = self.optimizer.gradient_norm()?;
         if !norm.double_value(&[]).is_finite() {
             let what = format!("the gradient of {}", self.first_non_finite_gradient());
             return Err(TrainError::diverged(step, what).into());
         }
+        self.update(step, &norm)?;
+        Ok(norm)
+    }
+
+    /// The same for gradients whose `norm` is known to be finite.
+    pub(super) fn update(&mut self, step: u64, norm: &Tensor) -> anyhow::Result<()> {
         if let Some(max_norm) = self.options.max_grad_norm {
-            self.optimizer.clip_gradients(&norm, max_norm)?;
+            self.optimizer.clip_gradients(norm, max_norm)?;
         }
         self.optimizer.step(step)?;
         self.optimizer.zero_grad();
-        Ok(norm)
+        Ok(())
     }
 
     /// The same without waiting for the device, which leaves out the update where loss or gradients are not finite.
@@ -224,17 +278,11 @@ impl Stepper {
     }
 
     /// What to say of a loss that is not finite: the task, and the first tensor on the way that is not.
-    fn diverged(
-        &self,
-        step: u64,
-        batch: &Batch,
-        logits: &Tensor,
-        losses: &Losses,
-    ) -> anyhow::Error {
-        let task = self.first_non_finite_task(&losses.per_task);
+    pub(super) fn diverged(&self, step: u64, batch: &Batch, pass: &Pass) -> TrainError {
+        let task = self.first_non_finite_task(&pass.losses.per_task);
         let (first, row) = match bad_input(batch) {
             Some((name, row)) => (format!("batch {name}"), Some(row)),
-            None => (self.first_non_finite(logits), None),
+            None => (self.first_non_finite(&pass.logits), None),
         };
         TrainError::Diverged {
             step,
@@ -242,7 +290,6 @@ impl Stepper {
             records: String::new(),
             row,
         }
-        .into()
     }
 
     /// The first tensor on the way from the batch, which is finite, to the loss that is not.
@@ -269,7 +316,7 @@ impl Stepper {
         )
     }
 
-    fn first_non_finite_gradient(&self) -> String {
+    pub(super) fn first_non_finite_gradient(&self) -> String {
         let is_bad = |tensor: &Tensor| tensor.grad().defined() && is_non_finite(&tensor.grad());
         let mut parameters = self.ranker.state().parameters();
         let bad = parameters.find(|(_, tensor)| is_bad(tensor));

@@ -12,8 +12,8 @@ use super::profiler::Profiler;
 use super::progress::{Progress, log_details};
 use super::session::Session;
 use super::setup::{build_loader, build_stepper};
+use super::skip::Attempt;
 use super::state::TrainState;
-use super::statistics::Statistics;
 use super::step::{StepOutput, Stepper};
 use super::tensorboard::{Board, Losses};
 use super::times::RunTimes;
@@ -194,38 +194,46 @@ impl Trainer<'_> {
 
     /// Trains on one batch and moves the position behind it; `None` when the batch was skipped because it diverged.
     fn step(&mut self, next: &DeviceBatch) -> anyhow::Result<Option<StepOutput>> {
-        let may_skip = self.state.skipped_steps < self.training().max_skipped_steps.cast_unsigned();
-        let statistics = if may_skip {
-            Some(Statistics::of(&self.stepper)?)
-        } else {
-            None
-        };
         self.recent.push(self.state.step, next);
-        let output = match self.stepper.run(self.state.step, &next.batch) {
-            Ok(output) => {
-                self.times.add_step(&output.times);
-                if let Some(window) = &mut self.window {
-                    window.add(&next.batch, &output);
-                }
-                Some(output)
-            }
-            Err(error) => {
-                let error = with_records(error, &self.recent);
-                let diverged = matches!(error.downcast_ref(), Some(TrainError::Diverged { .. }));
-                let Some(statistics) = statistics.filter(|_| diverged) else {
-                    return Err(error);
-                };
-                let global_step = self.state.global_step();
-                warn!(name: "skipped_step", step = self.state.step, global_step, "skipped: {error}");
-                statistics.put_back(&self.stepper)?;
-                self.stepper.optimizer.zero_grad();
-                self.state.skipped_steps += 1;
-                None
-            }
+        let may_skip = self.state.skipped_steps < self.training().max_skipped_steps.cast_unsigned();
+        let output = if may_skip {
+            self.step_or_skip(next)?
+        } else {
+            let output = self.stepper.run(self.state.step, &next.batch);
+            Some(output.map_err(|error| with_records(error, &self.recent))?)
         };
+        if let Some(output) = &output {
+            self.times.add_step(&output.times);
+            if let Some(window) = &mut self.window {
+                window.add(&next.batch, output);
+            }
+        }
         self.state.step += 1;
         self.state.positions = vec![next.position.clone()];
         Ok(output)
+    }
+
+    /// `None` when the batch was given up, on all ranks.
+    fn step_or_skip(&mut self, next: &DeviceBatch) -> anyhow::Result<Option<StepOutput>> {
+        let (step, recent) = (self.state.step, &self.recent);
+        let words = |error: TrainError| with_records(error.into(), recent).to_string();
+        let collective = &*self.session.collective;
+        let attempt = self
+            .stepper
+            .run_or_skip(step, &next.batch, collective, &words)?;
+        let faults = match attempt {
+            Attempt::Trained(output) => return Ok(Some(output)),
+            Attempt::Skipped(faults) => faults,
+        };
+        self.state.skipped_steps += 1;
+        if self.session.is_main_rank() {
+            let skipped_steps = self.state.skipped_steps;
+            let global_step = self.state.global_step();
+            for (rank, what) in faults {
+                warn!(name: "skipped_step", step, global_step, skipped_steps, rank, "skipped: {what}");
+            }
+        }
+        Ok(None)
     }
 
     /// Waits for the outcome of the steps so far: nothing is told or kept of a training that has diverged.

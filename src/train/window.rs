@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use anyhow::Context;
 use tch::Tensor;
 use tracing::info;
 
@@ -82,7 +81,7 @@ impl Window {
             Some(losses) => session.means(&losses)?,
             None => Vec::new(),
         };
-        let metrics = gather(self.metrics()?, session)?;
+        let metrics = session.merge(self.metrics()?, |all, share| Ok(all.merge(share)?))?;
         let batches = self.batches.len();
         for (place, (task, metrics)) in metrics.tasks().enumerate() {
             let results = metrics.compute();
@@ -125,25 +124,6 @@ impl Window {
         }
         Ok(metrics)
     }
-}
-
-/// The metrics of all ranks.
-fn gather(own: MetricSet, session: &Session) -> anyhow::Result<MetricSet> {
-    if !session.is_distributed() {
-        return Ok(own);
-    }
-    let shares = session
-        .collective
-        .all_gather_bytes(&serde_json::to_vec(&own)?)?;
-    let mut whole: Option<MetricSet> = None;
-    for share in shares {
-        let share: MetricSet = serde_json::from_slice(&share).context("a rank sent no metrics")?;
-        match &mut whole {
-            Some(whole) => whole.merge(&share)?,
-            None => whole = Some(share),
-        }
-    }
-    Ok(whole.unwrap_or(own))
 }
 
 #[cfg(test)]

@@ -27,8 +27,9 @@ use recap_train::batch::Batch;
 use recap_train::config;
 use recap_train::distributed::env::Launch;
 use recap_train::distributed::launcher::Launcher;
+use recap_train::distributed::store::Stop;
 use recap_train::distributed::timeline::Overlap;
-use recap_train::distributed::{self, Collective, DataParallel};
+use recap_train::distributed::{self, Card, Collective, DataParallel, Terms};
 use recap_train::model::Mode;
 use recap_train::torch::memory;
 use recap_train::train::setup::{build_device, build_stepper};
@@ -139,13 +140,19 @@ fn rank(args: &Args, rows: i64, launch: &Launch) -> Result<(), Box<dyn Error>> {
     memory::keep_freed();
     let config = config::load_recap(Path::new("configs/local_prod.yaml"), &[])?.config;
     let device = build_device(launch.place)?;
-    let group = distributed::connect(Some(launch), device, Duration::from_secs(120))?;
+    let terms = Terms {
+        device,
+        timeout: Duration::from_secs(120),
+        card: &Card::default(),
+        stop: Stop::never(),
+    };
+    let group = distributed::connect(Some(launch), &terms)?;
     let stepper = build_stepper(&config, device, launch.place)?;
     let state = stepper.ranker.state().iter();
     let variables: Vec<_> = state
         .map(|(name, entry)| (name.to_owned(), entry.tensor.shallow_clone()))
         .collect();
-    let parallel = DataParallel::new(Rc::clone(&group), "bench", &variables)?;
+    let parallel = DataParallel::new(Rc::clone(&group), &variables)?;
     let batch = random_batch(rows, device);
     let mut bench = Bench {
         group,

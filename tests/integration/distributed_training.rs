@@ -23,20 +23,20 @@ use crate::data::{drain, in_order};
 use crate::support::{Run, fixtures, stderr};
 
 /// Far beyond what a passing test takes, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Ranks add in another order than one process does; parameters are of the order of 1 and move by 0.05 a step. Found: 2e-7.
 const TOLERANCE: f64 = 2e-6;
 
 /// One started process and what it has written to stderr.
-struct Process {
-    child: Child,
+pub(crate) struct Process {
+    pub(crate) child: Child,
     lines: Receiver<String>,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Process {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         command.env("OMP_NUM_THREADS", "1");
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -54,12 +54,12 @@ impl Process {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Reads until a line has `words`.
-    fn wait_for(&mut self, words: &str) {
+    pub(crate) fn wait_for(&mut self, words: &str) {
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
             self.text += &format!("{line}\n");
             if line.contains(words) {
@@ -70,7 +70,7 @@ impl Process {
     }
 
     /// Waits for the end; returns exit code (none after a signal) and stderr.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => self.text += &format!("{line}\n"),
@@ -86,7 +86,7 @@ impl Process {
 }
 
 /// `args` as `world_size` processes told by the environment that they belong together.
-fn start_ranks(run: &Run, args: &[&str], world_size: usize) -> Vec<Process> {
+pub(crate) fn start_ranks(run: &Run, args: &[&str], world_size: usize) -> Vec<Process> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -104,29 +104,29 @@ fn start_ranks(run: &Run, args: &[&str], world_size: usize) -> Vec<Process> {
 }
 
 /// `args` as ranks that the program starts itself; returns stderr of all of them.
-fn launch(run: &Run, args: &[&str], world_size: usize) -> String {
+pub(crate) fn launch(run: &Run, args: &[&str], world_size: usize) -> String {
     let flag = format!("--nproc_per_node={world_size}");
     let mut command = run.command(args);
     command.arg(flag).env("OMP_NUM_THREADS", "1");
     succeeded(&command.output().unwrap())
 }
 
-fn succeeded(output: &Output) -> String {
+pub(crate) fn succeeded(output: &Output) -> String {
     let text = stderr(output);
     assert!(output.status.success(), "{text}");
     text
 }
 
-fn set(name: &str, value: impl std::fmt::Display) -> String {
+pub(crate) fn set(name: &str, value: impl std::fmt::Display) -> String {
     format!("--set={name}={value}")
 }
 
-fn save_dir(run: &Run, name: &str) -> String {
+pub(crate) fn save_dir(run: &Run, name: &str) -> String {
     set("training.save_dir", run.path(name).display())
 }
 
 /// A model whose training does not depend on how the batch is shared out, see the config; one batch is all 48 examples.
-fn exact() -> Run {
+pub(crate) fn exact() -> Run {
     let run = Run::new();
     let config = fixtures().join("tiny/exact.yaml");
     std::fs::copy(config, run.path("config.yaml")).unwrap();
@@ -134,20 +134,20 @@ fn exact() -> Run {
     run
 }
 
-type Tensors = BTreeMap<String, Tensor>;
+pub(crate) type Tensors = BTreeMap<String, Tensor>;
 
-fn tensors(run: &Run, save_dir: &str, step: u64, file: &str) -> Tensors {
+pub(crate) fn tensors(run: &Run, save_dir: &str, step: u64, file: &str) -> Tensors {
     let folder = run.path(save_dir).join(step.to_string());
     let tensors = Tensor::read_safetensors(folder.join(file)).unwrap();
     tensors.into_iter().collect()
 }
 
-fn model(run: &Run, save_dir: &str, step: u64) -> Tensors {
+pub(crate) fn model(run: &Run, save_dir: &str, step: u64) -> Tensors {
     tensors(run, save_dir, step, "model.safetensors")
 }
 
 /// The largest difference of two numbers.
-fn distance(a: &Tensors, b: &Tensors) -> f64 {
+pub(crate) fn distance(a: &Tensors, b: &Tensors) -> f64 {
     assert!(a.keys().eq(b.keys()));
     let pairs = a.values().zip(b.values());
     pairs
@@ -356,7 +356,7 @@ fn ranks_of_torchrun_reach_what_one_process_reaches() {
 }
 
 /// Settings of a run that does not end by itself, of ranks that are impatient with each other.
-fn endless(run: &Run) -> [String; 6] {
+pub(crate) fn endless(run: &Run) -> [String; 6] {
     [
         save_dir(run, "save"),
         set("training.num_train_steps", 10_000_000),

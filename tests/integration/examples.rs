@@ -64,7 +64,7 @@ fn cron_trains_in_silence_and_complains_of_failures() {
 
 /// Starts the tasks of a job as srun does, with the variables that SLURM sets, and reports the highest exit code.
 const SRUN: &str = r#"#!/bin/sh
-export SLURM_NTASKS=2 SLURM_STEP_TASKS_PER_NODE=2 SLURM_STEP_NODELIST=localhost SLURM_NODEID=0
+export SLURM_STEP_ID=0 SLURM_NTASKS=2 SLURM_STEP_TASKS_PER_NODE=2 SLURM_STEP_NODELIST=localhost SLURM_NODEID=0
 SLURM_PROCID=0 SLURM_LOCALID=0 "$@" & first=$!
 SLURM_PROCID=1 SLURM_LOCALID=1 "$@" & second=$!
 trap 'kill -TERM $first $second' TERM

@@ -25,6 +25,7 @@ mod data_files;
 mod data_golden;
 mod data_random;
 mod distributed;
+mod distributed_promises;
 mod distributed_training;
 mod evaluate;
 mod examples;

@@ -278,7 +278,7 @@ fn two_runs_do_not_share_a_folder() {
 }
 
 /// Makes one value of `user_emb` in the first record of an uncompressed file a NaN, and the checksum right.
-fn poison(file: &std::path::Path) {
+pub(crate) fn poison(file: &std::path::Path) {
     let mut bytes = std::fs::read(file).unwrap();
     let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
     let payload = &mut bytes[12..12 + length];

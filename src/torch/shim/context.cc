@@ -2,6 +2,7 @@
 #include "shim.h"
 
 #include <ATen/Context.h>
+#include <ATen/Version.h>
 #include <ATen/autocast_mode.h>
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -24,6 +25,8 @@ void keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, -1);
 #endif
 }
+
+rust::String cpu_capability() { return rust::String(at::get_cpu_capability()); }
 
 void set_tf32(bool on) {
   auto& context = at::globalContext();

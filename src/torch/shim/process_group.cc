@@ -1,4 +1,4 @@
-// TCPStore, process groups and the gradient reducer of c10d.
+// Process groups and the gradient reducer of c10d.
 #include "process_group.h"
 
 #include <ATen/core/grad_mode.h>
@@ -17,62 +17,91 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
 #include "nccl_entry.h"
+#include "recap-train/src/torch/sys_process_group.rs.h"
 
 namespace recap {
 
-struct Store::State {
-  c10::intrusive_ptr<c10d::Store> store;
-  uint16_t port;
-};
-
-Store::Store(std::unique_ptr<State> state) : state_(std::move(state)) {}
-Store::~Store() = default;
-
 static std::string text(rust::Str from) { return std::string(from.data(), from.size()); }
 
-static std::vector<uint8_t> bytes(rust::Str from) { return std::vector<uint8_t>(from.begin(), from.end()); }
+namespace {
 
-static rust::String to_rust(const std::vector<uint8_t>& value) {
-  return rust::String(reinterpret_cast<const char*>(value.data()), value.size());
-}
+// The store as c10d wants it. What goes wrong in Rust becomes the error that c10d knows.
+class RankStore : public c10d::Store {
+ public:
+  RankStore(rust::Box<SharedStore> inner, std::chrono::milliseconds timeout)
+      : c10d::Store(timeout), inner_(std::move(inner)) {}
 
-void Store::set(rust::Str key, rust::Str value) const { state_->store->set(text(key), bytes(value)); }
+  c10::intrusive_ptr<c10d::Store> clone() override {
+    return c10::make_intrusive<RankStore>(inner_->another(), timeout_);
+  }
 
-rust::String Store::compare_set(rust::Str key, rust::Str expected, rust::Str desired) const {
-  return to_rust(state_->store->compareSet(text(key), bytes(expected), bytes(desired)));
-}
+  void set(const std::string& key, const std::vector<uint8_t>& value) override {
+    asked([&] { inner_->set(key, slice(value)); });
+  }
 
-int64_t Store::add(rust::Str key, int64_t amount) const { return state_->store->add(text(key), amount); }
+  std::vector<uint8_t> compareSet(const std::string& key, const std::vector<uint8_t>& expected,
+                                  const std::vector<uint8_t>& desired) override {
+    return asked([&] { return bytes(inner_->compare_set(key, slice(expected), slice(desired))); });
+  }
 
-bool Store::has(rust::Str key) const { return state_->store->check({text(key)}); }
+  std::vector<uint8_t> get(const std::string& key) override {
+    return asked([&] { return bytes(inner_->get(key, timeout_.count())); });
+  }
 
-rust::Vec<rust::String> Store::get_all(rust::Slice<const rust::String> keys) const {
-  std::vector<std::string> names;
-  for (const auto& key : keys) names.emplace_back(key);
-  rust::Vec<rust::String> values;
-  for (const auto& value : state_->store->multiGet(names)) values.push_back(to_rust(value));
-  return values;
-}
+  int64_t add(const std::string& key, int64_t value) override {
+    return asked([&] { return inner_->add(key, value); });
+  }
 
-uint16_t Store::port() const { return state_->port; }
+  bool deleteKey(const std::string& key) override {
+    return asked([&] { return inner_->remove(key); });
+  }
 
-std::unique_ptr<Store> connect_store(rust::Str host, uint16_t port, bool is_server, rust::Str prefix,
-                                     uint64_t timeout_ms) {
-  c10d::TCPStoreOptions options;
-  options.port = port;
-  options.isServer = is_server;
-  // Who is missing is asked by name, with keys; the store itself would only count.
-  options.waitWorkers = false;
-  options.timeout = std::chrono::milliseconds(timeout_ms);
-  const auto tcp = c10::make_intrusive<c10d::TCPStore>(text(host), options);
-  c10::intrusive_ptr<c10d::Store> store = tcp;
-  if (!prefix.empty()) store = c10::make_intrusive<c10d::PrefixStore>(text(prefix), store);
-  return std::make_unique<Store>(std::make_unique<Store::State>(Store::State{store, tcp->getPort()}));
-}
+  bool check(const std::vector<std::string>& keys) override {
+    return asked([&] {
+      return std::all_of(keys.begin(), keys.end(), [&](const std::string& key) { return inner_->has(key); });
+    });
+  }
+
+  int64_t getNumKeys() override {
+    return asked([&] { return inner_->count(); });
+  }
+
+  void wait(const std::vector<std::string>& keys) override { wait(keys, timeout_); }
+
+  void wait(const std::vector<std::string>& keys, const std::chrono::milliseconds& timeout) override {
+    const auto within = timeout == kNoTimeout ? timeout_ : timeout;
+    asked([&] {
+      for (const auto& key : keys) inner_->wait(key, within.count());
+    });
+  }
+
+  bool hasExtendedApi() const override { return false; }
+
+ private:
+  static rust::Slice<const uint8_t> slice(const std::vector<uint8_t>& from) {
+    return rust::Slice<const uint8_t>(from.data(), from.size());
+  }
+
+  static std::vector<uint8_t> bytes(const rust::Vec<uint8_t>& from) {
+    return std::vector<uint8_t>(from.begin(), from.end());
+  }
+
+  template <typename Ask>
+  static auto asked(Ask ask) -> decltype(ask()) {
+    try {
+      return ask();
+    } catch (const rust::Error& error) {
+      C10_THROW_ERROR(DistStoreError, error.what());
+    }
+  }
+
+  rust::Box<SharedStore> inner_;
+};
+
+}  // namespace
 
 namespace {
 
@@ -186,13 +215,14 @@ struct Group::State {
 Group::Group(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Group::~Group() = default;
 
-std::unique_ptr<Group> connect_group(const Store& store, int32_t rank, int32_t world_size, uint64_t timeout_ms,
-                                     rust::Str address, rust::Str interface) {
+std::unique_ptr<Group> connect_group(rust::Box<SharedStore> store, int32_t rank, int32_t world_size,
+                                     uint64_t timeout_ms, rust::Str address, rust::Str interface) {
   Group::State state;
-  state.store = c10::make_intrusive<c10d::PrefixStore>("process_group", store.state().store);
   state.rank = rank;
   state.world_size = world_size;
   state.timeout = std::chrono::milliseconds(timeout_ms);
+  state.store = c10::make_intrusive<c10d::PrefixStore>(
+      "process_group", c10::make_intrusive<RankStore>(std::move(store), state.timeout));
   state.group = c10::make_intrusive<TimedGroup>(state.store, rank, world_size);
 
   const auto options = c10d::ProcessGroupGloo::Options::create(state.timeout);
@@ -236,11 +266,13 @@ void Group::all_reduce_mean(const Tensor& tensor) const {
   });
 }
 
-void Group::broadcast(const TensorList& tensors) const {
+void Group::broadcast(int32_t rank, const TensorList& tensors) const {
+  c10d::BroadcastOptions options;
+  options.rootRank = rank;
   for (const auto& tensor : tensors.tensors) {
-    on_dense(tensor, [this](at::Tensor& dense) {
+    on_dense(tensor, [&](at::Tensor& dense) {
       std::vector<at::Tensor> one{dense};
-      state_->group->broadcast(one)->wait();
+      state_->group->broadcast(one, options)->wait();
     });
   }
 }

@@ -7,29 +7,8 @@
 
 namespace recap {
 
-// A client of the key-value store at which the ranks meet; in one rank also its server.
-class Store {
- public:
-  struct State;
-  explicit Store(std::unique_ptr<State> state);
-  ~Store();
-
-  void set(rust::Str key, rust::Str value) const;
-  // The value afterwards: `desired` if the key had the value `expected`.
-  rust::String compare_set(rust::Str key, rust::Str expected, rust::Str desired) const;
-  int64_t add(rust::Str key, int64_t amount) const;
-  bool has(rust::Str key) const;
-  // Waits until all keys are there; throws after the store's timeout.
-  rust::Vec<rust::String> get_all(rust::Slice<const rust::String> keys) const;
-  uint16_t port() const;
-
-  const State& state() const { return *state_; }
-
- private:
-  std::unique_ptr<State> state_;
-};
-std::unique_ptr<Store> connect_store(rust::Str host, uint16_t port, bool is_server, rust::Str prefix,
-                                     uint64_t timeout_ms);
+// The store of the ranks, which Rust keeps.
+struct SharedStore;
 
 // The ranks and the ways between them: Gloo for tensors on the CPU, NCCL, once added, for those on a GPU.
 // The calls block until the result is there, except that NCCL orders it on the GPU's stream.
@@ -41,7 +20,8 @@ class Group {
 
   void add_nccl(rust::Str shared_object) const;
   void all_reduce_mean(const Tensor& tensor) const;
-  void broadcast(const TensorList& tensors) const;
+  // Those of `rank` for all.
+  void broadcast(int32_t rank, const TensorList& tensors) const;
   // [n] becomes [world_size, n]; CPU tensors only.
   std::unique_ptr<Tensor> all_gather(const Tensor& tensor) const;
   void barrier() const;
@@ -52,7 +32,7 @@ class Group {
   std::unique_ptr<State> state_;
 };
 // `address` or, if not empty, `interface` is where this rank listens for the others.
-std::unique_ptr<Group> connect_group(const Store& store, int32_t rank, int32_t world_size, uint64_t timeout_ms,
+std::unique_ptr<Group> connect_group(rust::Box<SharedStore> store, int32_t rank, int32_t world_size, uint64_t timeout_ms,
                                      rust::Str address, rust::Str interface);
 
 // Averages gradients in buckets while backward still runs: the C++ core of DistributedDataParallel.

@@ -27,6 +27,7 @@ void set_tf32(bool on);
 void set_autocast(bool cuda, bool on);
 rust::String load_cuda();
 void keep_freed_memory();
+rust::String cpu_capability();
 
 // fused.cc
 std::unique_ptr<TensorList> gradients(const TensorList& params);

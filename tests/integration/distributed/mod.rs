@@ -7,6 +7,7 @@
 )]
 
 mod launcher;
+mod meeting;
 mod namespaces;
 mod roles;
 
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use recap_train::torch::process_group::{Store, StoreOptions};
+use recap_train::distributed::store::Server;
 
 /// Far beyond what a passing test takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -242,16 +243,10 @@ fn one_changed_bit_of_one_rank_is_seen_by_all() {
 #[test]
 fn ranks_meet_at_an_agents_store_also_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
     // What torchrun's agent does: it serves the store, which then outlives its ranks.
-    let agent = StoreOptions {
-        host: "127.0.0.1",
-        port,
-        is_server: true,
-        prefix: "",
-        timeout: PATIENCE,
-    };
-    let _store = Store::connect(&agent).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let store = Server::start(listener, None, 2).unwrap();
+    let port = store.address().port();
     for attempt in ["0", "1"] {
         let variables = [
             ("TORCHELASTIC_USE_AGENT_STORE", "True"),
@@ -277,7 +272,18 @@ fn a_rank_with_another_config_is_named_by_all() {
     assert_others_say(
         &outputs,
         usize::MAX,
-        "rank 1 differs from rank 0: config digest-1 instead of digest-0",
+        "rank 1 differs from rank 0: config digest-1 instead of digest-0: give all ranks the same",
+    );
+}
+
+#[test]
+fn a_rank_that_cannot_start_says_so_to_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let outputs = play("problem 1", 3, 3, None, folder.path());
+    assert_others_say(
+        &outputs,
+        usize::MAX,
+        "rank 1 cannot start: no files\\nat all",
     );
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use recap_train::distributed::env::Launch;
 use recap_train::distributed::launcher::Launcher;
+use recap_train::distributed::store::Stop;
 use recap_train::distributed::timeline::{Event, EventKind, Overlap};
-use recap_train::distributed::{self, Collective, DataParallel};
+use recap_train::distributed::{self, Card, Collective, DataParallel, Fact, Terms};
 use rustix::process::{Signal, getpid, getppid, kill_process};
 use tch::{Device, Kind, Tensor};
 
@@ -34,17 +35,55 @@ fn rank_process() {
         tch::manual_seed(100);
         return save(
             "alone.bin",
-            &train(&distributed::connect(None, Device::Cpu, TIMEOUT).unwrap()),
+            &train(&distributed::connect(None, &terms(&Card::default())).unwrap()),
         );
     }
     let launch = Launch::from_env(|name| std::env::var(name).ok())
         .unwrap()
         .unwrap();
-    let group = distributed::connect(Some(&launch), Device::Cpu, TIMEOUT);
-    let group = group.unwrap_or_else(|error| panic!("{error}"));
+    let card = card(&role, launch.place.rank);
+    let group = distributed::connect(Some(&launch), &terms(&card));
+    let group = group.unwrap_or_else(|error| panic!("{}", in_words(&error)));
     tch::manual_seed(i64::try_from(100 + group.rank()).unwrap());
     play(&role, &group);
     group.leave().unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// With its causes, as the program prints it.
+fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = chain.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+fn terms(card: &Card) -> Terms<'_> {
+    Terms {
+        device: Device::Cpu,
+        timeout: TIMEOUT,
+        card,
+        stop: Stop::never(),
+    }
+}
+
+/// What the rank says of itself.
+fn card(role: &str, rank: usize) -> Card {
+    let digest = match role {
+        "other config" => format!("digest-{rank}"),
+        _ => "digest".to_owned(),
+    };
+    let config = Fact {
+        name: "config".to_owned(),
+        value: digest,
+        must_agree: true,
+        remedy: "give all ranks the same".to_owned(),
+        ..Fact::default()
+    };
+    let problem = (role == "problem 1" && rank == 1).then(|| "no files\nat all".to_owned());
+    Card {
+        facts: vec![config],
+        problem,
+        ..Card::default()
+    }
 }
 
 fn folder() -> std::path::PathBuf {
@@ -66,8 +105,8 @@ fn play(role: &str, group: &Rc<dyn Collective>) {
     match (act, number) {
         ("train", _) => save(&format!("{rank}.bin"), &train(group)),
         ("collectives", _) => collectives(group),
-        ("other", "shape") => disagree(group, "digest", if rank == 2 { 4 } else { 3 }),
-        ("other", "config") => disagree(group, &format!("digest-{rank}"), 3),
+        ("other", "shape") => disagree(group, if rank == 2 { 4 } else { 3 }),
+        ("other", "config") | ("problem", "1") => panic!("the ranks began"),
         ("kill", _) => reduce_until(group, is_me, || signal(Signal::KILL)),
         ("freeze", _) => reduce_until(group, is_me, || signal(Signal::STOP)),
         ("stay away", _) => reduce_until(group, is_me, || {
@@ -99,7 +138,7 @@ fn signal(signal: Signal) {
 /// The last rank's parameters change by one bit.
 fn drift(group: &Rc<dyn Collective>) {
     let weights = weights();
-    let parallel = DataParallel::new(Rc::clone(group), "digest", &weights).unwrap();
+    let parallel = DataParallel::new(Rc::clone(group), &weights).unwrap();
     assert_eq!(parallel.first_difference().unwrap(), None);
     if group.rank() + 1 == group.world_size() {
         let mut bits = weights[1].1.detach().view_dtype(Kind::Int).get(7).get(9);
@@ -146,7 +185,7 @@ fn loss(weights: &[(String, Tensor)], inputs: &Tensor) -> Tensor {
 /// Three steps of two micro batches over 24 examples; returns the last gradients, then the parameters.
 fn train(collective: &Rc<dyn Collective>) -> Vec<f32> {
     let weights = weights();
-    let parallel = DataParallel::new(Rc::clone(collective), "digest", &weights).unwrap();
+    let parallel = DataParallel::new(Rc::clone(collective), &weights).unwrap();
     let (rank, world_size) = (collective.rank(), collective.world_size());
     let share = i64::try_from(24 / world_size).unwrap();
     let start = share * i64::try_from(rank).unwrap();
@@ -195,7 +234,7 @@ fn assert_local(collective: &Rc<dyn Collective>, gradient: &Tensor) {
 /// The first bucket leaves while backward still runs: before the gradients of the layers below it are there.
 fn overlap(group: &Rc<dyn Collective>) {
     let weights = weights();
-    let parallel = DataParallel::new(Rc::clone(group), "digest", &weights).unwrap();
+    let parallel = DataParallel::new(Rc::clone(group), &weights).unwrap();
     let inputs = Tensor::randn([8, 512], (Kind::Float, Device::Cpu));
     let backward = || {
         let loss = loss(&weights, &inputs);
@@ -230,7 +269,7 @@ fn overlap(group: &Rc<dyn Collective>) {
 
 fn kill_in_backward(group: &Rc<dyn Collective>, is_me: bool) {
     let weights = weights();
-    let parallel = DataParallel::new(Rc::clone(group), "digest", &weights).unwrap();
+    let parallel = DataParallel::new(Rc::clone(group), &weights).unwrap();
     for step in 0..1000 {
         let inputs = Tensor::randn([8, 512], (Kind::Float, Device::Cpu));
         let loss = loss(&weights, &inputs);
@@ -251,6 +290,10 @@ fn collectives(group: &Rc<dyn Collective>) {
     let bytes = |rank: usize| vec![u8::try_from(rank).unwrap() + 250; 3 * rank];
     let expected: Vec<_> = (0..world_size).map(bytes).collect();
     assert_eq!(group.all_gather_bytes(&bytes(rank)).unwrap(), expected);
+    // Beyond what travels padded.
+    let many = |rank: usize| vec![u8::try_from(rank).unwrap(); 10_000 * rank];
+    let expected: Vec<_> = (0..world_size).map(many).collect();
+    assert_eq!(group.all_gather_bytes(&many(rank)).unwrap(), expected);
     assert_eq!(
         group.all_gather_bytes(b"").unwrap(),
         vec![Vec::<u8>::new(); world_size]
@@ -279,13 +322,9 @@ fn collectives(group: &Rc<dyn Collective>) {
     group.barrier().unwrap();
 }
 
-fn disagree(group: &Rc<dyn Collective>, digest: &str, width: i64) {
+fn disagree(group: &Rc<dyn Collective>, width: i64) {
     let weight = Tensor::zeros([width, 2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-    let error = DataParallel::new(
-        Rc::clone(group),
-        digest,
-        &[("mlp.weight".to_owned(), weight)],
-    )
-    .unwrap_err();
+    let variables = [("mlp.weight".to_owned(), weight)];
+    let error = DataParallel::new(Rc::clone(group), &variables).unwrap_err();
     panic!("{error}");
 }
