@@ -50,7 +50,9 @@ pub fn inventory(config: &RecapDataConfig) -> Result<Inventory, DataError> {
     let mut hash = Xxh3::new();
     for (number, file) in files.iter().enumerate() {
         let size = source::size(file);
-        let line = format!("{}, {size} bytes", file.display());
+        let length = size.map_or("unknown size".to_owned(), |size| format!("{size} bytes"));
+        let line = format!("{}, {length}", file.display());
+        let size = size.unwrap_or(0);
         hash.update(line.as_bytes());
         if number % every == 0 {
             hash.update(&ends(file, size));
