@@ -30,7 +30,7 @@ mod yaml;
 
 use std::io::Write;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use converted::{Converted, Part, UnknownShare, UnknownValues};
 pub use error::ConvertError;
@@ -95,15 +95,7 @@ pub fn convert(
         threads: options.threads.unwrap_or(available),
         rows_per_file: mapping.rows_per_file.to_usize(),
     };
-    let vocabulary = match &options.vocabulary {
-        Some(path) => {
-            // Rows for an old vocabulary are there to be predicted or compared: all stay where they are.
-            let share = Some(plan.validation_share.unwrap_or(0.0));
-            conversion.dealer.keep_apart(share, 0)?;
-            Vocabulary::read(path, &plan)?
-        }
-        None => conversion.learn()?,
-    };
+    let vocabulary = conversion.vocabulary(options.vocabulary.as_deref())?;
     let encoder = Encoder::new(&plan, &vocabulary);
     let (tallies, left_out) = conversion.write(&encoder, &folder)?;
     let dealer = &conversion.dealer;
@@ -170,6 +162,17 @@ struct Written {
 }
 
 impl Conversion<'_> {
+    /// That in the file `given`, or what the rows teach.
+    fn vocabulary(&mut self, given: Option<&Path>) -> Result<Vocabulary, ConvertError> {
+        let Some(path) = given else {
+            return self.learn();
+        };
+        // Rows for an old vocabulary are there to be predicted or compared: all stay where they are.
+        let share = Some(self.plan.validation_share.unwrap_or(0.0));
+        self.dealer.keep_apart(share, 0)?;
+        Vocabulary::read(path, self.plan)
+    }
+
     /// Reads the rows that are trained on, learns what values there are, and decides how many rows are kept apart.
     fn learn(&mut self) -> Result<Vocabulary, ConvertError> {
         let plan = self.plan;

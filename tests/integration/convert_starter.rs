@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use recap_train::config::{self, RecapConfig};
 use recap_train::convert::{ConvertOptions, Converted, convert};
 use recap_train::data::Fault;
+use serde_json::{Value, json};
 
 use crate::convert::{Place, floats, ints};
 use crate::support::stderr;
@@ -225,93 +226,115 @@ fn values_that_no_vocabulary_knows_are_counted_beside_those_at_training() {
     assert!(said.contains("1 columns without unknown values"), "{said}");
 }
 
+/// The vocabulary with one change.
+fn changed(good: &Value, change: impl Fn(&mut Value)) -> String {
+    let mut value = good.clone();
+    change(&mut value);
+    value.to_string()
+}
+
+/// Values and counts that cannot be, and what is said of them.
+fn spoilt_values(good: &Value) -> Vec<(String, &'static str)> {
+    let one_more = |v: &mut Value| v["one_hot"]["k"]["values"][1] = "0".into();
+    let one_less = |v: &mut Value| drop(v["discrete"]["u"]["counts"].as_array_mut().unwrap().pop());
+    let few = |v: &mut Value| v["one_hot"]["k"] = json!({"values": ["0"], "counts": [5]});
+    let often = |v: &mut Value| v["one_hot"]["k"]["counts"][0] = 1000.into();
+    vec![
+        (
+            changed(good, one_more),
+            "one_hot.k: the value `0` has two ids, 1 and 2",
+        ),
+        (
+            changed(good, one_less),
+            "discrete.u: 10 values, but 9 counts",
+        ),
+        (changed(good, few), "binary_width: the file says 11"),
+        (
+            changed(good, often),
+            "one_hot.k.counts: more than there were rows",
+        ),
+    ]
+}
+
+/// Ranges that cannot be, and what is said of them.
+fn spoilt_ranges(good: &Value) -> Vec<(String, &'static str)> {
+    let ranges = |ends: Value| changed(good, |v| v["buckets"]["x"] = ends.clone());
+    let boundaries = "buckets.x: the ends of ranges are not the boundaries of the mapping";
+    vec![
+        (
+            ranges(json!([0.5, 0.0])),
+            "buckets.x: the ends of ranges do not ascend",
+        ),
+        (ranges(json!([0.0, 0.25])), boundaries),
+        (ranges(json!([0.0, null])), "not a vocabulary"),
+    ]
+}
+
+/// Files that are no vocabulary, and what is said of them.
+fn spoilt_files(good: &Value) -> Vec<(String, &'static str)> {
+    let text = good.to_string();
+    let twice = "\"one_hot\":{\"k\":{\"values\":[],\"counts\":[]},";
+    let remove = |v: &mut Value| drop(v.as_object_mut().unwrap().remove("discrete"));
+    vec![
+        (
+            changed(good, |v| v["version"] = 2.into()),
+            "version: expected at most 1, found 2",
+        ),
+        (
+            changed(good, |v| v["words"] = 1.into()),
+            "unknown field `words`",
+        ),
+        (changed(good, remove), "missing field `discrete`"),
+        (
+            text.replacen("\"one_hot\":{", twice, 1),
+            "the column `k` is there twice",
+        ),
+        (text[..text.len() / 2].to_owned(), "not a vocabulary"),
+        (String::new(), "not a vocabulary"),
+    ]
+}
+
 #[test]
 fn a_spoilt_vocabulary_is_refused_by_its_key() {
     let place = Place::new();
     place.write("new.csv", &table(100));
     place.convert(CODES, "new.csv", "out", 1).unwrap();
     let good = std::fs::read_to_string(place.path("out/vocabulary.json")).unwrap();
-    let good: serde_json::Value = serde_json::from_str(&good).unwrap();
-    let spoilt = |change: &dyn Fn(&mut serde_json::Value)| {
-        let mut value = good.clone();
-        change(&mut value);
-        value.to_string()
-    };
-    let text = good.to_string();
+    let good: Value = serde_json::from_str(&good).unwrap();
     let samples = [
-        (
-            spoilt(&|v| v["one_hot"]["k"]["values"][1] = "0".into()),
-            "one_hot.k: the value `0` has two ids, 1 and 2",
-        ),
-        (
-            spoilt(&|v| drop(v["discrete"]["u"]["counts"].as_array_mut().unwrap().pop())),
-            "discrete.u: 10 values, but 9 counts",
-        ),
-        (
-            spoilt(&|v| v["one_hot"]["k"] = serde_json::json!({"values": ["0"], "counts": [5]})),
-            "binary_width: the file says 11",
-        ),
-        (
-            spoilt(&|v| v["one_hot"]["k"]["counts"][0] = 1000.into()),
-            "one_hot.k.counts: more than there were rows",
-        ),
-        (
-            spoilt(&|v| v["buckets"]["x"] = serde_json::json!([0.5, 0.0])),
-            "buckets.x: the ends of ranges do not ascend",
-        ),
-        (
-            spoilt(&|v| v["buckets"]["x"] = serde_json::json!([0.0, 0.25])),
-            "buckets.x: the ends of ranges are not the boundaries of the mapping",
-        ),
-        (
-            spoilt(&|v| v["buckets"]["x"] = serde_json::json!([0.0, null])),
-            "not a vocabulary",
-        ),
-        (
-            spoilt(&|v| v["version"] = 2.into()),
-            "version: expected at most 1, found 2",
-        ),
-        (spoilt(&|v| v["words"] = 1.into()), "unknown field `words`"),
-        (
-            spoilt(&|v| drop(v.as_object_mut().unwrap().remove("discrete"))),
-            "missing field `discrete`",
-        ),
-        (
-            text.replacen(
-                "\"one_hot\":{",
-                "\"one_hot\":{\"k\":{\"values\":[],\"counts\":[]},",
-                1,
-            ),
-            "the column `k` is there twice",
-        ),
-        (text[..text.len() / 2].to_owned(), "not a vocabulary"),
-        (String::new(), "not a vocabulary"),
+        spoilt_values(&good),
+        spoilt_ranges(&good),
+        spoilt_files(&good),
     ];
-    for (text, expected) in samples {
+    for (text, expected) in samples.concat() {
         place.write("bad.json", &text);
         let error = again(&place, CODES, "bad.json", "bad").unwrap_err();
         let message = error.to_string();
         assert!(
-            message.contains(expected) && message.contains("bad.json"),
+            message.contains(expected),
             "expected {expected}, found {message}"
         );
+        assert!(message.contains("bad.json"), "{message}");
         assert_eq!(error.fault(), Fault::Config);
         assert!(!place.path("bad").exists());
     }
-    // A file of the first versions has none of the new keys.
-    let old = spoilt(&|v| {
+}
+
+#[test]
+fn a_vocabulary_of_the_first_versions_has_none_of_the_new_keys() {
+    let place = Place::new();
+    place.write("new.csv", &table(100));
+    place.convert(CODES, "new.csv", "out", 1).unwrap();
+    let good = std::fs::read_to_string(place.path("out/vocabulary.json")).unwrap();
+    let old = changed(&serde_json::from_str(&good).unwrap(), |v| {
         for key in ["version", "rows", "binary_width", "medians"] {
             v.as_object_mut().unwrap().remove(key);
         }
     });
     place.write("old.json", &old);
     let converted = again(&place, CODES, "old.json", "old").unwrap();
-    assert!(
-        converted
-            .unknown
-            .iter()
-            .all(|column| column.at_training.is_none())
-    );
+    let columns = &converted.unknown;
+    assert!(columns.iter().all(|column| column.at_training.is_none()));
 }
 
 #[test]
@@ -373,7 +396,7 @@ fn ids_of_text_group_gauc_as_numbers_do() {
         ok(&place, &[&config, "--set", "training.num_train_steps=3"]);
         ok(&place, &[&config, "evaluate", "--output=found.json"]);
         let found = std::fs::read_to_string(place.path("found.json")).unwrap();
-        let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+        let found: Value = serde_json::from_str(&found).unwrap();
         let results = found["partitions"]["test"]["results"].clone();
         let text = found.to_string();
         let at = text
