@@ -1,11 +1,15 @@
 //! What can be typed: clap types, and the spellings of the original's flag library.
 
+mod places;
+
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use self::places::{data_place, local_path};
 
 /// Version of this program and of the libtorch it was built with.
 pub const VERSION: &str = concat!(
@@ -83,7 +87,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct CommonArgs {
     /// The YAML file that describes the run
-    #[arg(long = "config_path", value_name = "FILE", global = true)]
+    #[arg(long = "config_path", value_name = "FILE", global = true, value_parser = local_path())]
     pub config_path: Option<PathBuf>,
 
     /// Override one value of the config; keys with dots in double quotes; repeatable
@@ -149,11 +153,11 @@ pub struct CheckArgs {
 
     /// Compute what z_score_log_config needs over every row of train_data first, and write it; nothing: to its
     /// analysis_path
-    #[arg(long = "write_stats", value_name = "FILE.json", num_args = 0..=1, require_equals = true)]
+    #[arg(long = "write_stats", value_name = "FILE.json", num_args = 0..=1, require_equals = true, value_parser = local_path())]
     pub write_stats: Option<Option<PathBuf>>,
 
     /// Write the findings as JSON, beside the tables on stdout
-    #[arg(long = "output", value_name = "FILE.json")]
+    #[arg(long = "output", value_name = "FILE.json", value_parser = local_path())]
     pub output: Option<PathBuf>,
 }
 
@@ -162,7 +166,7 @@ pub struct CheckArgs {
 pub struct EvaluateArgs {
     /// The checkpoint to measure; default: the best in training.save_dir where keep_best_metric keeps one, else the
     /// newest valid one
-    #[arg(long = "checkpoint", value_name = "DIR")]
+    #[arg(long = "checkpoint", value_name = "DIR", value_parser = local_path())]
     pub checkpoint: Option<PathBuf>,
 
     /// The partition of validation_data; nothing: all of them
@@ -170,11 +174,11 @@ pub struct EvaluateArgs {
     pub partition: Option<String>,
 
     /// Write every number to this file as JSON
-    #[arg(long = "output", value_name = "FILE.json")]
+    #[arg(long = "output", value_name = "FILE.json", value_parser = local_path())]
     pub output: Option<PathBuf>,
 
     /// Draw ROC, precision-recall and reliability of every task to this file, .svg or .png
-    #[arg(long = "plot", value_name = "FILE")]
+    #[arg(long = "plot", value_name = "FILE", value_parser = local_path())]
     pub plot: Option<PathBuf>,
 
     /// Measure every checkpoint of training.save_dir, then wait up to training.eval_timeout_in_s for each new one
@@ -186,16 +190,16 @@ pub struct EvaluateArgs {
 #[derive(Clone, Debug, Args)]
 pub struct PredictArgs {
     /// The records to predict, a glob; nothing: those of train_data
-    #[arg(long = "inputs", value_name = "GLOB")]
+    #[arg(long = "inputs", value_name = "GLOB", value_parser = data_place())]
     pub inputs: Option<String>,
 
     /// The checkpoint that predicts; default: the best in training.save_dir where keep_best_metric keeps one, else the
     /// newest valid one
-    #[arg(long = "checkpoint", value_name = "DIR")]
+    #[arg(long = "checkpoint", value_name = "DIR", value_parser = local_path())]
     pub checkpoint: Option<PathBuf>,
 
     /// Where predictions go: .csv, .jsonl, .safetensors or .parquet
-    #[arg(long = "output", value_name = "FILE")]
+    #[arg(long = "output", value_name = "FILE", value_parser = local_path())]
     pub output: PathBuf,
 
     /// Add the labels and weights that the records have
@@ -207,19 +211,19 @@ pub struct PredictArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ConvertArgs {
     /// The YAML file that says which columns become what; its keys are in configs/REFERENCE.md
-    #[arg(long = "mapping", value_name = "FILE")]
+    #[arg(long = "mapping", value_name = "FILE", value_parser = local_path())]
     pub mapping: PathBuf,
 
     /// The tables, a glob; nothing: those of the mapping
-    #[arg(long = "inputs", value_name = "GLOB")]
+    #[arg(long = "inputs", value_name = "GLOB", value_parser = data_place())]
     pub inputs: Option<String>,
 
     /// The folder to make; nothing: that of the mapping
-    #[arg(long = "output_dir", value_name = "DIR")]
+    #[arg(long = "output_dir", value_name = "DIR", value_parser = local_path())]
     pub output_dir: Option<PathBuf>,
 
     /// The vocabulary of an earlier conversion to use; nothing: learn one
-    #[arg(long = "vocabulary", value_name = "FILE.json")]
+    #[arg(long = "vocabulary", value_name = "FILE.json", value_parser = local_path())]
     pub vocabulary: Option<PathBuf>,
 
     /// Threads that make examples; nothing: one per core
@@ -247,7 +251,7 @@ pub struct GenerateArgs {
     pub noise: bool,
 
     /// Where the files go; nothing: the folder of train_data.inputs
-    #[arg(long = "output_dir", value_name = "DIR")]
+    #[arg(long = "output_dir", value_name = "DIR", value_parser = local_path())]
     pub output_dir: Option<PathBuf>,
 
     /// Compression of the files; all kinds can be read
@@ -275,7 +279,7 @@ pub struct InspectArgs {
     pub batches: u64,
 
     /// Write the tensors there, each name followed by `.` and the number of its batch
-    #[arg(long = "output", value_name = "FILE.safetensors")]
+    #[arg(long = "output", value_name = "FILE.safetensors", value_parser = local_path())]
     pub output: Option<PathBuf>,
 
     /// Read the sorted files once, one after the other, nothing shuffled, to compare with other readers

@@ -110,9 +110,10 @@ impl Exit {
             TrainError::Diverged { .. } | TrainError::DivergedInTrial { .. } => {
                 Some(Self::Diverged)
             }
-            TrainError::Interrupted { .. } | TrainError::RanksInterrupted => {
-                Some(Self::Interrupted)
-            }
+            TrainError::Interrupted { .. }
+            | TrainError::InterruptedIdle { .. }
+            | TrainError::DebugInterrupted { .. }
+            | TrainError::RanksInterrupted => Some(Self::Interrupted),
             TrainError::Mismatch { .. } | TrainError::TooLarge { .. } => Some(Self::Usage),
             _ => None,
         }

@@ -17,6 +17,7 @@
 //! | [`torch`] | what tch lacks, behind the only `unsafe` |
 //! | [`config`], [`batch`] | leaves: the typed config, the batch |
 //! | [`whole_file`], [`printable`], [`machine`] | leaves for every room: files that are whole or not there, text that is safe to print, cores and memory that this process may use |
+//! | [`interrupt`], [`redact`] | leaves for every room: signals that ask a run to end, what an address must not show |
 //!
 //! # The journey of one example
 //!
@@ -50,6 +51,7 @@ pub mod convert;
 pub mod data;
 pub mod distributed;
 pub mod exit;
+pub mod interrupt;
 pub mod logging;
 pub mod loss;
 pub mod machine;
@@ -59,6 +61,7 @@ pub mod optim;
 pub mod output;
 pub mod plot;
 pub mod printable;
+pub mod redact;
 pub mod torch;
 pub mod train;
 pub mod whole_file;

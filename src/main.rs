@@ -1,18 +1,24 @@
 //! Parse, start logging, dispatch, print the error chain, exit.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use recap_train::cli::{Cli, normalize};
 use recap_train::exit::Exit;
-use recap_train::{commands, logging, whole_file};
+use recap_train::{commands, logging, redact, whole_file};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(normalize(std::env::args_os())) {
         Ok(cli) => cli,
         Err(message) => {
             // A closed stdout or stderr changes nothing about the outcome.
-            let _ = message.print();
+            let text = message.to_string();
+            let _ = if redact::is_needed(&text) {
+                writeln!(std::io::stderr(), "{}", redact::text(&text))
+            } else {
+                message.print()
+            };
             let exit = if message.use_stderr() {
                 Exit::Usage
             } else {

@@ -10,6 +10,8 @@ use crate::cli::{Cli, without_flag};
 use crate::distributed::env::Launch;
 use crate::distributed::launcher::Launcher;
 use crate::exit::Exit;
+use crate::interrupt::Interrupt;
+use crate::logging;
 use crate::torch::{memory, threads};
 use crate::train::session::Session;
 use crate::train::{TrainError, debug, trainer};
@@ -22,6 +24,7 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
     if let Some(num_processes) = cli.nproc_per_node {
         return launch(num_processes.get());
     }
+    let interrupt = Interrupt::listen(report_signal).context("cannot listen for signals")?;
     memory::keep_freed();
     threads::wait_asleep().context("cannot start a thread")?;
     let (path, loaded) = super::load_config(&cli.common)?;
@@ -33,7 +36,7 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
         print_line(&banner());
     }
     info!(name: "config", source = %path.display(), "config:\n{}", config.to_yaml());
-    let session = Session::start(config, launch.as_ref())?;
+    let session = Session::start(config, launch.as_ref(), interrupt)?;
     if is_main_rank {
         let now = chrono::DateTime::<chrono::Local>::from(std::time::SystemTime::now());
         print_line(&now.format("%Y_%m_%d_%H_%M").to_string());
@@ -47,6 +50,15 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
         session.collective.fail(&format!("{error:#}"));
     }
     result
+}
+
+/// Says that the run ends although it still waits for something, because a signal asked for it; returns its exit code.
+fn report_signal(signal: &'static str) -> u8 {
+    let error = TrainError::InterruptedIdle { signal }.into();
+    let code = Exit::code_of(&error);
+    logging::end();
+    logging::report_end(&error, code);
+    code
 }
 
 /// A hundred `#`, as the original prints; as many as fit, where a person sees them.

@@ -14,7 +14,7 @@ use super::node::{Mark, Node, Source, Value, shorten};
 use super::path::{Path, Step};
 use super::substitute::{Lookup, Substituted, process_environment, substitute};
 use super::yaml::Repeated;
-use super::{overrides, validate, yaml};
+use super::{overrides, places, validate, yaml};
 
 /// Warnings beyond this many say nothing new.
 const MAX_WARNINGS: usize = 100;
@@ -142,6 +142,7 @@ pub fn parse_recap(
     for text in overrides {
         overrides::apply(&mut document.root, &RecapConfig::shape(), text, &mut at)?;
     }
+    places::settle(&mut document.root, environment, &mut at);
     let config = RecapConfig::decode(&document.root, &mut at);
     validate::check(&config, &mut at);
     document.warn_of_repeated(&mut at.warnings);
@@ -202,6 +203,7 @@ fn decode<T: Decode>(
     for text in overrides {
         overrides::apply(&mut document.root, &T::shape(), text, &mut at)?;
     }
+    places::settle(&mut document.root, environment, &mut at);
     let value = T::decode(&document.root, &mut at);
     document.warn_of_repeated(&mut at.warnings);
     document.warn_of_unset(&mut at.warnings);

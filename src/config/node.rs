@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::redact;
+
 /// A value and its place.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -90,10 +92,11 @@ impl Node {
     }
 }
 
-/// At most 60 characters of `text`.
+/// At most 60 characters of `text`, secrets left out: an address that is cut off hides that it has one.
 pub(crate) fn shorten(text: &str) -> String {
+    let text = redact::text(text);
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        None => text.into_owned(),
     }
 }

@@ -35,11 +35,11 @@ pub(super) fn check(
     let shuffled = spec.window.saturating_mul(row);
     if shuffled > memory {
         // The buffer never holds more than an epoch.
-        let files = spec
-            .files
-            .iter()
-            .map(|file| source::size(file).unwrap_or(0));
-        let epoch = files.fold(0, u64::saturating_add).saturating_mul(INFLATION);
+        let mut epoch: u64 = 0;
+        for file in &spec.files {
+            epoch = epoch.saturating_add(source::size(file)?);
+        }
+        let epoch = epoch.saturating_mul(INFLATION);
         if epoch > memory {
             let key = "examples_shuffle_buffer_size";
             return Err(refusal(key, (spec.window, row), shuffled, memory));

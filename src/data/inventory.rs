@@ -49,10 +49,8 @@ pub fn inventory(config: &RecapDataConfig) -> Result<Inventory, DataError> {
     let every = files.len().div_ceil(SAMPLES).max(1);
     let mut hash = Xxh3::new();
     for (number, file) in files.iter().enumerate() {
-        let size = source::size(file);
-        let length = size.map_or("unknown size".to_owned(), |size| format!("{size} bytes"));
-        let line = format!("{}, {length}", file.display());
-        let size = size.unwrap_or(0);
+        let size = source::size(file)?;
+        let line = format!("{}, {size} bytes", file.display());
         hash.update(line.as_bytes());
         if number % every == 0 {
             hash.update(&ends(file, size));

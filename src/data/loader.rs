@@ -3,10 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::JoinHandle;
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
+use super::background::Background;
 use super::cache::Cache;
 use super::counters::{Counters, Meter, Stats};
 use super::error::DataError;
@@ -17,7 +17,7 @@ use super::pipeline::{Mode, Pipeline};
 use super::position::Position;
 use super::sequencer::Sequencer;
 use super::stream::StreamSpec;
-use super::workers::{Workers, panicked, spawn};
+use super::workers::{Workers, panicked};
 use crate::batch::HostBatch;
 use crate::config::{NumThreads, RecapDataConfig};
 use crate::machine;
@@ -81,12 +81,27 @@ pub struct LoadedBatch {
     pub records: Vec<RecordId>,
 }
 
+/// What a wait for a batch ended with.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once; a box would cost every batch an allocation"
+)]
+#[derive(Clone, Debug)]
+pub enum Next {
+    /// A batch.
+    Batch(LoadedBatch),
+    /// The stream has ended.
+    End,
+    /// The wait was not long enough.
+    NotYet,
+}
+
 /// A stream of batches, made by background threads that wait when nobody takes them.
 #[derive(Debug)]
 pub struct Loader {
     /// The other end is held by the sequencer thread; `None` once the stream has ended.
     batches: Option<Receiver<Delivery>>,
-    sequencer: Option<JoinHandle<()>>,
+    sequencer: Background,
     stats: Arc<Stats>,
 }
 
@@ -124,9 +139,14 @@ impl Loader {
                 drop(last_words.send(Err(panicked(panic.as_ref()))));
             }
         };
+        let name = "data-sequencer".to_owned();
+        let sequencer = Background::spawn(name.clone(), body);
         Ok(Self {
             batches: Some(batches),
-            sequencer: Some(spawn("data-sequencer".to_owned(), body)?),
+            sequencer: sequencer.map_err(|error| DataError::Thread {
+                thread: name,
+                message: format!("cannot be started: {error}"),
+            })?,
             stats,
         })
     }
@@ -144,21 +164,36 @@ impl Loader {
     /// # Errors
     /// The first bad record, unless `ignore_data_errors` is set. Afterwards the stream has ended.
     pub fn next_batch(&mut self) -> Result<Option<LoadedBatch>, DataError> {
+        loop {
+            match self.next_within(Duration::MAX)? {
+                Next::Batch(batch) => return Ok(Some(batch)),
+                Next::End => return Ok(None),
+                Next::NotYet => {}
+            }
+        }
+    }
+
+    /// The next batch, if it comes within `patience`; a read may hang for ever.
+    ///
+    /// # Errors
+    /// As for [`Self::next_batch`].
+    pub fn next_within(&mut self, patience: Duration) -> Result<Next, DataError> {
         let Some(batches) = &self.batches else {
-            return Ok(None);
+            return Ok(Next::End);
         };
         let waited = Instant::now();
-        let delivery = batches.recv();
+        let delivery = batches.recv_timeout(patience);
         self.stats.waited_for_batch(waited.elapsed());
         match delivery {
-            Ok(Ok(batch)) => Ok(Some(batch)),
+            Ok(Ok(batch)) => Ok(Next::Batch(batch)),
             Ok(Err(error)) => {
                 self.batches = None;
                 Err(error)
             }
-            Err(_) => {
+            Err(RecvTimeoutError::Timeout) => Ok(Next::NotYet),
+            Err(RecvTimeoutError::Disconnected) => {
                 self.batches = None;
-                Ok(None)
+                Ok(Next::End)
             }
         }
     }
@@ -178,11 +213,9 @@ impl Loader {
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        // Closing the channel ends the sequencer, which joins its workers.
+        // Closing the channel ends the sequencer, which joins its workers; a panic has been delivered.
         self.batches = None;
-        if let Some(sequencer) = self.sequencer.take() {
-            drop(sequencer.join());
-        }
+        drop(self.sequencer.join());
     }
 }
 

@@ -3,8 +3,10 @@
 //! `files` lists, `source` opens (`remote` what is not on this machine), `epoch` deals files to ranks, `tfrecord` finds
 //! records, `decoder` turns them into rows on the spot (`example` parses into `columns`), `cache` keeps rows, `interleave`
 //! and `shuffle` order them, `pipeline` and `preprocess` make batches of them. `sequencer` decides, `feed` and `workers`
-//! carry it out on threads, `loader` is the door. `inventory` tells whether others have the same files. No torch.
+//! carry it out on threads, `loader` is the door. `inventory` tells whether others have the same files, `background` is a
+//! thread that may hang in a read. No torch.
 
+mod background;
 mod cache;
 pub(crate) mod columns;
 mod counters;
@@ -42,13 +44,15 @@ pub(crate) mod tfrecord;
 mod wire;
 mod workers;
 
+pub(crate) use background::{Background, NotJoined};
 pub(crate) use files::list as list_files;
-pub(crate) use source::size as file_size;
+pub(crate) use remote::is_remote;
+pub(crate) use source::{size as file_size, try_read};
 
 pub use counters::{Counters, Meter};
 pub use error::{DataError, Fault, RecordError};
 pub use inventory::{Inventory, inventory};
-pub use loader::{LoadedBatch, Loader, LoaderOptions, RecordId};
+pub use loader::{LoadedBatch, Loader, LoaderOptions, Next, RecordId};
 pub use pipeline::{Mode, empty_batch, feature_widths};
 pub use position::Position;
 pub use remote::{RemoteError, Version as RemoteVersion};

@@ -2,14 +2,15 @@
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use rustix::fs::OFlags;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::error::DataError;
 use super::remote::{self, RemoteFile};
+use crate::redact;
 
 /// An open data file, still compressed.
 #[derive(Debug)]
@@ -132,13 +133,31 @@ impl Read for Source {
     }
 }
 
-/// Size of the file at `path` in bytes, if it can be told.
-pub(crate) fn size(path: &Path) -> Option<u64> {
+/// Size of the file at `path` in bytes.
+///
+/// # Errors
+/// When it cannot be told: what is not known is not empty.
+pub(crate) fn size(path: &Path) -> Result<u64, DataError> {
     if remote::is_remote(path) {
-        remote::size(path).ok()
-    } else {
-        fs::metadata(path).ok().map(|metadata| metadata.len())
+        return remote::size(path).map_err(|source| DataError::Remote {
+            address: redact::text(&path.display().to_string()).into_owned(),
+            source,
+        });
     }
+    let metadata = fs::metadata(path).map_err(|source| DataError::Io {
+        action: "find the size of",
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(metadata.len())
+}
+
+/// Opens the file at `path` and reads its first byte, if it has one.
+///
+/// # Errors
+/// When it is not there, or cannot be opened or read.
+pub(crate) fn try_read(path: &Path) -> io::Result<()> {
+    Source::open(path)?.read(&mut [0]).map(drop)
 }
 
 /// `path` so that it means the same in another folder; an address stays what it is.
@@ -149,13 +168,19 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// Tells whether a file has been changed: its size, and the time of its last change or the tag of its store.
+/// Tells whether a file has been changed or replaced: its size, and what its file system or store tells contents apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Version(u64, Mark);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
-    Changed(Option<SystemTime>),
+    /// Times can be set and names can change hands: the time of the last change of the inode cannot be set, and another
+    /// file has another inode.
+    Inode {
+        number: u64,
+        modified: (i64, i64),
+        changed: (i64, i64),
+    },
     /// Its hash.
     Tag(u64),
 }
@@ -165,11 +190,56 @@ impl Version {
     pub(crate) fn of(path: &Path) -> Option<Self> {
         if remote::is_remote(path) {
             let version = remote::version(path).ok()?;
-            let tag = xxh3_64(version.tag.as_bytes());
+            let tag = xxh3_64(version.tag?.as_bytes());
             return Some(Self(version.size, Mark::Tag(tag)));
         }
         let metadata = fs::metadata(path).ok()?;
-        let changed = metadata.modified().ok();
-        Some(Self(metadata.len(), Mark::Changed(changed)))
+        let mark = Mark::Inode {
+            number: metadata.ino(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        };
+        Some(Self(metadata.len(), mark))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_same_size_and_time_is_another_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["a", "b"].map(|name| folder.path().join(name));
+        std::fs::write(&path, "data").unwrap();
+        let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let set_time = |path: &Path| {
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_modified(time).unwrap();
+        };
+        let first = Version::of(&path).unwrap();
+        assert_eq!(Version::of(&path), Some(first));
+        std::fs::write(&other, "DATA").unwrap();
+        set_time(&other);
+        std::fs::rename(&other, &path).unwrap();
+        let replaced = Version::of(&path).unwrap();
+        assert_ne!(replaced, first, "another file under the name");
+        // Kernels take the time of a change from a clock that ticks a few hundred times a second.
+        let begin = std::time::Instant::now();
+        while Version::of(&path) == Some(replaced) && begin.elapsed().as_secs() < 10 {
+            std::fs::write(&path, "Data").unwrap();
+            set_time(&path);
+        }
+        assert_ne!(
+            Version::of(&path),
+            Some(replaced),
+            "written over in its place"
+        );
+    }
+
+    #[test]
+    fn a_size_that_is_not_known_is_an_error() {
+        let error = size(Path::new("/nowhere/a.gz")).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/a.gz"), "{error}");
     }
 }

@@ -67,14 +67,15 @@ impl StreamSpec {
             rows,
             fingerprint: 0,
         };
-        let sizes: Vec<_> = spec.files.iter().map(|file| source::size(file)).collect();
+        let sizes = spec.files.iter().map(|file| source::size(file));
+        let sizes = sizes.collect::<Result<Vec<u64>, _>>()?;
         report_empty(&spec.files, &sizes, spec.repeat)?;
         spec.fingerprint = spec.fingerprint(&sizes);
         Ok(spec)
     }
 
     /// Of everything that a position depends on. The folder of the files does not count.
-    fn fingerprint(&self, sizes: &[Option<u64>]) -> u64 {
+    fn fingerprint(&self, sizes: &[u64]) -> u64 {
         let order = &self.order;
         let mut sum = Draw::new(order.seed, Purpose::FileOrder);
         let numbers = [
@@ -88,8 +89,8 @@ impl StreamSpec {
         for number in numbers {
             sum = sum.at(number);
         }
-        for (file, size) in self.files.iter().zip(sizes) {
-            sum = sum.at(size.unwrap_or(0));
+        for (file, &size) in self.files.iter().zip(sizes) {
+            sum = sum.at(size);
             let name = file.file_name().unwrap_or_default().as_encoded_bytes();
             sum = name.iter().fold(sum, |sum, &byte| sum.at(u64::from(byte)));
         }
@@ -130,12 +131,8 @@ impl StreamSpec {
 
 /// Warns of files without a byte, which some writers leave where a part had no rows, and some copies where they failed.
 /// Nothing can be trained on those alone.
-fn report_empty(
-    files: &[Arc<Path>],
-    sizes: &[Option<u64>],
-    is_training: bool,
-) -> Result<(), DataError> {
-    let is_empty = |&(_, size): &(&Arc<Path>, &Option<u64>)| *size == Some(0);
+fn report_empty(files: &[Arc<Path>], sizes: &[u64], is_training: bool) -> Result<(), DataError> {
+    let is_empty = |&(_, size): &(&Arc<Path>, &u64)| *size == 0;
     let mut empty = files.iter().zip(sizes).filter(is_empty);
     let Some((first, _)) = empty.next() else {
         return Ok(());

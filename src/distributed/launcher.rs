@@ -12,10 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::store::{SECRET_VARIABLE, Secret, Server};
+use crate::interrupt;
 use crate::machine;
 
 /// How long the other ranks may take to end after one has ended. They end together, with everything saved, or cannot
@@ -91,8 +91,9 @@ impl Launcher {
     /// Starts the ranks and waits for all; returns the exit code of the first that ended otherwise than with 0
     /// (128 + n for signal n), or 0.
     ///
-    /// Ranks share standard output and error. SIGTERM, SIGINT and SIGHUP go to every rank, once each: the ranks are
-    /// process groups of their own, so that a terminal's Ctrl-C does not reach them a second time.
+    /// Ranks share standard output and error. Signals that ask for the end ([`interrupt::signals`]) go to every rank,
+    /// once each: the ranks are process groups of their own, so that a terminal's Ctrl-C does not reach them a second
+    /// time.
     ///
     /// # Errors
     /// When this process is a rank itself, or a rank cannot be started; those already started are then ended.
@@ -105,7 +106,7 @@ impl Launcher {
             return Err(LauncherError::Nested { variable });
         }
         let (events, inbox) = mpsc::channel();
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        let mut signals = Signals::new(interrupt::signals())
             .map_err(|source| LauncherError::Signals { source })?;
         let store = RanksStore::serve(self.num_processes);
         let store = store.map_err(|source| LauncherError::Store { source })?;
@@ -202,7 +203,7 @@ impl Ranks {
                 Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
             match event {
-                Ok(Event::Signal(signal)) => self.send_raw(signal),
+                Ok(Event::Signal(signal)) => self.pass_on(signal),
                 Ok(Event::Ended(rank, status)) => self.note_end(rank, status),
                 Err(RecvTimeoutError::Timeout) => {
                     tracing::warn!(
@@ -254,12 +255,9 @@ impl Ranks {
         self.send(Signal::TERM);
     }
 
-    fn send_raw(&self, signal: i32) {
-        match signal {
-            SIGINT => self.send(Signal::INT),
-            SIGHUP => self.send(Signal::HUP),
-            _ => self.send(Signal::TERM),
-        }
+    fn pass_on(&self, signal: i32) {
+        tracing::info!("{}: passed on to the ranks", interrupt::name(signal));
+        self.send(Signal::from_named_raw(signal).unwrap_or(Signal::TERM));
     }
 
     /// A rank that ends in this moment cannot be reached, which is fine.

@@ -13,6 +13,7 @@ mod superseded;
 mod terminal;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::{Arc, LazyLock};
@@ -29,7 +30,7 @@ use self::record::Records;
 use self::terminal::{AboveBar, Lines};
 use crate::cli::LogFormat;
 use crate::distributed::env::Launch;
-use crate::{printable, whole_file};
+use crate::{printable, redact, whole_file};
 
 /// How often each kind of warning was met in this process.
 static COUNTS: LazyLock<Arc<Counts>> = LazyLock::new(Arc::default);
@@ -43,18 +44,18 @@ pub fn start(format: LogFormat) {
     let on_terminal = io::stderr().is_terminal() && !is_dumb && format == LogFormat::Text;
     let colours = on_terminal && !is_colourless();
     bar::allow(on_terminal && !is_other, colours);
-    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = fmt::layer().with_writer(|| Redacted(io::stderr()));
     let lines = match format {
         LogFormat::Json => lines.event_format(Records::default()).boxed(),
         LogFormat::Text if on_terminal => {
-            let lines = lines.with_writer(AboveBar);
+            let lines = lines.with_writer(|| Redacted(AboveBar));
             lines.event_format(Lines::new(colours)).boxed()
         }
         LogFormat::Text => lines.event_format(Plain::default()).boxed(),
     };
     let events = fmt::layer()
         .event_format(Records(Arc::clone(&COUNTS)))
-        .with_writer(EventsWriter)
+        .with_writer(|| Redacted(EventsWriter))
         .with_filter(EnvFilter::new("info"));
     std::panic::set_hook(Box::new(report_panic));
     // A second start (in a test) keeps the first log.
@@ -112,4 +113,22 @@ fn report_panic(info: &PanicHookInfo<'_>) {
     }
     // Nothing is left to say it on where stderr is closed.
     let _ = writeln!(io::stderr(), "{}", printable::lines(&text));
+}
+
+/// Passes records on without the secrets of the addresses in them. It is given whole records.
+struct Redacted<W>(W);
+
+impl<W: Write> Write for Redacted<W> {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        // What is no text has no address.
+        match std::str::from_utf8(record).map(redact::text) {
+            Ok(Cow::Owned(text)) => self.0.write_all(text.as_bytes())?,
+            _ => self.0.write_all(record)?,
+        }
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }

@@ -261,7 +261,10 @@ pub const EVENTS: &[Event] = &[
     Event {
         name: "interrupted",
         doc: "a signal asks the run to end; it saves first",
-        keys: &[GLOBAL_STEP],
+        keys: &[
+            GLOBAL_STEP,
+            key("signal", Text, "its name, or that it came to another rank"),
+        ],
     },
     Event {
         name: "finished",

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::bar;
@@ -176,14 +176,6 @@ pub(super) fn short(value: f64) -> String {
 /// Stderr, above the bar.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AboveBar;
-
-impl MakeWriter<'_> for AboveBar {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        Self
-    }
-}
 
 impl Write for AboveBar {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {

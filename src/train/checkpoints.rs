@@ -85,7 +85,9 @@ impl Checkpoints {
         let waited = state.and_then(|state| state["patience"]["waited"].as_u64());
         let patience = training.early_stopping_patience;
         let stopped = patience.is_some_and(|patience| waited.unwrap_or(0) >= patience.get());
-        let finished = all_steps || stopped;
+        let is_due = state.and_then(|state| state["evaluation_due"].as_bool());
+        let is_due = training.evaluate && is_due == Some(true);
+        let finished = (all_steps || stopped) && !is_due;
         if finished && let (Some(manager), Some(checkpoint)) = (&self.manager, &self.resume) {
             manager.retire(checkpoint);
         }

@@ -29,10 +29,13 @@ pub fn run(session: &Session) -> anyhow::Result<()> {
     let num_train_steps = training.num_train_steps.get();
     for step in 0..num_train_steps {
         if session.is_interrupted()? {
-            warn!(
-                "a signal asked this run to end after {step} steps; the debug loop saves nothing"
-            );
-            break;
+            session.collective.leave()?;
+            let signal = session.signal();
+            return Err(TrainError::DebugInterrupted {
+                signal,
+                steps: step,
+            }
+            .into());
         }
         let next = next_on_device(&mut loader, session.device)?;
         let next = next.ok_or(TrainError::DataEnded {

@@ -5,11 +5,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::evaluation::Evaluation;
 use super::groups;
-use super::interrupt::Interrupt;
 use super::setup::{Place, build_loss};
 use crate::batch::{Batch, HostBatch, HostTensor, HostValues};
 use crate::config::{RecapConfig, RecapDataConfig, StratifierConfig};
-use crate::data::{self, LoadedBatch, Loader, LoaderOptions, Mode};
+use crate::data::{self, DataError, LoadedBatch, Loader, LoaderOptions, Mode, Next};
+use crate::interrupt::{Interrupt, LOOK};
 use crate::logging::bar::Bar;
 use crate::loss::MultiTaskLoss;
 use crate::metrics::{MetricError, MetricName, MetricSet, Scores, SetBatch, Stratum, TaskMetrics};
@@ -177,18 +177,18 @@ impl Evaluator {
         place: Place,
         interrupt: Option<&Interrupt>,
     ) -> anyhow::Result<Option<Evaluation>> {
-        let mut loader = Loader::open(&self.data, self.options(place), None)
-            .with_context(|| format!("cannot open validation_data.{}", self.partition))?;
+        let Some(mut loader) = self.open(self.options(place), interrupt)? else {
+            return Ok(None);
+        };
         let mut evaluation = self.empty();
         let mut bar = Bar::begin("evaluating", 0, self.num_batches);
         while self.num_batches.is_none_or(|num| evaluation.batches < num) {
-            if interrupt.is_some_and(Interrupt::is_requested) {
-                return Ok(None);
-            }
-            let next = loader.next_batch();
+            let next = next_unless(&mut loader, interrupt);
             let next = next.with_context(|| format!("in validation_data.{}", self.partition))?;
-            let Some(LoadedBatch { batch, .. }) = next else {
-                break;
+            let LoadedBatch { batch, .. } = match next {
+                Next::Batch(batch) => batch,
+                Next::End => break,
+                Next::NotYet => return Ok(None),
             };
             if batch.rows > 0 {
                 let loss = self.update(ranker, &batch, &mut evaluation.metrics)?;
@@ -228,6 +228,22 @@ impl Evaluator {
             repeat: false,
             drop_remainder: false,
         }
+    }
+
+    /// Opens the data, which may hang in a read; `None` when `interrupt` was requested first.
+    fn open(
+        &self,
+        options: LoaderOptions,
+        interrupt: Option<&Interrupt>,
+    ) -> anyhow::Result<Option<Loader>> {
+        let data = self.data.clone();
+        let open = move || Loader::open(&data, options, None);
+        let opened = match interrupt {
+            Some(interrupt) => interrupt.unless("data-open", open)?,
+            None => Some(open()),
+        };
+        let opened = opened.transpose();
+        opened.with_context(|| format!("cannot open validation_data.{}", self.partition))
     }
 
     /// Takes in one batch; returns its loss, NaN where there is none.
@@ -315,6 +331,19 @@ impl Evaluator {
             .iter()
             .filter_map(|stratifier| Some((stratifier.name.as_str(), column(stratifier)?)))
             .collect()
+    }
+}
+
+/// What comes next; [`Next::NotYet`] when `interrupt` was requested first.
+fn next_unless(loader: &mut Loader, interrupt: Option<&Interrupt>) -> Result<Next, DataError> {
+    loop {
+        if interrupt.is_some_and(Interrupt::is_requested) {
+            return Ok(Next::NotYet);
+        }
+        match loader.next_within(LOOK)? {
+            Next::NotYet => {}
+            next => return Ok(next),
+        }
     }
 }
 

@@ -14,7 +14,6 @@ pub mod evaluate;
 pub mod evaluation;
 pub mod fit;
 mod groups;
-pub mod interrupt;
 pub mod pipeline;
 pub mod profiler;
 pub mod progress;
@@ -66,13 +65,34 @@ pub enum TrainError {
     },
     /// A signal asked the run to end.
     #[error(
-        "interrupted after step {step}; the state is saved in {folder}: run the same command again to go on"
+        "interrupted by {signal} after step {step}; the state is saved in {folder}: run the same command again to go on"
     )]
     Interrupted {
+        /// The signal, or that it came to another rank.
+        signal: &'static str,
         /// Batches trained.
         step: u64,
         /// The checkpoint.
         folder: String,
+    },
+    /// A signal asked a run to end that had nothing to save, before its first step say, and waited for something.
+    #[error(
+        "interrupted by {signal}: nothing was left to save, and the run waited for something that does not come; run \
+         the same command again to go on"
+    )]
+    InterruptedIdle {
+        /// The signal.
+        signal: &'static str,
+    },
+    /// A signal asked the debug loop to end.
+    #[error(
+        "interrupted by {signal} after {steps} steps; the debug loop saves nothing: run the same command again"
+    )]
+    DebugInterrupted {
+        /// The signal, or that it came to another rank.
+        signal: &'static str,
+        /// Steps so far.
+        steps: u64,
     },
     /// A checkpoint does not fit the config.
     #[error("checkpoint {folder} does not fit this config: {problem}; {remedy}")]

@@ -5,24 +5,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tch::Device;
 
 use super::TrainError;
-use super::interrupt::Interrupt;
 use super::staging::{Staged, Stager};
 use super::times::Beside;
 use crate::batch::Batch;
-use crate::data::{LoadedBatch, Loader, Meter, Position, RecordId};
+use crate::data::{Background, LoadedBatch, Loader, Meter, NotJoined, Position, RecordId};
+use crate::interrupt::{Interrupt, LOOK};
 
 /// Batches that wait on the device, or are on their way to it, beside the one that trains.
 const AHEAD: usize = 1;
-
-/// How often a wait for data looks whether a signal has come.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// A batch on the device.
 #[derive(Debug)]
@@ -72,7 +68,7 @@ fn ranges(mut numbers: Vec<u64>) -> String {
 pub struct Pipeline {
     /// The copy thread holds the other end.
     batches: Option<Receiver<anyhow::Result<Staged>>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Background,
     /// Time the loop has waited for data.
     waited: Duration,
     /// Nanoseconds that the copy thread has spent on copies.
@@ -89,13 +85,12 @@ impl Pipeline {
         let (sender, receiver) = sync_channel(AHEAD);
         let (meter, copied) = (loader.meter(), Arc::new(AtomicU64::new(0)));
         let spent = Arc::clone(&copied);
-        let thread = std::thread::Builder::new()
-            .name("copy".to_owned())
-            .spawn(move || copy_all(loader, device, &sender, &spent))
-            .context("cannot start the copy thread")?;
+        let body = move || copy_all(loader, device, &sender, &spent);
+        let thread = Background::spawn("copy".to_owned(), body);
+        let thread = thread.context("cannot start the copy thread")?;
         Ok(Self {
             batches: Some(receiver),
-            thread: Some(thread),
+            thread,
             waited: Duration::ZERO,
             copied,
             meter,
@@ -150,12 +145,10 @@ impl Pipeline {
 
     fn join(&mut self) -> anyhow::Result<()> {
         self.batches = None;
-        let Some(thread) = self.thread.take() else {
-            return Ok(());
-        };
-        thread
-            .join()
-            .map_err(|_| TrainError::Panicked { thread: "copy" }.into())
+        match self.thread.join() {
+            Err(NotJoined::Panicked) => Err(TrainError::Panicked { thread: "copy" }.into()),
+            Ok(()) | Err(NotJoined::Hangs) => Ok(()),
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 use tch::{Device, Tensor};
 
 use super::card::card;
-use super::interrupt::Interrupt;
 use super::setup::{Place, build_device};
 use super::state::TrainState;
 use super::step::{StepOutput, Stepper};
@@ -17,6 +16,7 @@ use crate::config::RecapConfig;
 use crate::distributed::env::Launch;
 use crate::distributed::store::Stop;
 use crate::distributed::{self, Card, Collective, DataParallel, SingleProcess, Terms};
+use crate::interrupt::Interrupt;
 use crate::model::NamedTensors;
 
 /// Exit code of a process that a signal ends before anything was trained; as after a save, the same command goes on.
@@ -42,9 +42,12 @@ impl Session {
     ///
     /// # Errors
     /// When libtorch fails while it loads CUDA, the launch contradicts the config or the machine, the others do not
-    /// come, or the system refuses signal handlers.
-    pub fn start(config: RecapConfig, launch: Option<&Launch>) -> anyhow::Result<Self> {
-        let interrupt = Interrupt::listen().context("cannot listen for signals")?;
+    /// come.
+    pub fn start(
+        config: RecapConfig,
+        launch: Option<&Launch>,
+        interrupt: Interrupt,
+    ) -> anyhow::Result<Self> {
         let place = launch.map_or(Place::ALONE, |launch| launch.place);
         let device = build_device(place)?;
         if launch.is_some() {
@@ -90,6 +93,14 @@ impl Session {
         let share = Tensor::from_slice(&[f32::from(u8::from(own))]);
         self.collective.all_reduce_mean(&share)?;
         Ok(share.double_value(&[0]) > 0.0)
+    }
+
+    /// The signal that has asked this process to end, or that another one was asked.
+    #[must_use]
+    pub fn signal(&self) -> &'static str {
+        self.interrupt
+            .signal()
+            .unwrap_or("a signal to another rank")
     }
 
     /// The losses of a step as means over all ranks, which all must call this: in one collective the whole, and with

@@ -32,11 +32,22 @@ pub struct TrainState {
     /// How the evaluations so far went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<Patience>,
+    /// A signal came before the evaluation of this step was done: it comes first when the run goes on.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub evaluation_due: bool,
     /// Version of the program that wrote the checkpoint.
     pub version: String,
     /// What computed last, on rank 0; none in checkpoints of earlier versions.
     #[serde(default)]
     pub engine: Option<Engine>,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What early stopping remembers: a run that resumes stops where the run left alone would have.
@@ -74,6 +85,7 @@ impl TrainState {
             positions: Vec::new(),
             skipped_steps: 0,
             patience: None,
+            evaluation_due: false,
             version: crate::cli::VERSION.to_owned(),
             engine: None,
         }

@@ -97,14 +97,19 @@ impl Trainer<'_> {
         let rows = self.session.config.train_data.global_batch_size.get();
         let mut progress = Progress::start(self.state.step, num_train_steps, rows);
         self.times.started();
-        while self.state.step < num_train_steps && !self.state.is_stopped(self.training()) {
-            if self.session.is_interrupted()? {
-                return self.save_and_stop(progress, &pipeline);
-            }
+        self.session.interrupt.has_work(true);
+        self.catch_up(&mut progress)?;
+        while self.state.step < num_train_steps
+            && !self.state.is_stopped(self.training())
+            && !self.state.evaluation_due
+        {
             self.profiler.before_step(self.state.step)?;
-            let Some(next) = self.next(&mut pipeline)? else {
-                continue;
-            };
+            // The ranks agree once they have their batches: a rank that waits for one in vain can leave its wait.
+            let next = self.next(&mut pipeline)?;
+            if self.session.is_interrupted()? {
+                break;
+            }
+            let Some(next) = next else { break };
             let output = self.step(&next)?;
             self.advance_clock();
             self.profiler.after_step(self.state.step)?;
@@ -133,6 +138,10 @@ impl Trainer<'_> {
                 (Some(score), false) => self.save(Kind::Best(score))?,
                 (Some(score), true) => self.save(Kind::KeptAndBest(score))?,
             }
+        }
+        let is_ended = self.state.step >= num_train_steps || self.state.is_stopped(self.training());
+        if !is_ended || self.state.evaluation_due {
+            return self.save_and_stop(progress, &pipeline);
         }
         progress.say("saving");
         self.save_for_good()?;
@@ -177,11 +186,10 @@ impl Trainer<'_> {
 
     /// The next batch; `None` when a signal came while there was none yet.
     fn next(&self, pipeline: &mut Pipeline) -> anyhow::Result<Option<DeviceBatch>> {
-        // Ranks that train together stop together, so none of them leaves a wait on its own.
         let _range = profile::range("data wait");
-        let interrupt = Some(&self.session.interrupt).filter(|_| !self.session.is_distributed());
-        let next = pipeline.next(interrupt)?;
-        if next.is_none() && !interrupt.is_some_and(super::interrupt::Interrupt::is_requested) {
+        let interrupt = &self.session.interrupt;
+        let next = pipeline.next(Some(interrupt))?;
+        if next.is_none() && !interrupt.is_requested() {
             let num_train_steps = self.training().num_train_steps.get();
             return Err(TrainError::DataEnded {
                 step: self.state.step,
@@ -190,6 +198,19 @@ impl Trainer<'_> {
             .into());
         }
         Ok(next)
+    }
+
+    /// Makes up for an evaluation that a signal cut short, and notes that it is done.
+    fn catch_up(&mut self, progress: &mut Progress) -> anyhow::Result<()> {
+        if !std::mem::take(&mut self.state.evaluation_due) {
+            return Ok(());
+        }
+        let best = self.evaluate(progress)?;
+        match (&best, self.state.evaluation_due) {
+            (_, true) => Ok(()),
+            (None, false) => self.save(Kind::Kept),
+            (Some(score), false) => self.save(Kind::KeptAndBest(score)),
+        }
     }
 
     /// Trains on one batch and moves the position behind it; `None` when the batch was skipped because it diverged.
@@ -267,7 +288,8 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Evaluates where it is asked for, off the clock; returns the score of the state if it is the best so far.
+    /// Evaluates where it is asked for, off the clock; returns the score of the state if it is the best so far. A signal
+    /// cuts it short: the evaluation is then due.
     fn evaluate(&mut self, progress: &mut Progress) -> anyhow::Result<Option<Score>> {
         self.settle()?;
         let Some(validation) = &mut self.validation else {
@@ -275,7 +297,11 @@ impl Trainer<'_> {
         };
         let begin = Instant::now();
         progress.say("evaluating");
-        let found = validation.run(self.session, &self.stepper, self.state.global_step())?;
+        let (stepper, state) = (&self.stepper, &self.state);
+        let Some(found) = validation.run(self.session, stepper, state.global_step())? else {
+            self.state.evaluation_due = true;
+            return Ok(None);
+        };
         for evaluation in &found.evaluations {
             if let Some(board) = &mut self.board {
                 board.log_evaluation(self.state.global_step(), evaluation);
@@ -333,10 +359,12 @@ impl Trainer<'_> {
     }
 
     fn save_and_stop(mut self, progress: Progress, pipeline: &Pipeline) -> anyhow::Result<()> {
+        let signal = self.session.signal();
         info!(
             name: "interrupted",
             global_step = self.state.global_step(),
-            "a signal asked this run to end: saving"
+            signal,
+            "{signal} asked this run to end: saving"
         );
         progress.say("saving");
         self.save_for_good()?;
@@ -344,12 +372,14 @@ impl Trainer<'_> {
         self.profiler.finish()?;
         self.times.log(&pipeline.beside(), self.session.device);
         self.session.collective.leave()?;
+        self.session.interrupt.has_work(false);
         let save_dir = std::path::Path::new(&self.training().save_dir);
         let folder = save_dir
             .join(self.state.global_step().to_string())
             .display()
             .to_string();
         Err(TrainError::Interrupted {
+            signal,
             step: self.state.step,
             folder,
         }

@@ -61,9 +61,9 @@ pub struct Validation {
 }
 
 /// What an evaluation while training found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Validated {
-    /// Of each partition, over all ranks; empty when a signal cut it short.
+    /// Of each partition, over all ranks.
     pub evaluations: Vec<Evaluation>,
     /// Of the model if it is the best so far.
     pub score: Option<Score>,
@@ -155,8 +155,9 @@ impl Validation {
         }
     }
 
-    /// Evaluates and logs every partition, each rank its share; the score is that of the best model so far, the same
-    /// on every rank.
+    /// Evaluates every partition, each rank its share, and logs them all; the score is that of the best model so far,
+    /// the same on every rank. `None`, and nothing logged, when a signal cut it short on any rank: it is then due
+    /// again, from its beginning.
     ///
     /// # Errors
     /// When data cannot be read or does not fit the model, or a rank is lost.
@@ -165,7 +166,7 @@ impl Validation {
         session: &Session,
         stepper: &Stepper,
         global_step: u64,
-    ) -> anyhow::Result<Validated> {
+    ) -> anyhow::Result<Option<Validated>> {
         let own = borrow_statistics(session, stepper)?;
         let found = self.evaluate(session, &stepper.ranker, global_step);
         if let Some(own) = own {
@@ -179,33 +180,46 @@ impl Validation {
         session: &Session,
         ranker: &Ranker,
         global_step: u64,
-    ) -> anyhow::Result<Validated> {
+    ) -> anyhow::Result<Option<Validated>> {
         let mut evaluations = Vec::new();
-        // Ranks that evaluate together end together.
-        let interrupt = Some(&session.interrupt).filter(|_| !session.is_distributed());
         for evaluator in &self.evaluators {
             let begin = Instant::now();
-            let Some(evaluation) = evaluator.run(ranker, session.place, interrupt)? else {
+            let share = evaluator.run(ranker, session.place, Some(&session.interrupt))?;
+            // Ranks that evaluate together end together: what one of them lacks is worth nothing to the others.
+            let Some(share) = all_or_none(session, share)? else {
                 info!(
                     global_step,
-                    "the evaluation ends early, a signal asked this run to end"
+                    "the evaluation ends early and is due again, {} asked this run to end",
+                    session.signal()
                 );
-                return Ok(Validated::default());
+                return Ok(None);
             };
-            let evaluation = evaluation.gather(session)?;
-            evaluation.log(global_step, begin.elapsed().as_secs_f64());
-            evaluations.push(evaluation);
+            evaluations.push((share.gather(session)?, begin.elapsed()));
         }
+        for (evaluation, time) in &evaluations {
+            evaluation.log(global_step, time.as_secs_f64());
+        }
+        let evaluations: Vec<_> = evaluations.into_iter().map(|(found, _)| found).collect();
         let score = self
             .best
             .as_mut()
             .and_then(|best| best.look(&evaluations, global_step));
-        Ok(Validated {
+        Ok(Some(Validated {
             evaluations,
             score,
             is_judged: self.best.is_some(),
-        })
+        }))
     }
+}
+
+/// `share`, if every rank has its own.
+fn all_or_none<T>(session: &Session, share: Option<T>) -> anyhow::Result<Option<T>> {
+    if !session.is_distributed() {
+        return Ok(share);
+    }
+    let has_share = u8::from(share.is_some());
+    let all = session.collective.all_gather_bytes(&[has_share])?;
+    Ok(share.filter(|_| all.iter().all(|rank| rank == &[1])))
 }
 
 /// Finds whatever an evaluation would refuse, while training or by the command `evaluate`, before anything is trained.

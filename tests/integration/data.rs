@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use recap_train::config::{self, RecapDataConfig};
 use recap_train::data::random::{Compression, GenerateOptions, generate};
@@ -552,7 +553,7 @@ fn kept_rows_change_neither_batches_nor_positions() {
 }
 
 #[test]
-fn kept_rows_serve_a_later_run_without_the_data_and_other_columns_find_none() {
+fn kept_rows_serve_a_later_run_and_neither_other_columns_nor_replaced_files() {
     let folder = tempfile::tempdir().unwrap();
     let rows = tempfile::tempdir().unwrap();
     let config = small_config(&random_files(folder.path(), 3, 100), 20, 10);
@@ -562,15 +563,25 @@ fn kept_rows_serve_a_later_run_without_the_data_and_other_columns_find_none() {
         &mut Loader::open(&kept_config, training(3), None).unwrap(),
         15,
     );
-    empty_under_the_same_time(folder.path());
     let mut loader = Loader::open(&kept_config, training(3), None).unwrap();
     assert_same(&take(&mut loader, 25), &plain);
+    assert_eq!(
+        loader.counters().inflate_busy,
+        Duration::ZERO,
+        "nobody reads"
+    );
     drop(loader);
-    // Other columns: the rows do not fit, the data is read, and it is empty.
-    let mut other = kept_config;
+    // Other columns: the rows do not fit, and the data is read.
+    let mut other = kept_config.clone();
     let renamed = &mut other.seg_dense_schema.mask_mantissa_features;
     renamed.insert("continuous".to_owned(), 3);
     let mut loader = Loader::open(&other, training(3), None).unwrap();
+    take(&mut loader, 1);
+    assert!(loader.counters().inflate_busy > Duration::ZERO);
+    drop(loader);
+    // Other files of the same names, sizes and times are not taken for the ones that were kept.
+    empty_under_the_same_time(folder.path());
+    let mut loader = Loader::open(&kept_config, training(3), None).unwrap();
     assert_eq!(loader.next_batch().unwrap_err().fault(), Fault::Data);
 }
 
@@ -638,10 +649,10 @@ fn later_epochs_of_a_cache_read_no_file() {
     let config = small_config(&random_files(folder.path(), 3, 100), 20, 10);
     let mut loader = Loader::open(&cached(&config), training(3), None).unwrap();
     take(&mut loader, 10);
-    // Nobody looks.
-    empty_under_the_same_time(folder.path());
+    let read = loader.counters().inflate_busy;
     let mut uses = Uses::new();
     count(&mut uses, &take(&mut loader, 50));
+    assert_eq!(loader.counters().inflate_busy, read, "nobody reads");
     assert!(uses.len() == 100 && uses.values().all(|&n| n == 10));
 }
 

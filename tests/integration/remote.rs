@@ -1,257 +1,13 @@
 //! Data in stores: the whole program reads from a small server that speaks what S3, Google Cloud Storage and HTTP
 //! servers speak, and must reach the bytes that it reaches from local files.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::Output;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::atomic::AtomicUsize;
 
+use crate::store_server::{Server, Shared, Trick};
 use crate::support::{Run, stderr};
 
-/// Keys in one page of a listing.
-const PAGE: usize = 2;
 /// Steps of the tiny config.
 const STEPS: u64 = 12;
-
-#[derive(Default)]
-struct Shared {
-    /// By bucket and key.
-    objects: Mutex<BTreeMap<String, Vec<u8>>>,
-    /// Method, target, range and credential of every request.
-    requests: Mutex<Vec<String>>,
-    /// So many times the answer to a GET of an object is 503.
-    refusals: AtomicUsize,
-    /// So many times the answer to a GET of an object ends in the middle.
-    cuts: AtomicUsize,
-    /// Whether every object has changed between the HEAD and the GET.
-    changes: bool,
-}
-
-/// Serves until the test ends.
-struct Server {
-    address: String,
-    shared: Arc<Shared>,
-}
-
-impl Server {
-    fn start(shared: Shared) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let shared = Arc::new(shared);
-        let served = Arc::clone(&shared);
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let shared = Arc::clone(&served);
-                // A client that goes away in the middle is none of the server's business.
-                thread::spawn(move || {
-                    let _ = answer(&shared, stream);
-                });
-            }
-        });
-        Self { address, shared }
-    }
-
-    /// Serves the files of `folder` as `bucket/prefix/...`.
-    fn add(&self, folder: &Path, prefix: &str) {
-        let mut objects = self.shared.objects.lock().unwrap();
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap();
-            objects.insert(format!("{prefix}/{name}"), std::fs::read(&path).unwrap());
-        }
-    }
-
-    fn requests(&self) -> Vec<String> {
-        self.shared.requests.lock().unwrap().clone()
-    }
-
-    /// Runs the program on `run` with this server as every store.
-    fn run(&self, run: &Run, args: &[&str]) -> Output {
-        let account = run.path("account.json");
-        let text = format!(
-            r#"{{"gcs_base_url": "http://{}", "disable_oauth": true, "client_email": "", "private_key": "",
-                "private_key_id": ""}}"#,
-            self.address
-        );
-        std::fs::write(&account, text).unwrap();
-        let mut command = run.command(args);
-        command.env("AWS_ENDPOINT", format!("http://{}", self.address));
-        command
-            .env("AWS_ALLOW_HTTP", "true")
-            .env("AWS_REGION", "here");
-        command.env("AWS_ACCESS_KEY_ID", "the-key");
-        command.env("AWS_SECRET_ACCESS_KEY", "the-secret");
-        command.env("GOOGLE_SERVICE_ACCOUNT", account);
-        command.env("NO_PROXY", "127.0.0.1");
-        command.output().unwrap()
-    }
-
-    fn ok(&self, run: &Run, args: &[&str]) -> String {
-        let output = self.run(run, args);
-        assert!(output.status.success(), "{}", stderr(&output));
-        stderr(&output)
-    }
-}
-
-/// Counts down to 0; whether it was above.
-fn takes_one(count: &AtomicUsize) -> bool {
-    let down = |count: usize| count.checked_sub(1);
-    count
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, down)
-        .is_ok()
-}
-
-/// What a client asks for.
-struct Request {
-    method: String,
-    /// Without the address, slashes at its ends, and `%`.
-    path: String,
-    query: String,
-    /// `bytes=begin-end`.
-    range: String,
-}
-
-impl Request {
-    /// Reads and notes it.
-    fn read(shared: &Shared, stream: &TcpStream) -> std::io::Result<Self> {
-        let mut lines = BufReader::new(stream.try_clone()?).lines();
-        let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-        let headers: Vec<String> = lines
-            .map_while(Result::ok)
-            .take_while(|line| !line.is_empty())
-            .collect();
-        let header = |wanted: &str| {
-            let mut headers = headers.iter().filter_map(|line| line.split_once(": "));
-            let found = headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-            found.map(|(_, value)| value.to_owned()).unwrap_or_default()
-        };
-        let (range, credential) = (header("range"), header("authorization"));
-        let note = format!("{first} {range} {credential}");
-        shared.requests.lock().unwrap().push(note);
-        let mut words = first.split(' ').map(str::to_owned);
-        let (method, target) = (words.next().unwrap(), words.next().unwrap_or_default());
-        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        Ok(Self {
-            method,
-            path: decoded(path.trim_matches('/')),
-            query: query.to_owned(),
-            range,
-        })
-    }
-}
-
-fn answer(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
-    let request = Request::read(shared, &stream)?;
-    if request.query.contains("list-type=2") {
-        let page = list(shared, &request.path, &request.query);
-        return respond(&mut stream, "200 OK", "", page.as_bytes());
-    }
-    let object = shared.objects.lock().unwrap().get(&request.path).cloned();
-    let Some(bytes) = object else {
-        return respond(&mut stream, "404 Not Found", "", b"");
-    };
-    if request.method == "HEAD" {
-        return announce(&mut stream, "200 OK", &edition(0), bytes.len());
-    }
-    if takes_one(&shared.refusals) {
-        return respond(&mut stream, "503 Slow Down", "", b"");
-    }
-    let edition = edition(usize::from(shared.changes));
-    let range = request.range.strip_prefix("bytes=").unwrap();
-    let (begin, end) = range.split_once('-').unwrap();
-    let (begin, end): (usize, usize) = (begin.parse().unwrap(), end.parse().unwrap());
-    let part = &bytes[begin..=end];
-    let headers = format!(
-        "{edition}Content-Range: bytes {begin}-{end}/{}\r\n",
-        bytes.len()
-    );
-    if takes_one(&shared.cuts) {
-        announce(&mut stream, "206 Partial Content", &headers, part.len())?;
-        return stream.write_all(&part[..part.len() / 2]);
-    }
-    respond(&mut stream, "206 Partial Content", &headers, part)
-}
-
-/// The headers that tell contents apart.
-fn edition(number: usize) -> String {
-    format!("ETag: \"edition-{number}\"\r\nLast-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n")
-}
-
-/// The head of an answer with a body of `length` bytes.
-fn announce(
-    stream: &mut TcpStream,
-    status: &str,
-    headers: &str,
-    length: usize,
-) -> std::io::Result<()> {
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}Connection: close\r\n\r\n"
-    )
-}
-
-fn respond(
-    stream: &mut TcpStream,
-    status: &str,
-    headers: &str,
-    body: &[u8],
-) -> std::io::Result<()> {
-    announce(stream, status, headers, body.len())?;
-    stream.write_all(body)
-}
-
-/// `text` without the `%` of addresses.
-fn decoded(text: &str) -> String {
-    let mut parts = text.split('%');
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |text, part| {
-        let (code, rest) = part.split_at(2);
-        let sign = u8::from_str_radix(code, 16).unwrap();
-        format!("{text}{}{rest}", char::from(sign))
-    })
-}
-
-/// One page of `bucket`, in the XML of S3's ListObjectsV2.
-fn list(shared: &Shared, bucket: &str, query: &str) -> String {
-    let parameter = |name: &str| {
-        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        let value = pairs.find(|(key, _)| *key == name).map(|(_, value)| value);
-        decoded(value.unwrap_or_default())
-    };
-    let prefix = format!("{bucket}/{}", parameter("prefix"));
-    let after: usize = parameter("continuation-token").parse().unwrap_or(0);
-    let is_shallow = !parameter("delimiter").is_empty();
-    let objects = shared.objects.lock().unwrap();
-    let matching = objects.iter().filter(|(key, _)| {
-        let rest = key.strip_prefix(&prefix);
-        rest.is_some_and(|rest| !is_shallow || !rest.contains('/'))
-    });
-    let matching: Vec<_> = matching.collect();
-    let page = matching.iter().skip(after).take(PAGE);
-    let contents: String = page
-        .map(|(key, bytes)| {
-            let key = key.strip_prefix(&format!("{bucket}/")).unwrap();
-            format!(
-                "<Contents><Key>{key}</Key><Size>{}</Size><ETag>\"edition-0\"</ETag>\
-                 <LastModified>2015-10-21T07:28:00.000Z</LastModified></Contents>",
-                bytes.len()
-            )
-        })
-        .collect();
-    let next = after + PAGE;
-    let more = if next < matching.len() {
-        format!(
-            "<IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>"
-        )
-    } else {
-        "<IsTruncated>false</IsTruncated>".to_owned()
-    };
-    format!(r#"<?xml version="1.0"?><ListBucketResult>{contents}{more}</ListBucketResult>"#)
-}
 
 fn save_dir(run: &Run, name: &str) -> String {
     format!("--set=training.save_dir={}", run.path(name).display())
@@ -420,4 +176,138 @@ fn what_is_not_in_a_store_or_cannot_be_listed_is_told() {
     assert!(fails(Shared::default(), &missing, 3).contains("matches no file"));
     let pattern = |server: &Server| inputs(&format!("http://{}/*.gz", server.address));
     assert!(fails(Shared::default(), &pattern, 2).contains("do not list"));
+}
+
+#[test]
+fn an_answer_that_is_not_the_range_asked_for_is_not_taken_in() {
+    let s3 = |_: &Server| inputs("s3://bucket/train/*.gz");
+    for (trick, words) in [
+        (Trick::Endless, "bytes came instead of bytes 0 to"),
+        (Trick::Whole, "non-partial response"),
+        (Trick::OtherRange, "Requested 0.."),
+    ] {
+        let text = fails(Shared::with(trick), &s3, 3);
+        assert!(text.contains("s3://bucket/train/random-0000"), "{text}");
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
+fn an_object_whose_size_is_not_told_is_not_empty() {
+    let file = |server: &Server| {
+        inputs(&format!(
+            "http://{}/bucket/train/random-00000.tfrecord.gz",
+            server.address
+        ))
+    };
+    let text = fails(Shared::with(Trick::NoSize), &file, 3);
+    assert!(text.contains("Content-Length"), "{text}");
+}
+
+#[test]
+fn what_a_request_proves_itself_with_goes_to_no_other_host() {
+    let other = Server::start(Shared::default());
+    let away = other.address.replace("127.0.0.1", "localhost");
+    let s3 = |_: &Server| inputs("s3://bucket/train/random-00000.tfrecord.gz");
+    let text = fails(Shared::with(Trick::Redirect(away.clone())), &s3, 3);
+    assert!(
+        text.contains("redirects to localhost, where credentials"),
+        "{text}"
+    );
+    assert_eq!(other.requests(), Vec::<String>::new());
+    // What carries nothing secret may go on: this one comes to a host that has no such file.
+    let open = |server: &Server| inputs(&format!("http://{}/a/b.gz", server.address));
+    let text = fails(Shared::with(Trick::Redirect(away)), &open, 3);
+    assert!(text.contains("matches no file"), "{text}");
+    assert!(!other.requests().is_empty());
+    assert!(
+        other
+            .requests()
+            .iter()
+            .all(|request| !request.contains("the-"))
+    );
+}
+
+#[test]
+fn addresses_with_secrets_are_refused_and_shown_nowhere() {
+    let run = Run::with_data();
+    for address in [
+        "https://me:hush@127.0.0.1:1/a.gz",
+        "https://127.0.0.1:1/a.gz?X-Amz-Signature=hush",
+        "s3://KEY:hu/hush@bucket/*.gz",
+    ] {
+        for args in [vec![], vec!["check"], vec!["--log_format=json"]] {
+            let address = inputs(address);
+            let text = run.fails(&[&args[..], &[&address]].concat(), 2);
+            assert!(
+                text.contains("would be logged") && !text.contains("hush"),
+                "{text}"
+            );
+        }
+        let input = format!("--inputs={address}");
+        let output = run.output(&["predict", &input, "--output=p.csv"]);
+        assert!(!stderr(&output).contains("hush"), "{}", stderr(&output));
+    }
+    assert!(!run.path("save").exists());
+}
+
+#[test]
+fn the_doctor_reads_a_store_as_training_does() {
+    let run = Run::with_data();
+    let server = Server::start(Shared::default());
+    server.add(&run.path("data"), "bucket/train");
+    let there = inputs("s3://bucket/train/*.gz");
+    let output = server.run(&run, &["doctor", &there]);
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = |report: &str| {
+        report
+            .lines()
+            .find(|line| line.contains("  data "))
+            .unwrap()
+            .to_owned()
+    };
+    assert!(line(&report).starts_with("ok"), "{report}");
+    assert!(line(&report).contains("train_data: 3 files"), "{report}");
+    server.play(Trick::OtherRange);
+    let output = server.run(&run, &["doctor", &there]);
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(line(&report).starts_with("fail"), "{report}");
+    assert!(
+        line(&report).contains("s3://bucket/train/random-00000"),
+        "{report}"
+    );
+}
+
+#[test]
+fn only_data_may_lie_in_a_store_and_a_tilde_is_the_home() {
+    let run = Run::with_data();
+    for key in ["training.save_dir", "training.initial_checkpoint_dir"] {
+        let text = run.fails(&["--set", &format!("{key}=s3://bucket/runs")], 2);
+        assert!(
+            text.contains(key) && text.contains("only data may lie in a store"),
+            "{text}"
+        );
+    }
+    let cache = [
+        "--set=train_data.cache=true",
+        "--set=train_data.cache_dir=gs://bucket/cache",
+    ];
+    assert!(
+        run.fails(&cache, 2)
+            .contains("only data may lie in a store")
+    );
+    let text = run.fails(&["generate", "--output_dir=s3://bucket/data"], 2);
+    assert!(text.contains("only data may lie in a store"), "{text}");
+    std::fs::rename(run.path("data"), run.path("home-data")).unwrap();
+    let args = [
+        "--set=training.save_dir=~/runs/a",
+        "--set=train_data.inputs=~/home-data/*.gz",
+    ];
+    let output = run
+        .command(&args)
+        .env("HOME", run.path(""))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(run.path("runs/a/12").is_dir());
 }

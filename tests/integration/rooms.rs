@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may import; `*` is every room.
-const RULE: [(&str, &[&str]); 24] = [
+const RULE: [(&str, &[&str]); 26] = [
     ("main", &["*"]),
     ("lib", &["*"]),
     ("build", &[]),
@@ -44,10 +44,12 @@ const RULE: [(&str, &[&str]); 24] = [
     ("whole_file", &[]),
     ("printable", &[]),
     ("machine", &[]),
+    ("interrupt", &[]),
+    ("redact", &[]),
 ];
 
 /// Rooms that every room may import.
-const LEAVES: [&str; 3] = ["whole_file", "printable", "machine"];
+const LEAVES: [&str; 5] = ["whole_file", "printable", "machine", "interrupt", "redact"];
 
 /// Rooms that do not know libtorch.
 const WITHOUT_TCH: [&str; 8] = [

@@ -111,8 +111,8 @@ impl Files {
     fn of(config: &RecapDataConfig) -> Result<Self, DataError> {
         let files = data::list_files(config)?;
         let sizes = files.iter().map(|file| data::file_size(file));
-        let sizes: Vec<Option<u64>> = sizes.collect();
-        if let (Some(first), true) = (files.first(), sizes.iter().all(|size| *size == Some(0))) {
+        let sizes = sizes.collect::<Result<Vec<u64>, _>>()?;
+        if let (Some(first), true) = (files.first(), sizes.iter().all(|size| *size == 0)) {
             return Err(DataError::Empty {
                 count: files.len(),
                 first: first.to_path_buf(),
@@ -120,7 +120,7 @@ impl Files {
         }
         Ok(Self {
             count: files.len(),
-            bytes: sizes.iter().flatten().sum(),
+            bytes: sizes.into_iter().fold(0, u64::saturating_add),
         })
     }
 }

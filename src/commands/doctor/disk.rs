@@ -1,14 +1,15 @@
 //! Folders: where a run is saved, where its data is, shared memory.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use rustix::fs::statvfs;
 
 use super::finding::Finding;
 use crate::checkpoint::{global_steps, lock};
-use crate::config::RecapConfig;
+use crate::config::{RecapConfig, RecapDataConfig};
 use crate::data;
 use crate::machine::bytes_text;
 
@@ -92,28 +93,46 @@ fn newest_checkpoint_bytes(folder: &Path) -> Option<u64> {
     )
 }
 
-/// Whether the data is there; `check` looks into it.
+/// Whether the data is there and can be read, in a store too; `check` looks into it.
 pub(super) fn data(config: &RecapConfig) -> Finding {
-    let remedy =
-        "put the files where train_data says, or let `generate` make some; `check` tells more";
-    match data::file_names(&config.train_data) {
-        Err(error) => Finding::fail("data", error.to_string(), remedy),
-        Ok(files) => {
-            if let Some((file, error)) = files
-                .iter()
-                .find_map(|file| Some((file, File::open(file).err()?)))
-            {
-                let facts = format!("{}: {error}", file.display());
-                return Finding::fail("data", facts, "let the user of the training read it");
-            }
-            let sizes = files.iter().filter_map(|file| fs::metadata(file).ok());
-            let bytes: u64 = sizes.map(|file| file.len()).sum();
-            Finding::ok(
-                "data",
-                format!("{} files, {}", files.len(), bytes_text(bytes)),
-            )
-        }
+    let mut sets = vec![("train_data".to_owned(), &config.train_data)];
+    if config.training.evaluate {
+        let chosen = config.training.evaluate_partitions.as_ref();
+        let partitions = config.validation_data.iter();
+        let partitions = partitions.filter(|(name, _)| chosen.is_none_or(|all| all.contains(name)));
+        sets.extend(partitions.map(|(name, data)| (format!("validation_data.{name}"), data)));
     }
+    let found: anyhow::Result<Vec<String>> =
+        sets.iter().map(|(name, data)| extent(name, data)).collect();
+    match found {
+        Ok(found) => Finding::ok("data", found.join("; ")),
+        Err(error) => Finding::fail(
+            "data",
+            format!("{error:#}"),
+            "put the files where the config says, let the user of the training read them (a store needs its \
+             variables: AWS_..., GOOGLE_...), or let `generate` make some; `check` tells more",
+        ),
+    }
+}
+
+/// How much there is of a data set; each file was opened as training opens it, of those in a store the first.
+fn extent(name: &str, config: &RecapDataConfig) -> anyhow::Result<String> {
+    let files = data::file_names(config).with_context(|| name.to_owned())?;
+    let mut bytes: u64 = 0;
+    let mut has_read_store = false;
+    for file in &files {
+        let size = data::file_size(file).with_context(|| name.to_owned())?;
+        bytes = bytes.saturating_add(size);
+        if data::is_remote(file) && std::mem::replace(&mut has_read_store, true) {
+            continue;
+        }
+        data::try_read(file).with_context(|| format!("{name}: {}", file.display()))?;
+    }
+    Ok(format!(
+        "{name}: {} files, {}",
+        files.len(),
+        bytes_text(bytes)
+    ))
 }
 
 /// `/dev/shm`, through which processes of one machine talk.
@@ -135,6 +154,8 @@ pub(super) fn shared_memory() -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
     use crate::commands::doctor::finding::Level;
     use crate::config::Decode;

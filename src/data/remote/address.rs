@@ -2,14 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::{ClientOptions, ObjectStore, RetryConfig, path};
 
-use super::RemoteError;
+use super::client::Connector;
+use super::{ANSWER_TIME, RemoteError};
+use crate::redact;
+
+/// Why such an address is refused.
+const SECRET: &str = "a user, password or signed query does not belong into an address, because addresses are logged: \
+    use the variables of the store (AWS_..., GOOGLE_...)";
 
 /// Beginnings of addresses that are no local paths.
 const SCHEMES: [&str; 4] = ["gs://", "s3://", "http://", "https://"];
@@ -17,8 +22,6 @@ const SCHEMES: [&str; 4] = ["gs://", "s3://", "http://", "https://"];
 const GLOB_SIGNS: [char; 3] = ['*', '?', '['];
 /// How often a request is made again after it failed, with pauses that double from 0.1 s.
 const MAX_RETRIES: usize = 5;
-/// Nothing is tried again this long after the first try.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Whether `file` is the address of a remote object rather than a path.
 pub(crate) fn is_remote(file: &Path) -> bool {
@@ -56,10 +59,8 @@ impl Address {
         if host.is_empty() {
             return Err(wrong("it names no bucket or host"));
         }
-        if host.contains('@') {
-            return Err(wrong(
-                "a user or password in an address would end up in the log: use the variables of the store",
-            ));
+        if redact::is_needed(text) {
+            return Err(wrong(SECRET));
         }
         let address = Self {
             root: format!("{scheme}://{host}"),
@@ -67,7 +68,7 @@ impl Address {
         };
         if address.is_http() && key.contains(['?', '#', '*', '[']) {
             return Err(wrong(
-                "HTTP servers do not list: an http address must name one file, without a query",
+                "HTTP servers do not list: an http address must name one file, without a fragment",
             ));
         }
         Ok(address)
@@ -103,24 +104,27 @@ impl Address {
     pub(super) fn store(&self) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
         let retry = RetryConfig {
             max_retries: MAX_RETRIES,
-            retry_timeout: RETRY_TIMEOUT,
+            retry_timeout: ANSWER_TIME,
             ..RetryConfig::default()
         };
         Ok(match self.root.split_once("://") {
             Some(("s3", bucket)) => Arc::new(
                 AmazonS3Builder::from_env()
+                    .with_http_connector(Connector::Signed)
                     .with_bucket_name(bucket)
                     .with_retry(retry)
                     .build()?,
             ),
             Some(("gs", bucket)) => Arc::new(
                 GoogleCloudStorageBuilder::from_env()
+                    .with_http_connector(Connector::Signed)
                     .with_bucket_name(bucket)
                     .with_retry(retry)
                     .build()?,
             ),
             _ => Arc::new(
                 HttpBuilder::new()
+                    .with_http_connector(Connector::Open)
                     .with_url(&self.root)
                     .with_client_options(ClientOptions::new().with_allow_http(true))
                     .with_retry(retry)
@@ -149,7 +153,10 @@ mod tests {
     fn addresses_that_cannot_be_read_say_why() {
         let reason = |text: &str| Address::of(Path::new(text)).unwrap_err().to_string();
         assert!(reason("gs:///a.gz").contains("no bucket"));
-        assert!(reason("https://me:secret@host/a.gz").contains("password"));
+        for secret in ["https://me:secret@host/a.gz", "s3://bucket/a.gz?sig=secret"] {
+            assert!(reason(secret).contains("password"), "{secret}");
+            assert!(!reason(secret).contains("secret"), "{secret}");
+        }
         assert!(reason("https://host/*.gz").contains("do not list"));
         assert!(reason("https://host/a.gz?key=1").contains("query"));
     }

@@ -4,21 +4,32 @@
 //! channel.
 
 mod address;
+mod client;
 mod read;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{TryFutureExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path};
 use tokio::runtime::Handle;
 
 pub(crate) use address::{is_remote, pattern_prefix};
 pub(crate) use read::RemoteFile;
 
+use crate::redact;
 use address::Address;
+
+/// For a request with all its tries: an object's size, a page of a listing, a range. What drips in more slowly has not
+/// come.
+const ANSWER_TIME: Duration = Duration::from_secs(120);
+/// More objects than this are not listed: their names alone would take the memory of a training.
+const MAX_OBJECTS: usize = 1_000_000;
+/// Bytes of what a store says that are passed on.
+const MAX_WORDS: usize = 1000;
 
 /// Why a remote object cannot be found or read.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +78,12 @@ pub enum RemoteError {
         /// How many came.
         found: usize,
     },
+    /// An answer did not come, or not whole, in the time for all tries.
+    #[error("no whole answer came within {} s, all tries taken together", ANSWER_TIME.as_secs())]
+    TooSlow,
+    /// A listing goes on and on.
+    #[error("there are more than {MAX_OBJECTS} objects: name a folder further down")]
+    TooMany,
     /// The object is another one than when reading began.
     #[error(
         "the object has changed while it was read, at byte {begin}: {then} when it was opened, {now} now"
@@ -115,10 +132,35 @@ impl From<object_store::Error> for StoreError {
             cause = error.source();
         }
         Self {
-            text: text.trim_end_matches([':', ' ']).to_owned(),
+            text: words(text.trim_end_matches([':', ' '])),
             is_not_found: matches!(error, object_store::Error::NotFound { .. }),
         }
     }
+}
+
+/// What a store said, as far as it can be passed on: bounded, and without secrets that it repeats.
+fn words(text: &str) -> String {
+    let text = redact::text(text);
+    // S3 repeats a token that has expired.
+    let text = match (text.find("<Token"), text.rfind("</Token")) {
+        (Some(begin), Some(end)) if begin < end => {
+            format!("{}<Token>***{}", &text[..begin], &text[end..])
+        }
+        _ => text.into_owned(),
+    };
+    match text.char_indices().nth(MAX_WORDS) {
+        Some((end, _)) => format!("{} ...", &text[..end]),
+        None => text,
+    }
+}
+
+/// `work`, if it is done in the time for one request.
+async fn in_time<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, RemoteError>>,
+) -> Result<T, RemoteError> {
+    let done = tokio::time::timeout(time, work).await;
+    done.unwrap_or(Err(RemoteError::TooSlow))
 }
 
 /// What tells an object from its successor at the same address.
@@ -126,23 +168,26 @@ impl From<object_store::Error> for StoreError {
 pub struct Version {
     /// In bytes.
     pub size: u64,
-    /// What the store gives to tell contents apart; else when the object was last changed.
-    pub tag: String,
+    /// What the store gives to tell contents apart; else when the object was last changed; `None` if it says neither.
+    pub tag: Option<String>,
 }
 
 impl Version {
     fn of(meta: &ObjectMeta) -> Self {
-        let changed = || meta.last_modified.to_rfc3339();
+        // The client says 1970 for what the store has not said.
+        let has_time = meta.last_modified.timestamp() != 0;
+        let changed = || has_time.then(|| meta.last_modified.to_rfc3339());
         Self {
             size: meta.size,
-            tag: meta.e_tag.clone().unwrap_or_else(changed),
+            tag: meta.e_tag.clone().or_else(changed),
         }
     }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} bytes tagged {}", self.size, self.tag)
+        let tag = self.tag.as_deref().unwrap_or("nothing");
+        write!(formatter, "{} bytes tagged {tag}", self.size)
     }
 }
 
@@ -219,8 +264,8 @@ impl Remote {
         path: &path::Path,
     ) -> Result<ObjectMeta, RemoteError> {
         let (store, path) = (Arc::clone(store), path.clone());
-        let head = self.spawn(async move { store.head(&path).await });
-        Self::wait(&head)?.map_err(|error| RemoteError::Request(error.into()))
+        let head = async move { store.head(&path).await.map_err(request_failed) };
+        Self::wait(&self.spawn(in_time(ANSWER_TIME, head)))?
     }
 
     fn remember(&self, file: &Path, size: u64) {
@@ -272,6 +317,26 @@ pub(crate) fn matching(
     Ok(files)
 }
 
+fn request_failed(error: object_store::Error) -> RemoteError {
+    RemoteError::Request(error.into())
+}
+
+/// Everything below `prefix`; each page in its time.
+async fn list_deep(
+    store: &dyn ObjectStore,
+    prefix: &path::Path,
+) -> Result<Vec<ObjectMeta>, RemoteError> {
+    let mut listed = store.list(Some(prefix)).map_err(request_failed);
+    let mut objects = Vec::new();
+    while let Some(object) = in_time(ANSWER_TIME, listed.try_next()).await? {
+        if objects.len() == MAX_OBJECTS {
+            return Err(RemoteError::TooMany);
+        }
+        objects.push(object);
+    }
+    Ok(objects)
+}
+
 /// The objects whose addresses begin with `folder`, those of its subfolders only if `is_deep`.
 pub(crate) fn list(folder: &Path, is_deep: bool) -> Result<Vec<PathBuf>, RemoteError> {
     let remote = Remote::get()?;
@@ -281,18 +346,48 @@ pub(crate) fn list(folder: &Path, is_deep: bool) -> Result<Vec<PathBuf>, RemoteE
     let prefix = address.path()?;
     let listing = remote.spawn(async move {
         if is_deep {
-            store.list(Some(&prefix)).try_collect().await
+            list_deep(&*store, &prefix).await
         } else {
-            let listed = store.list_with_delimiter(Some(&prefix)).await;
+            let listed = async { store.list_with_delimiter(Some(&prefix)).await };
+            let listed = in_time(ANSWER_TIME, listed.map_err(request_failed)).await;
             listed.map(|listed| listed.objects)
         }
     });
-    let objects: Vec<ObjectMeta> = Remote::wait(&listing)?
-        .map_err(|error: object_store::Error| RemoteError::Request(error.into()))?;
+    let objects = Remote::wait(&listing)??;
     let files = objects.iter().map(|object| {
         let file = PathBuf::from(format!("{}/{}", address.root, object.location));
         remote.remember(&file, object.size);
         file
     });
     Ok(files.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_come_in_time_has_not_come() {
+        let remote = Remote::get().unwrap();
+        let never = std::future::pending::<Result<(), RemoteError>>();
+        let waited = remote.spawn(in_time(Duration::from_millis(20), never));
+        assert!(matches!(
+            Remote::wait(&waited).unwrap(),
+            Err(RemoteError::TooSlow)
+        ));
+        let there = remote.spawn(in_time(ANSWER_TIME, async { Ok(7) }));
+        assert_eq!(Remote::wait(&there).unwrap().unwrap(), 7);
+    }
+
+    #[test]
+    fn what_a_store_says_is_passed_on_in_bounds_and_without_tokens() {
+        let answer = "<Error><Code>ExpiredToken</Code><Token-0>hush</Token-0></Error>";
+        let shown = words(answer);
+        assert!(
+            shown.contains("ExpiredToken") && !shown.contains("hush"),
+            "{shown}"
+        );
+        assert_eq!(words("at http://h/a?sig=hush"), "at http://h/a?***");
+        assert!(words(&"x".repeat(1 << 20)).len() < 1100);
+    }
 }

@@ -5,10 +5,13 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use object_store::{GetOptions, GetRange, ObjectStore, path};
 
 use super::address::Address;
-use super::{Remote, RemoteError, Version};
+use super::{ANSWER_TIME, Remote, RemoteError, Version, in_time};
 
 /// Bytes of one request.
 const RANGE_BYTES: u64 = 4 << 20;
@@ -82,6 +85,7 @@ impl RemoteFile {
                 begin,
                 end,
             );
+            let request = in_time(ANSWER_TIME, request);
             self.ahead.push_back(Remote::get()?.spawn(request));
             self.next = end;
         }
@@ -166,20 +170,39 @@ async fn fetch_once(
             now,
         });
     }
-    let bytes = answer.bytes().await;
-    let bytes = bytes.map_err(|error| RemoteError::CutShort {
-        begin,
-        end,
-        source: error.into(),
-    })?;
-    if bytes.len() as u64 != end - begin {
-        return Err(RemoteError::Length {
+    collect(answer.into_stream(), begin..end).await
+}
+
+/// The body of an answer, which must be bytes `range` of the object. Takes in no more than one piece beyond them: the
+/// store may send without end.
+async fn collect(
+    mut body: BoxStream<'static, object_store::Result<Bytes>>,
+    range: std::ops::Range<u64>,
+) -> Reply {
+    let (begin, end) = (range.start, range.end);
+    let wanted = usize::try_from(end - begin).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    let length = |found| RemoteError::Length { begin, end, found };
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|error| RemoteError::CutShort {
             begin,
             end,
-            found: bytes.len(),
-        });
+            source: error.into(),
+        })?;
+        let found = bytes.len() + piece.len();
+        if found > wanted {
+            return Err(length(found));
+        }
+        if bytes.is_empty() {
+            bytes.reserve_exact(wanted);
+        }
+        bytes.extend_from_slice(&piece);
     }
-    Ok(bytes.into())
+    if bytes.len() == wanted {
+        Ok(bytes)
+    } else {
+        Err(length(bytes.len()))
+    }
 }
 
 fn to_io(error: RemoteError) -> io::Error {
@@ -242,5 +265,26 @@ mod tests {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let error = RemoteFile::start(store, "a".into(), 100).unwrap_err();
         assert_eq!(to_io(error).kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_body_is_taken_in_up_to_the_range_asked_for() {
+        let read = |pieces: Vec<&'static [u8]>, len: u64| {
+            let endless = futures_util::stream::iter(pieces.into_iter().cycle().take(1 << 20));
+            let body = endless.map(|piece| Ok(Bytes::from_static(piece)));
+            let collect = collect(body.boxed(), 10..10 + len);
+            Remote::wait(&Remote::get().unwrap().spawn(collect)).unwrap()
+        };
+        assert_eq!(read(vec![b"ab"], 2 << 20).unwrap().len(), 2 << 20);
+        let endless = read(vec![b"ab"], 100).unwrap_err();
+        assert!(
+            matches!(endless, RemoteError::Length { found: 102, .. }),
+            "{endless}"
+        );
+        let short = read(vec![b"ab"], 3 << 20).unwrap_err();
+        assert!(
+            matches!(short, RemoteError::Length { begin: 10, .. }),
+            "{short}"
+        );
     }
 }
