@@ -118,8 +118,9 @@ section! {
 section! {
     /// Which features a record holds and which are used.
     pub struct SegDenseSchema {
-        /// The segdense JSON file: name, type and length of every feature.
-        pub schema_path: String,
+        /// The segdense JSON file: name, type and length of every feature. It may be left out where `columns` names all
+        /// that is read beside labels and weights, which are then one number each.
+        pub schema_path: Option<String> = None,
         /// Features used under the name they have in the record.
         pub features: Vec<String> = Vec::new(),
         /// Features used under a new name: new name, then name in the record. The model reads `continuous`, `binary`,
@@ -128,6 +129,45 @@ section! {
         /// How many of the low 23 mantissa bits of each float to clear, by (new) feature name: makes old and new data
         /// alike when one was stored with less precision. Range: 0 to 23.
         pub mask_mantissa_features: IndexMap<String, i64> = IndexMap::new(),
+        /// Own key: makes features of keys that hold one number each, as Spark and most writers of tables write them
+        /// (null: none).
+        pub columns: Option<FeatureColumns> = None,
+    }
+    rule super::rules::schema_path;
+}
+
+section! {
+    /// Features made of keys that hold one number each, float or integer. The order of the keys is that of the columns.
+    pub struct FeatureColumns {
+        /// The keys that make up `continuous`. Integers beyond 2^24 are rounded to f32, with a warning.
+        pub continuous: Vec<String> = Vec::new(),
+        /// The keys that make up `binary`.
+        pub binary: Vec<String> = Vec::new(),
+        /// The keys that make up `discrete`; their floats must be whole.
+        pub discrete: Vec<String> = Vec::new(),
+        /// What to do where a record lacks a key. A key that the first records all lack is warned of.
+        pub missing: MissingColumn = MissingColumn::Zero,
+    }
+}
+
+choice! {
+    /// What to do where a record lacks a key.
+    pub enum MissingColumn {
+        /// It counts as 0, as for lists.
+        Zero = "zero",
+        /// The record is bad.
+        Error = "error",
+    }
+}
+
+impl FeatureColumns {
+    /// The features by name, each with its keys.
+    pub fn features(&self) -> [(&'static str, &[String]); 3] {
+        [
+            ("continuous", &self.continuous),
+            ("binary", &self.binary),
+            ("discrete", &self.discrete),
+        ]
     }
 }
 

@@ -27,6 +27,7 @@ mod substitute;
 mod syntax;
 mod training;
 mod validate;
+mod validate_columns;
 mod validate_data;
 mod validate_model;
 mod validate_optimizer;

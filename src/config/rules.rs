@@ -27,6 +27,13 @@ pub(super) fn backbone(keys: &Keys<'_>, at: &mut Decoder) {
     at.report(at.path.clone(), mark, ProblemKind::Rule(message));
 }
 
+/// Without `columns` there must be a schema.
+pub(super) fn schema_path(keys: &Keys<'_>, at: &mut Decoder) {
+    if keys.given("columns").is_none() && keys.given("schema_path").is_none() {
+        keys.required::<String>(at, "schema_path");
+    }
+}
+
 /// Every evaluation task must be in `tasks`.
 pub(super) fn evaluation_tasks(keys: &Keys<'_>, at: &mut Decoder) {
     let Some(Value::List(wanted)) = keys.given("evaluation_tasks").map(|node| &node.value) else {

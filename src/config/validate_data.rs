@@ -55,6 +55,7 @@ pub(super) fn check(
             bits,
         );
     }
+    super::validate_columns::check(data, &here.key("seg_dense_schema"), rules);
     if let Some(config) = &data.preprocess {
         let here = here.key("preprocess");
         preprocess(config, &here, rules);

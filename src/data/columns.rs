@@ -24,6 +24,14 @@ impl Keep {
             Self::Picked(positions) => positions.len(),
         }
     }
+
+    /// Where the `n`-th that is kept stands in the feature.
+    pub(crate) fn position(&self, n: usize) -> usize {
+        match self {
+            Self::First(_) => n,
+            Self::Picked(positions) => positions[n],
+        }
+    }
 }
 
 /// What one column holds.
@@ -172,6 +180,7 @@ mod tests {
             name: "name".into(),
             dtype: Dtype::Int64,
             length,
+            parts: None,
         })
     }
 

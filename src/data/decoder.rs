@@ -72,6 +72,8 @@ impl Decoder {
         }
         if let Some(rows) = rows {
             self.finish(reader, rows, &mut block);
+            let layout = self.pipeline.layout();
+            self.scratch.report_missing(layout, reader.path());
         }
         block
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::remote::RemoteError;
 use super::source::NotRegular;
+use super::survey::Survey;
 use super::tfrecord::Foreign;
 
 /// Whose fault a [`DataError`] is; decides the exit code.
@@ -85,6 +86,11 @@ pub enum DataError {
         /// What is wrong.
         source: RecordError,
     },
+    /// The model would get no features, and the records have one key per column.
+    #[error(
+        "seg_dense_schema: the config names nothing that makes the feature `continuous`, and {0}: name them in seg_dense_schema.columns; `check` prints that piece of config"
+    )]
+    OneKeyPerColumn(Box<Survey>),
     /// A file is no TFRecord file but something known.
     #[error("{} is no TFRecord file: {found}", path.display())]
     Foreign {
@@ -252,6 +258,34 @@ pub enum RecordError {
         /// The record's.
         found: &'static str,
     },
+    /// A key that is a column holds no numbers.
+    #[error("`{key}` holds strings, and a column takes a number: write it as one")]
+    NoNumber {
+        /// The name in the record.
+        key: String,
+    },
+    /// A key that is a column holds several numbers, or none.
+    #[error("`{key}` has {found} values, and a column takes one: a list is a feature of its own")]
+    NotOne {
+        /// The name in the record.
+        key: String,
+        /// How many.
+        found: usize,
+    },
+    /// A key that is a column of `discrete` holds a fraction.
+    #[error("`{key}` is {value}, and a column of `discrete` takes a whole number")]
+    NotWhole {
+        /// The name in the record.
+        key: String,
+        /// Its value.
+        value: f32,
+    },
+    /// A key that is a column is not there.
+    #[error("there is no `{key}`, and `seg_dense_schema.columns.missing` is `error`")]
+    NoColumn {
+        /// The name in the record.
+        key: String,
+    },
     /// A feature has another number of values than the schema says.
     #[error("feature `{feature}` has {found} values, the schema says {expected}")]
     WrongLength {
@@ -272,7 +306,8 @@ impl DataError {
             Self::Setting { .. }
             | Self::Pattern { .. }
             | Self::Support { .. }
-            | Self::NotInSchema { .. } => Fault::Config,
+            | Self::NotInSchema { .. }
+            | Self::OneKeyPerColumn(_) => Fault::Config,
             Self::Remote { source, .. } => match source {
                 RemoteError::Address { .. } | RemoteError::Store(_) => Fault::Config,
                 RemoteError::Thread(_) => Fault::Machine,

@@ -34,11 +34,13 @@ mod preprocess;
 pub mod random;
 mod reader;
 mod remote;
+mod scalars;
 pub(crate) mod schema;
 mod sequencer;
 mod shuffle;
 mod source;
 mod stream;
+pub(crate) mod survey;
 mod targets;
 pub(crate) mod tfrecord;
 mod wire;
@@ -57,6 +59,7 @@ pub use pipeline::{Mode, empty_batch, feature_widths};
 pub use position::Position;
 pub use remote::{RemoteError, Version as RemoteVersion};
 pub use source::NotRegular;
+pub use survey::Survey;
 pub use tfrecord::{Foreign, uncompressed};
 
 /// The files that `config` finds now, sorted and cut to `num_files_to_keep`.

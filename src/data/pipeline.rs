@@ -8,6 +8,7 @@ use super::example::Layout;
 use super::payload::{Payload, Source};
 use super::preprocess::{self, Rows};
 use super::schema::{Dtype, Length, Schema};
+use super::survey::Survey;
 use super::targets::Targets;
 use crate::batch::{FeatureWidths, HostBatch, HostTensor, HostValues};
 use crate::config::{Preprocess, RecapDataConfig};
@@ -54,7 +55,7 @@ impl Pipeline {
         if config.tasks.is_empty() {
             return Err(DataError::setting("tasks", "expected at least one task"));
         }
-        let schema = Schema::load(config.seg_dense_schema.schema_path.as_ref())?;
+        let schema = Schema::of(config)?;
         let mut specs: Vec<Spec> = schema.used(config)?.into_iter().map(Spec::new).collect();
         check_labels(config, &specs)?;
         mask_mantissas(config, &mut specs)?;
@@ -153,6 +154,11 @@ impl Pipeline {
 /// When the config cannot work with its schema ([`Fault::Config`](super::Fault::Config)).
 pub fn feature_widths(config: &RecapDataConfig) -> Result<FeatureWidths, DataError> {
     let batch = empty_batch(config, Mode::Train)?;
+    if batch.feature("continuous").is_none()
+        && let Some(survey) = Survey::of(config)
+    {
+        return Err(DataError::OneKeyPerColumn(Box::new(survey)));
+    }
     check_inputs(&batch)?;
     let width = |name: &str| {
         let sizes = batch.feature(name).map(|tensor| &tensor.shape[1..]);

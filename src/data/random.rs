@@ -47,7 +47,7 @@ pub fn generate(
     config: &RecapDataConfig,
     options: &GenerateOptions,
 ) -> Result<Vec<PathBuf>, DataError> {
-    let schema = Schema::load(config.seg_dense_schema.schema_path.as_ref())?;
+    let schema = Schema::of(config)?;
     let features = schema.used(config)?;
     check_record(&features)?;
     let folder = folder(config, options)?;
@@ -233,6 +233,8 @@ impl Maker<'_> {
         };
         let is_positive = draw < chance;
         match feature.dtype {
+            // Of either kind: integers, as those who have no schema write them.
+            _ if feature.parts.is_some() => writer.ints(&feature.key, &[i64::from(is_positive)]),
             Dtype::Float => writer.floats(&feature.key, &[f32::from(u8::from(is_positive))]),
             Dtype::Int64 | Dtype::Bytes => {
                 writer.ints(&feature.key, &[i64::from(is_positive)]);
@@ -248,6 +250,21 @@ impl Maker<'_> {
         };
         let digit = |place| u8::try_from(draw.at(place).below(10)).unwrap_or(0);
         let key = &feature.key;
+        if let Some(parts) = &feature.parts {
+            // Ids and flags are written as integers, whatever they are read as.
+            let is_whole = matches!(&*feature.name, "binary" | "discrete");
+            let floats = match is_whole {
+                true => Vec::new(),
+                false => self.floats(example, draw, count),
+            };
+            for (place, key) in parts.keys.iter().enumerate() {
+                match floats.get(place) {
+                    Some(&value) => writer.floats(key, &[value]),
+                    None => writer.ints(key, &[i64::from(digit(place as u64))]),
+                }
+            }
+            return;
+        }
         match feature.dtype {
             Dtype::Float => writer.floats(key, &self.floats(example, draw, count)),
             Dtype::Int64 => {

@@ -10,11 +10,11 @@ use super::wire::{Field, Wire};
 use crate::batch::HostValues;
 
 /// Whole numbers up to this size are exact in f32.
-const EXACT: u64 = 1 << 24;
+pub(crate) const EXACT: u64 = 1 << 24;
 
 /// A number as it was written.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Number {
+pub(crate) enum Number {
     Float(f32),
     Int(i64),
 }
@@ -24,6 +24,13 @@ enum Number {
 pub(crate) struct Noticed {
     rounded: AtomicBool,
     missing: AtomicBool,
+}
+
+impl Noticed {
+    /// Whether what is missing has been reported, so that nobody need count it any more.
+    pub(crate) fn is_reported(&self) -> bool {
+        self.missing.load(Ordering::Relaxed)
+    }
 }
 
 /// How often the parts of features were missing, by slot.
@@ -86,11 +93,7 @@ fn whole(number: Number, key: &dyn Fn() -> String) -> Result<i64, RecordError> {
     }
 }
 
-fn number(
-    payload: &[u8],
-    entry: Entry,
-    key: &dyn Fn() -> String,
-) -> Result<Number, RecordError> {
+fn number(payload: &[u8], entry: Entry, key: &dyn Fn() -> String) -> Result<Number, RecordError> {
     if let Some(span) = entry.packed {
         let mut chunk = Wire::within(payload, span);
         if entry.is_int {
@@ -136,7 +139,7 @@ impl Numbers {
 }
 
 /// Calls `each` for the numbers of `feature`, whose first list decides the kind; whether that is one of numbers.
-fn each_number(
+pub(crate) fn each_number(
     mut feature: Wire<'_>,
     mut each: impl FnMut(Number),
 ) -> Result<bool, RecordError> {
@@ -169,7 +172,9 @@ fn push(value: Field<'_>, is_int: bool, each: &mut impl FnMut(Number)) -> Result
             if !rest.is_empty() {
                 return Err(chunk.malformed("a packed list of floats is cut short"));
             }
-            cells.iter().for_each(|&bytes| each(Number::Float(f32::from_le_bytes(bytes))));
+            cells
+                .iter()
+                .for_each(|&bytes| each(Number::Float(f32::from_le_bytes(bytes))));
         }
         _ => {}
     }
@@ -218,8 +223,164 @@ impl Missing {
                 records = self.rows,
                 count = names.len(),
                 first,
-                "keys of seg_dense_schema.columns are in none of the first records: they count as 0"
+                "keys are in none of the first records: they count as 0"
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::columns::Keep;
+    use crate::data::encode::ExampleWriter;
+    use crate::data::example::{Layout, Scratch};
+    use crate::data::schema::{Dtype, Feature, Length};
+    use std::sync::Arc;
+
+    fn spec(name: &str, dtype: Dtype, keys: &[&str], required: bool) -> Spec {
+        let keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
+        Spec::new(Feature {
+            key: name.to_owned(),
+            name: name.into(),
+            dtype,
+            length: Length::Fixed(keys.len()),
+            parts: Some(Arc::new(Parts { keys, required })),
+        })
+    }
+
+    fn example(write: impl Fn(&mut ExampleWriter)) -> Vec<u8> {
+        let (mut writer, mut payload) = (ExampleWriter::default(), Vec::new());
+        write(&mut writer);
+        writer.finish(&mut payload);
+        payload
+    }
+
+    /// The columns that `payloads` make, read one after the other.
+    fn read(specs: Vec<Spec>, payloads: &[Vec<u8>]) -> Result<Vec<HostValues>, RecordError> {
+        let (layout, mut scratch) = (Layout::new(specs), Scratch::default());
+        let mut columns = layout.columns(payloads.len());
+        for payload in payloads {
+            scratch.read(&layout, payload, &mut columns)?;
+        }
+        Ok(columns.into_iter().map(|column| column.values).collect())
+    }
+
+    #[test]
+    fn numbers_of_either_kind_come_in_the_order_of_the_config() {
+        let specs = || {
+            vec![
+                spec("continuous", Dtype::Float, &["b", "a", "none"], false),
+                spec("discrete", Dtype::Int64, &["d", "c"], false),
+            ]
+        };
+        let first = example(|writer| {
+            writer.floats("a", &[0.5]);
+            writer.ints("b", &[-3]);
+            writer.strings("unused", [&b"x"[..]]);
+            writer.ints("c", &[300]);
+            writer.floats("d", &[7.0]);
+        });
+        // Another order, other kinds, and a key less.
+        let second = example(|writer| {
+            writer.ints("d", &[1 << 40]);
+            writer.ints("a", &[2]);
+            writer.floats("b", &[1.5]);
+        });
+        let found = read(specs(), &[first.clone(), second.clone(), first, second]).unwrap();
+        let (floats, ints) = ([-3.0, 0.5, 0.0, 1.5, 2.0, 0.0], [7, 300, 1 << 40, 0]);
+        assert_eq!(found[0], HostValues::F32(floats.repeat(2)));
+        assert_eq!(found[1], HostValues::I64(ints.repeat(2)));
+    }
+
+    #[test]
+    fn kept_columns_alone_are_read_and_masked() {
+        let mut narrow = spec("continuous", Dtype::Float, &["a", "b", "c"], true);
+        narrow.keep = Keep::Picked(vec![0, 2]);
+        narrow.mantissa = u32::MAX << 23;
+        // `b` is not there, and need not be.
+        let payload = example(|writer| {
+            writer.floats("c", &[1.75]);
+            writer.ints("a", &[3]);
+        });
+        let found = read(vec![narrow], &[payload]).unwrap();
+        assert_eq!(found[0], HostValues::F32(vec![2.0, 1.0]));
+    }
+
+    #[test]
+    fn a_number_may_be_written_in_any_encoding() {
+        // Entries `a`: a float that is not packed, `b`: an integer that is not, `c`: one packed after an empty list.
+        let payload = b"\x0a\x2c\
+            \x0a\x0c\x0a\x01a\x12\x07\x12\x05\x0d\0\0\0\x3f\
+            \x0a\x09\x0a\x01b\x12\x04\x1a\x02\x08\x05\
+            \x0a\x0c\x0a\x01c\x12\x07\x1a\0\x1a\x03\x0a\x01\x06\
+            \x0a\x03\x0a\x01e";
+        let specs = vec![spec(
+            "continuous",
+            Dtype::Float,
+            &["a", "b", "c", "e"],
+            false,
+        )];
+        let found = read(specs, &[payload.to_vec(), payload.to_vec()]).unwrap();
+        assert_eq!(found[0], HostValues::F32([0.5, 5.0, 6.0, 0.0].repeat(2)));
+    }
+
+    #[test]
+    fn records_that_lack_keys_or_turn_them_round_are_read_as_well() {
+        let keys: Vec<String> = (0..40).map(|n| format!("key{n}")).collect();
+        let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let value = |record: usize, n: usize| (record * 31 + n * 7) as f32;
+        // Ever other keys are left out; every fifth record stands backwards, every third has a key of its own.
+        let is_there = |record: usize, n: usize| !(n * n + record).is_multiple_of(3);
+        let write = |record: usize, n: usize, writer: &mut ExampleWriter| match (record + n) % 3 {
+            _ if !is_there(record, n) => {}
+            0 => writer.ints(&keys[n], &[(record * 31 + n * 7).cast_signed() as i64]),
+            _ => writer.floats(&keys[n], &[value(record, n)]),
+        };
+        let record = |record: usize| {
+            example(|writer| {
+                if record.is_multiple_of(3) {
+                    writer.ints(&format!("other{record}"), &[1]);
+                }
+                for n in 0..40 {
+                    let n = if record.is_multiple_of(5) { 39 - n } else { n };
+                    write(record, n, writer);
+                }
+            })
+        };
+        let payloads: Vec<_> = (0..60).map(record).collect();
+        let specs = vec![spec("continuous", Dtype::Float, &names, false)];
+        let expected = (0..60).flat_map(|record| {
+            (0..40).map(move |n| {
+                if is_there(record, n) {
+                    value(record, n)
+                } else {
+                    0.0
+                }
+            })
+        });
+        let expected = HostValues::F32(expected.collect());
+        assert_eq!(read(specs, &payloads).unwrap(), [expected]);
+    }
+
+    #[test]
+    fn what_is_no_column_is_refused_by_its_key() {
+        type Write = fn(&mut ExampleWriter);
+        let cases: [(Write, &str); 6] = [
+            (
+                |writer| writer.strings("a", [&b"1"[..]]),
+                "`a` holds strings",
+            ),
+            (|writer| writer.floats("a", &[1.0, 2.0]), "`a` has 2 values"),
+            (|writer| writer.ints("a", &[]), "`a` has 0 values"),
+            (|writer| writer.floats("a", &[1.5]), "`a` is 1.5"),
+            (|writer| writer.floats("a", &[f32::NAN]), "`a` is NaN"),
+            (|writer| writer.ints("b", &[1]), "there is no `a`"),
+        ];
+        for (write, expected) in cases {
+            let specs = vec![spec("discrete", Dtype::Int64, &["a"], true)];
+            let error = read(specs, &[example(write)]).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
         }
     }
 }

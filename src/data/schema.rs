@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::error::DataError;
 use super::tfrecord::MAX_RECORD_BYTES;
-use crate::config::RecapDataConfig;
+use crate::config::{MissingColumn, RecapDataConfig};
 
 /// Most values of a feature of fixed length: as many as the longest record could hold, one byte each.
 const MAX_LENGTH: i64 = MAX_RECORD_BYTES.cast_signed();
@@ -53,6 +53,30 @@ pub(crate) struct Feature {
     pub(crate) name: Arc<str>,
     pub(crate) dtype: Dtype,
     pub(crate) length: Length,
+    /// The keys that it is made of, instead of a list under its own.
+    pub(crate) parts: Option<Arc<Parts>>,
+}
+
+/// Keys that each hold one of the numbers of a feature.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// In the order of the columns.
+    pub(crate) keys: Vec<String>,
+    /// A record must have every one; else what it lacks counts as 0.
+    pub(crate) required: bool,
+}
+
+impl Feature {
+    /// A feature of one number for each of `keys`.
+    fn of_parts(name: &str, dtype: Dtype, parts: Parts) -> Self {
+        Self {
+            key: name.to_owned(),
+            name: name.into(),
+            dtype,
+            length: Length::Fixed(parts.keys.len()),
+            parts: Some(Arc::new(parts)),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -67,11 +91,20 @@ struct Entry {
     length: i64,
 }
 
-/// A schema file, by name in the record.
+/// What is known of the features of a record.
 #[derive(Debug)]
 pub(crate) struct Schema {
     path: PathBuf,
-    entries: HashMap<String, (Dtype, Length)>,
+    /// By name in the record. `None`: there is no file, and everything is one number.
+    entries: Option<HashMap<String, (Dtype, Length)>>,
+    /// Records must have every key that is a number of its own.
+    required: bool,
+}
+
+/// Whether a record must have every key that is a column.
+fn is_required(config: &RecapDataConfig) -> bool {
+    let columns = config.seg_dense_schema.columns.as_ref();
+    columns.is_some_and(|columns| columns.missing == MissingColumn::Error)
 }
 
 fn unusable(path: &Path, reason: String) -> DataError {
@@ -83,8 +116,20 @@ fn unusable(path: &Path, reason: String) -> DataError {
 }
 
 impl Schema {
+    /// Loads the segdense JSON file that `config` names, if it does.
+    pub(crate) fn of(config: &RecapDataConfig) -> Result<Self, DataError> {
+        match &config.seg_dense_schema.schema_path {
+            Some(path) => Self::load(path.as_ref()),
+            None => Ok(Self {
+                path: PathBuf::new(),
+                entries: None,
+                required: is_required(config),
+            }),
+        }
+    }
+
     /// Loads a segdense JSON file.
-    pub(crate) fn load(path: &Path) -> Result<Self, DataError> {
+    fn load(path: &Path) -> Result<Self, DataError> {
         let text = std::fs::read(path).map_err(|error| unusable(path, error.to_string()))?;
         Self::parse(path, &text)
     }
@@ -112,7 +157,8 @@ impl Schema {
         }
         Ok(Self {
             path: path.to_owned(),
-            entries,
+            entries: Some(entries),
+            required: false,
         })
     }
 
@@ -144,16 +190,81 @@ impl Schema {
             }
             used.push(self.feature(key, name)?);
         }
+        self.add_columns(config, &mut used)?;
         Ok(used)
     }
 
+    /// Adds the features that `columns` of `config` makes; of `binary`, which the model needs, one without columns if there is none.
+    fn add_columns(
+        &self,
+        config: &RecapDataConfig,
+        used: &mut Vec<Feature>,
+    ) -> Result<(), DataError> {
+        let Some(columns) = &config.seg_dense_schema.columns else {
+            return Ok(());
+        };
+        for (name, keys) in columns.features() {
+            let is_there = used.iter().any(|feature| *feature.name == *name);
+            if keys.is_empty() && (name != "binary" || is_there) {
+                continue;
+            }
+            keys.iter()
+                .try_for_each(|key| self.check_scalar(name, key))?;
+            let parts = Parts {
+                keys: keys.to_vec(),
+                required: is_required(config),
+            };
+            let dtype = match name {
+                "discrete" => Dtype::Int64,
+                _ => Dtype::Float,
+            };
+            used.push(Feature::of_parts(name, dtype, parts));
+        }
+        Ok(())
+    }
+
+    /// Checks that `key` of the feature `name` can be one number in each record.
+    fn check_scalar(&self, name: &str, key: &str) -> Result<(), DataError> {
+        let Some(entries) = &self.entries else {
+            return Ok(());
+        };
+        match entries.get(key) {
+            Some((Dtype::Float | Dtype::Int64, Length::Fixed(1))) => Ok(()),
+            Some((dtype, length)) => {
+                let reason = format!(
+                    "the schema has `{key}` as {} of {length:?} length, expected one number",
+                    dtype.name()
+                );
+                Err(DataError::setting(
+                    format!("seg_dense_schema.columns.{name}"),
+                    reason,
+                ))
+            }
+            None => Err(DataError::NotInSchema {
+                feature: key.to_owned(),
+                path: self.path.clone(),
+            }),
+        }
+    }
+
     fn feature(&self, key: &str, name: &str) -> Result<Feature, DataError> {
-        match self.entries.get(key) {
+        let Some(entries) = &self.entries else {
+            let parts = Parts {
+                keys: vec![key.to_owned()],
+                required: self.required,
+            };
+            return Ok(Feature {
+                key: key.to_owned(),
+                ..Feature::of_parts(name, Dtype::Float, parts)
+            });
+        };
+        match entries.get(key) {
             Some(&(dtype, length)) => Ok(Feature {
                 key: key.to_owned(),
                 name: name.into(),
                 dtype,
                 length,
+                parts: None,
             }),
             None => Err(DataError::NotInSchema {
                 feature: key.to_owned(),

@@ -1,10 +1,12 @@
 //! Speed of the loader over files of the production shape, for `compare_loaders.py`.
 //!
 //!     loader --inputs GLOB [--batch N] [--threads N] [--columns N] [--files N] [--cache [--cache-dir DIR]] [--inflate]
+//!     loader --keys --inputs FOLDER/*.gz [--generate FILES]
 //!
 //! Stays up, and answers every line `N` on standard input with one line of JSON about the next N batches: seconds,
 //! seconds of CPU, examples, and uncompressed bytes. With `--inflate` nothing is parsed or shuffled: the same files are
 //! only inflated, one thread a file, as many at once as there are threads.
+//! With `--keys` the records have a key for every column instead of lists; `--generate` writes such files.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
-use recap_train::config;
+use recap_train::config::{self, RecapDataConfig};
+use recap_train::data::random::{Compression, GenerateOptions, generate};
 use recap_train::data::{Loader, LoaderOptions, Mode, uncompressed};
 use recap_train::torch::memory;
 
@@ -55,6 +58,12 @@ struct Args {
     /// Only inflate
     #[arg(long)]
     inflate: bool,
+    /// The records have a key for each of the continuous and of 59 binary columns
+    #[arg(long)]
+    keys: bool,
+    /// Write so many such files of 1,024 records into the folder of the glob, and end
+    #[arg(long, requires = "keys")]
+    generate: Option<usize>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -70,6 +79,9 @@ fn main() {
     let args = Args::parse();
     // As training does.
     memory::keep_freed();
+    if let Some(files) = args.generate {
+        return generate_keys(&args, files);
+    }
     let mut contestant: Box<dyn FnMut(usize) -> Work> = if args.inflate {
         inflater(&args)
     } else {
@@ -87,7 +99,45 @@ fn main() {
     }
 }
 
-fn loader(args: &Args) -> Box<dyn FnMut(usize) -> Work> {
+/// The data of `--keys`: no schema, two features made of columns.
+fn keys(args: &Args) -> RecapDataConfig {
+    let names = |letter: char, count: usize| {
+        let names: Vec<String> = (0..count).map(|n| format!("{letter}{n:04}")).collect();
+        names.join(", ")
+    };
+    let mut text = format!(
+        "{{inputs: {:?}, num_files_to_keep: {}, global_batch_size: {}, cache: {}, tasks: {{label: {{}}}}, \
+         seg_dense_schema: {{columns: {{continuous: [{}], binary: [{}]}}}}",
+        args.inputs,
+        args.files,
+        args.batch,
+        args.cache,
+        names('c', args.columns),
+        names('b', 59),
+    );
+    if let Some(folder) = &args.cache_dir {
+        text += &format!(", cache_dir: {:?}", folder.display().to_string());
+    }
+    config::parse(&format!("{text}}}")).unwrap()
+}
+
+fn generate_keys(args: &Args, files: usize) {
+    let options = GenerateOptions {
+        n_examples: 1024 * files,
+        n_files: files,
+        seed: 1,
+        noise: true,
+        output_dir: Path::new(&args.inputs).parent().map(Path::to_owned),
+        compression: match args.inputs.ends_with(".gz") {
+            true => Compression::Gzip,
+            false => Compression::None,
+        },
+    };
+    generate(&keys(args), &options).unwrap();
+}
+
+/// The data of the production shape.
+fn lists(args: &Args) -> RecapDataConfig {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let schema = root.join("configs/home_recap_2022.segdense.json");
     let mut overrides = vec![
@@ -108,6 +158,11 @@ fn loader(args: &Args) -> Box<dyn FnMut(usize) -> Work> {
         overrides.push(format!("train_data.cache_dir={}", folder.display()));
     }
     let config = config::load_recap(&root.join("configs/local_prod.yaml"), &overrides).unwrap();
+    config.config.train_data
+}
+
+fn loader(args: &Args) -> Box<dyn FnMut(usize) -> Work> {
+    let config = if args.keys { keys(args) } else { lists(args) };
     let options = LoaderOptions {
         seed: 1,
         rank: 0,
@@ -120,7 +175,7 @@ fn loader(args: &Args) -> Box<dyn FnMut(usize) -> Work> {
         repeat: true,
         drop_remainder: true,
     };
-    let mut loader = Loader::open(&config.config.train_data, options, None).unwrap();
+    let mut loader = Loader::open(&config, options, None).unwrap();
     Box::new(move |count| {
         let mut examples = 0;
         for _ in 0..count {

@@ -470,7 +470,7 @@ fn missing_files_are_the_fault_of_the_data_and_a_missing_schema_of_the_config() 
     let error = Loader::open(&config, training(0), None).unwrap_err();
     assert!(error.to_string().contains("/nowhere/*.gz"), "{error}");
     assert_eq!(error.fault(), Fault::Data);
-    config.seg_dense_schema.schema_path = "/nowhere/schema.json".to_owned();
+    config.seg_dense_schema.schema_path = Some("/nowhere/schema.json".to_owned());
     let error = Loader::open(&config, training(0), None).unwrap_err();
     assert!(
         error.to_string().contains("/nowhere/schema.json"),

@@ -14,6 +14,7 @@
 mod check;
 mod checkpoints;
 mod cli;
+mod columns;
 mod config;
 mod config_messages;
 mod config_reference;

@@ -17,6 +17,7 @@ use tch::Device;
 
 use crate::cli::CheckArgs;
 use crate::config::{Loaded, RecapConfig};
+use crate::data::DataError;
 use crate::torch::{device, memory};
 use crate::train::restore;
 use crate::train::setup::{Place, build_device, build_stepper, check_loader};
@@ -51,7 +52,12 @@ pub(super) fn run(path: &Path, loaded: &Loaded, args: &CheckArgs) -> anyhow::Res
         writeln!(io::stdout(), "{resolved}")?;
     }
     let config = &loaded.config;
-    super::check_columns(path, loaded)?;
+    if let Err(error) = super::check_columns(path, loaded) {
+        if let Some(DataError::OneKeyPerColumn(survey)) = error.downcast_ref() {
+            write!(io::stdout(), "{}", survey.piece())?;
+        }
+        return Err(error);
+    }
     memory::keep_freed();
     if let Some(chosen) = &args.write_stats {
         // Before the model is built, which reads the file.

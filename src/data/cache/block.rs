@@ -234,6 +234,7 @@ mod tests {
             name: "name".into(),
             dtype,
             length,
+            parts: None,
         })
     }
 

@@ -154,6 +154,7 @@ mod tests {
                 name: "name".into(),
                 dtype,
                 length,
+                parts: None,
             })
         };
         vec![

@@ -4,8 +4,9 @@
 
 use data::columns::{Keep, Spec};
 use data::example::{Layout, Scratch};
-use data::schema::{Dtype, Feature, Length};
+use data::schema::{Dtype, Feature, Length, Parts};
 use libfuzzer_sys::fuzz_target;
+use std::sync::Arc;
 
 // Without the device part of the batch the data room builds without libtorch, as a module of this crate.
 #[allow(dead_code, unused_imports, reason = "the program uses more of it")]
@@ -21,6 +22,9 @@ mod config;
 #[allow(dead_code, unused_imports, reason = "the program uses more of it")]
 #[path = "../../../src/data/mod.rs"]
 mod data;
+#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
+#[path = "../../../src/printable.rs"]
+mod printable;
 
 fn spec(key: &str, dtype: Dtype, length: Length) -> Spec {
     Spec::new(Feature {
@@ -28,7 +32,17 @@ fn spec(key: &str, dtype: Dtype, length: Length) -> Spec {
         name: key.into(),
         dtype,
         length,
+            parts: None,
     })
+}
+
+/// A feature of the keys `f`, `p` and `q`, each one number.
+fn of_keys(name: &str, dtype: Dtype, keys: &[&str]) -> Spec {
+    let keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
+    let mut spec = spec(name, dtype, Length::Fixed(keys.len()));
+    let required = name == "required";
+    spec.feature.parts = Some(Arc::new(Parts { keys, required }));
+    spec
 }
 
 fuzz_target!(|bytes: &[u8]| {
@@ -44,6 +58,8 @@ fuzz_target!(|bytes: &[u8]| {
         spec("v", Dtype::Float, Length::Variable),
         spec("w", Dtype::Int64, Length::Variable),
         spec("x", Dtype::Bytes, Length::Variable),
+        of_keys("continuous", Dtype::Float, &["p", "q", "r"]),
+        of_keys("discrete", Dtype::Int64, &["y", "z"]),
     ]);
     let mut scratch = Scratch::default();
     // Twice with the same scratch: what is remembered of the first must not change the second.
@@ -53,4 +69,10 @@ fuzz_target!(|bytes: &[u8]| {
         (outcome.is_ok(), format!("{columns:?}"))
     };
     assert_eq!(read(), read());
+    // The same of a layout that needs its keys, and of the look at records that no config names.
+    let layout = Layout::new(vec![of_keys("required", Dtype::Int64, &["p"])]);
+    let _ = Scratch::default().read(&layout, bytes, &mut layout.columns(1));
+    let mut seen = std::collections::BTreeMap::new();
+    data::survey::look(bytes, &mut seen);
+    assert!(seen.len() <= bytes.len());
 });

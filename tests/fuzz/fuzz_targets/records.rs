@@ -24,6 +24,9 @@ mod config;
 #[allow(dead_code, unused_imports, reason = "the program uses more of it")]
 #[path = "../../../src/data/mod.rs"]
 mod data;
+#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
+#[path = "../../../src/printable.rs"]
+mod printable;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&choice, file)) = bytes.split_first() else {
