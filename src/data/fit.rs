@@ -100,6 +100,7 @@ mod tests {
             name: "name".into(),
             dtype: Dtype::Int64,
             length: Length::Fixed(width),
+            parts: None,
         })])
     }
 
