@@ -162,6 +162,7 @@ choice! {
 
 impl FeatureColumns {
     /// The features by name, each with its keys.
+    #[must_use]
     pub fn features(&self) -> [(&'static str, &[String]); 3] {
         [
             ("continuous", &self.continuous),

@@ -61,7 +61,7 @@ impl Layout {
 /// The keys that `spec` is read from, in order.
 fn keys(spec: &Spec) -> Vec<&str> {
     match &spec.feature.parts {
-        None => vec![&spec.feature.key],
+        None => vec![spec.feature.key.as_str()],
         Some(parts) => {
             let kept = (0..spec.keep.width()).map(|n| spec.keep.position(n));
             kept.map(|position| parts.keys[position].as_str()).collect()
@@ -94,7 +94,13 @@ impl Scratch {
             if let Some(parts) = &spec.feature.parts {
                 let found = &self.found[slot..slot + spec.keep.width()];
                 slot += found.len();
-                scalars::read((spec, parts), payload, found, column, &layout.noticed)?;
+                scalars::read(
+                    (spec, parts.as_ref()),
+                    payload,
+                    found,
+                    column,
+                    &layout.noticed,
+                )?;
                 continue;
             }
             let list = match self.found[slot] {
@@ -114,7 +120,7 @@ impl Scratch {
     }
 
     /// Warns, once for all threads, of parts that the records so far, of `file`, all lack.
-    pub(crate) fn report_missing(&mut self, layout: &Layout, file: &Path) {
+    pub(crate) fn report_missing(&self, layout: &Layout, file: &Path) {
         if !layout.has_parts {
             return;
         }

@@ -151,8 +151,10 @@ pub(crate) fn each_number(
         if *kind.get_or_insert(number) != number {
             continue;
         }
-        while let Some((1, value)) = list.field()?.filter(|_| number != 1) {
-            push(value, number == 3, &mut each)?;
+        while let Some((place, value)) = list.field()? {
+            if place == 1 && number != 1 {
+                push(value, number == 3, &mut each)?;
+            }
         }
     }
     Ok(kind != Some(1))
@@ -206,7 +208,7 @@ impl Missing {
 
     /// Warns once, for all threads, of parts that no record so far had. `parts` names them, with their slots.
     pub(crate) fn report<'a>(
-        &mut self,
+        &self,
         noticed: &Noticed,
         file: &std::path::Path,
         parts: impl Iterator<Item = (usize, &'a str)>,
@@ -330,11 +332,11 @@ mod tests {
         let keys: Vec<String> = (0..40).map(|n| format!("key{n}")).collect();
         let names: Vec<&str> = keys.iter().map(String::as_str).collect();
         let value = |record: usize, n: usize| (record * 31 + n * 7) as f32;
-        // Ever other keys are left out; every fifth record stands backwards, every third has a key of its own.
+        // Other keys each time are left out; every fifth record stands backwards, every third has a key of its own.
         let is_there = |record: usize, n: usize| !(n * n + record).is_multiple_of(3);
         let write = |record: usize, n: usize, writer: &mut ExampleWriter| match (record + n) % 3 {
             _ if !is_there(record, n) => {}
-            0 => writer.ints(&keys[n], &[(record * 31 + n * 7).cast_signed() as i64]),
+            0 => writer.ints(&keys[n], &[i64::try_from(record * 31 + n * 7).unwrap()]),
             _ => writer.floats(&keys[n], &[value(record, n)]),
         };
         let record = |record: usize| {
