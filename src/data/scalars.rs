@@ -96,7 +96,7 @@ fn whole(number: Number, key: &dyn Fn() -> String) -> Result<i64, RecordError> {
 fn number(payload: &[u8], entry: Entry, key: &dyn Fn() -> String) -> Result<Number, RecordError> {
     if let Some(span) = entry.packed {
         let mut chunk = Wire::within(payload, span);
-        if entry.is_int {
+        if entry.is_int && !chunk.is_empty() {
             let value = chunk.varint()?.cast_signed();
             if chunk.is_empty() {
                 return Ok(Number::Int(value));
