@@ -29,7 +29,7 @@ pub struct Inventory {
     pub bytes: u64,
     /// Of names, sizes, and the ends of some.
     pub digest: u64,
-    /// Of the schema's bytes.
+    /// Of the schema's bytes; 0 without a schema.
     pub schema_digest: u64,
     /// Name and size of the first thousand.
     pub lines: Vec<String>,
@@ -43,7 +43,10 @@ pub fn inventory(config: &RecapDataConfig) -> Result<Inventory, DataError> {
     let files = files::list(config)?;
     let mut inventory = Inventory {
         num_files: files.len(),
-        schema_digest: schema_digest(Path::new(&config.seg_dense_schema.schema_path))?,
+        schema_digest: match &config.seg_dense_schema.schema_path {
+            Some(path) => schema_digest(path.as_ref())?,
+            None => 0,
+        },
         ..Inventory::default()
     };
     let every = files.len().div_ceil(SAMPLES).max(1);
@@ -108,7 +111,8 @@ mod tests {
     fn look(folder: &Path) -> Inventory {
         let mut config = RecapDataConfig::placeholder();
         config.inputs = Some(format!("{}/*.gz", folder.display()));
-        config.seg_dense_schema.schema_path = folder.join("schema.json").display().to_string();
+        config.seg_dense_schema.schema_path =
+            Some(folder.join("schema.json").display().to_string());
         inventory(&config).unwrap()
     }
 
