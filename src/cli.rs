@@ -214,9 +214,10 @@ pub struct ConvertArgs {
     #[arg(long = "mapping", value_name = "FILE", value_parser = local_path())]
     pub mapping: PathBuf,
 
-    /// The tables, a glob; nothing: those of the mapping
+    /// The tables: a glob, with braces or without, a folder or an address; may be given several times (default: those of
+    /// the mapping)
     #[arg(long = "inputs", value_name = "GLOB", value_parser = data_place())]
-    pub inputs: Option<String>,
+    pub inputs: Vec<String>,
 
     /// The folder to make; nothing: that of the mapping
     #[arg(long = "output_dir", value_name = "DIR", value_parser = local_path())]

@@ -2,15 +2,18 @@
 
 use indexmap::IndexMap;
 
+use super::patterns::Patterns;
 use super::value::{PositiveInt, Size, positive};
 
 section! {
     /// How `convert` makes training data of tables; a YAML file of its own (`convert --mapping=FILE`). Columns go by
     /// the name in the header, in `csv.names` or in the Parquet file; without any names by their number from 0.
     pub struct ConversionConfig {
-        /// A glob of the tables, read in sorted order: what ends in `.parquet` is Parquet, everything else CSV, plain,
-        /// gzip or zstd (null: `--inputs` says it).
-        pub inputs: Option<String> = None,
+        /// The tables: a glob or a list of globs, of paths or addresses (`s3://`, `gs://`, `https://`), with braces
+        /// (`{2023,2024}/*.csv`); a folder is everything in it. Read in the order of the list, those of one glob sorted.
+        /// CSV (plain, gzip, zstd) or Parquet, told from their first bytes. Folders `name=value` above a table are
+        /// columns of it (null: `--inputs` says it).
+        pub inputs: Option<Patterns> = None,
         /// The folder to make; it must not exist yet (null: `--output_dir` says it).
         pub output_dir: Option<String> = None,
         /// How the CSV files are written.
@@ -20,8 +23,8 @@ section! {
         pub rows_per_file: Size = Size::literal(8192),
         /// Numeric columns, in order, for the feature `continuous`.
         pub continuous: Vec<String> = Vec::new(),
-        /// What stands for an empty cell of a continuous column (null: the median of the column over the rows that are
-        /// trained on, or some thousands of them).
+        /// What stands for an empty cell of a continuous column, and for one that says NaN. Range: finite, as f32 (null: the
+        /// median of the column over the rows that are trained on, or some thousands of them).
         pub missing: Option<f64> = None,
         /// Categorical columns, one column of the feature `binary` per value of the vocabulary, the first for unknown
         /// values.
@@ -31,9 +34,14 @@ section! {
         /// Categorical columns as ids for embedding tables, one column of the feature `discrete` each; 0 is every
         /// unknown value.
         pub discrete: Vec<CategoryConfig> = Vec::new(),
-        /// The tasks: name, then when the label is 1, such as `income == "50000+."` or `age >= 18`; a column, an
-        /// operator (==, !=, <, <=, >, >=) and a value, which is text in double quotes and else a number.
+        /// The tasks: name, then when the label is 1, such as `income == "50000+."`, `age >= 18`, `clicked == true` or
+        /// `day < "2024-05-31"`; a column, an operator (==, !=, <, <=, >, >=) and a value: a number, true or false, or
+        /// in double quotes text or a time. Numbers compare exactly, times as instants (UTC where no zone is given),
+        /// `== ""` asks for an empty cell.
         pub labels: IndexMap<String, String>,
+        /// Whether a label that is the same in all rows that are trained on is only warned of. It is refused otherwise,
+        /// as nothing can be learned of it.
+        pub allow_one_class: bool = false,
         /// By task: the numeric column that its rows are weighted with.
         pub weights: IndexMap<String, String> = IndexMap::new(),
         /// Features that identify a row, kept for `predict`; their names begin with `meta__`, and `meta__user_id` is the
@@ -59,6 +67,11 @@ section! {
         pub names: Option<Vec<String>> = None,
         /// What separates cells. Range: one character of ASCII.
         pub delimiter: String = ",".to_owned(),
+        /// What stands around cells that hold a delimiter or a line break (null: quotes are text like any other). Range:
+        /// one character of ASCII.
+        pub quote: Option<String> = Some("\"".to_owned()),
+        /// A cell of more lines than this is refused: a quote that is missing makes such cells.
+        pub max_cell_lines: PositiveInt = positive(1000),
         /// Whether blanks around cells are dropped.
         pub trim: bool = true,
         /// Cells that count as empty.
@@ -86,7 +99,7 @@ section! {
 }
 
 section! {
-    /// Numeric columns cut into ranges. An empty cell is in none.
+    /// Numeric columns cut into ranges. An empty cell is in none, nor is NaN.
     pub struct BucketConfig {
         /// The columns.
         pub columns: Vec<String>,
@@ -112,7 +125,8 @@ section! {
 choice! {
     /// What an id is.
     pub enum IdKind {
-        /// A 64-bit integer; the groups of grouped metrics are.
+        /// A 64-bit integer, one of 2^63 and more by its two's complement; a whole float such as `3.0` is one too. The
+        /// groups of grouped metrics are.
         Integer = "integer",
         /// Text.
         Text = "text",
@@ -157,10 +171,11 @@ section! {
 section! {
     /// Parts by time.
     pub struct TimeSplit {
-        /// The column: numbers, or dates written so that their text sorts (2024-05-31).
+        /// The column: numbers, dates or instants (2024-05-31, 2024-05-31T23:59:59+02:00, those of Parquet; UTC where no
+        /// zone is given), times of day, or text of one form that sorts (2024-W05). A row without a time is refused.
         pub column: String,
         /// The first time that is not in the part any more, parts in the order of time (null: no end). Rows after the
-        /// last one are left out. Range: numbers throughout, or text throughout.
+        /// last one are left out. Range: all of one kind.
         pub before: IndexMap<String, Option<String>>,
     }
 }

@@ -18,6 +18,7 @@ mod node;
 mod optimizer;
 mod overrides;
 mod path;
+mod patterns;
 mod places;
 mod resolved;
 mod rules;
@@ -47,6 +48,7 @@ pub use load::{
 };
 pub use model::*;
 pub use optimizer::*;
+pub use patterns::Patterns;
 pub use schema::{Field, SectionShape, Shape};
 pub use substitute::Lookup;
 pub use training::*;

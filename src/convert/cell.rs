@@ -1,17 +1,26 @@
-//! One value of a table, and the row it stands in.
+//! One value of a table, and what it is as a number, an integer or text.
 
 use std::borrow::Cow;
-use std::path::Path;
-use std::sync::Arc;
 
-use super::error::{ConvertError, Failure};
+use super::decimal::{Decimal, Number};
+use super::time::{self, Unit};
+use crate::printable;
 
 /// One value of a table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cell<'a> {
     Empty,
-    Int(i64),
+    Truth(bool),
+    Integer(i128),
+    Decimal(Decimal),
     Float(f64),
+    Single(f32),
+    /// Days since 1970.
+    Date(i32),
+    /// Since midnight.
+    Clock(i64, Unit),
+    /// Since 1970, in UTC.
+    Instant(i64, Unit),
     Text(&'a [u8]),
 }
 
@@ -19,139 +28,221 @@ pub(super) enum Cell<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Empty,
-    Int(i64),
+    Truth(bool),
+    Integer(i64),
+    Unsigned(u64),
+    Decimal(Box<Decimal>),
     Float(f64),
+    Single(f32),
+    Date(i32),
+    Clock(i64, Unit),
+    Instant(i64, Unit),
     Text(Box<[u8]>),
 }
 
-/// How the records of one CSV file are read.
-#[derive(Debug)]
-pub(super) struct Layout {
-    /// Where each used column stands.
-    pub(super) positions: Vec<usize>,
-    /// Cells that count as empty.
-    pub(super) nulls: Vec<Vec<u8>>,
-}
-
-/// The used columns of one row.
-#[derive(Debug)]
-pub(super) enum Record {
-    Text {
-        record: csv::ByteRecord,
-        layout: Arc<Layout>,
-    },
-    Typed(Vec<Value>),
-}
-
-/// One row of a table.
-#[derive(Debug)]
-pub(super) struct Row {
-    /// Number over all files, from 0.
-    pub(super) index: u64,
-    pub(super) file: Arc<Path>,
-    /// Number in the file, from 1.
-    pub(super) number: u64,
-    pub(super) record: Record,
-}
-
-/// A used column: its name, and its place among the used ones.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Column {
-    pub(super) name: String,
-    pub(super) place: usize,
-}
-
-impl Row {
-    pub(super) fn cell(&self, column: &Column) -> Cell<'_> {
-        match &self.record {
-            Record::Text { record, layout } => {
-                let position = layout.positions.get(column.place);
-                match position.and_then(|&position| record.get(position)) {
-                    Some(text) if !layout.nulls.iter().any(|null| null == text) => Cell::Text(text),
-                    _ => Cell::Empty,
-                }
-            }
-            Record::Typed(values) => match values.get(column.place) {
-                None | Some(Value::Empty) => Cell::Empty,
-                Some(Value::Int(value)) => Cell::Int(*value),
-                Some(Value::Float(value)) => Cell::Float(*value),
-                Some(Value::Text(text)) => Cell::Text(text),
-            },
+impl Value {
+    pub(super) fn cell(&self) -> Cell<'_> {
+        match self {
+            Self::Empty => Cell::Empty,
+            Self::Truth(value) => Cell::Truth(*value),
+            Self::Integer(value) => Cell::Integer(i128::from(*value)),
+            Self::Unsigned(value) => Cell::Integer(i128::from(*value)),
+            Self::Decimal(value) => Cell::Decimal(**value),
+            Self::Float(value) => Cell::Float(*value),
+            Self::Single(value) => Cell::Single(*value),
+            Self::Date(days) => Cell::Date(*days),
+            Self::Clock(ticks, unit) => Cell::Clock(*ticks, *unit),
+            Self::Instant(ticks, unit) => Cell::Instant(*ticks, *unit),
+            Self::Text(text) => Cell::Text(text),
         }
     }
-
-    /// The number in `column`; `None` for an empty cell.
-    pub(super) fn number_in(&self, column: &Column) -> Result<Option<f64>, Failure> {
-        let cell = self.cell(column);
-        match cell.number() {
-            Some(number) => Ok(Some(number)),
-            None if cell == Cell::Empty => Ok(None),
-            None => Err(self.wrong(column, "a number")),
-        }
-    }
-
-    /// The text in `column`, that of a number included; `""` for an empty cell.
-    pub(super) fn text_in(&self, column: &Column) -> Result<Cow<'_, str>, Failure> {
-        let text = self.cell(column).text();
-        text.ok_or_else(|| self.wrong(column, "text in UTF-8"))
-    }
-
-    /// The error of a cell that is not what it should be.
-    pub(super) fn wrong(&self, column: &Column, expected: &str) -> Failure {
-        let error = ConvertError::Cell {
-            file: Arc::clone(&self.file),
-            row: self.number,
-            column: column.name.clone(),
-            expected: expected.to_owned(),
-            found: self.cell(column).describe(),
-        };
-        let index = self.index;
-        Failure { index, error }
-    }
 }
+
+/// A cell looked at as something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found<T> {
+    /// It is empty, or says that it is no number.
+    Missing,
+    Is(T),
+    /// It is something else.
+    Not,
+}
+
+/// Integers beyond this are not told apart by a float of 64 bits, nor by one of 32.
+const MAX_FLOAT: i128 = 1 << 53;
+const MAX_SINGLE: i128 = 1 << 24;
 
 impl<'a> Cell<'a> {
-    /// As a number, if it is one.
-    pub(super) fn number(self) -> Option<f64> {
-        match self {
-            Self::Empty => None,
-            #[allow(clippy::cast_precision_loss, reason = "a number is wanted as f64")]
-            Self::Int(value) => Some(value as f64),
-            Self::Float(value) => Some(value),
-            Self::Text(text) => std::str::from_utf8(text).ok()?.trim().parse().ok(),
+    /// As a finite number: a truth value is 0 or 1, a time the number that is stored.
+    pub(super) fn number(self) -> Found<f64> {
+        // Text is parsed as a float at once: the nearest one, and fast.
+        let number = match self {
+            Self::Text(text) => trimmed(text).and_then(|text| text.parse().ok()),
+            other => other.exact().map(Number::to_f64),
+        };
+        match number {
+            Some(number) if number.is_nan() => Found::Missing,
+            Some(number) if number.is_finite() => Found::Is(number),
+            None if self == Self::Empty => Found::Missing,
+            _ => Found::Not,
         }
     }
 
-    /// As an integer, if it is one.
-    pub(super) fn integer(self) -> Option<i64> {
-        match self {
-            Self::Int(value) => Some(value),
-            Self::Text(text) => std::str::from_utf8(text).ok()?.trim().parse().ok(),
-            Self::Empty | Self::Float(_) => None,
+    /// As a number that is compared without rounding.
+    pub(super) fn exact(self) -> Option<Number> {
+        Some(match self {
+            Self::Empty => return None,
+            Self::Truth(value) => i128::from(value).into(),
+            Self::Integer(value) => value.into(),
+            Self::Decimal(value) => Number::Exact(value),
+            Self::Float(value) => Number::Float(value),
+            Self::Single(value) => Number::Single(value),
+            Self::Date(days) => i128::from(days).into(),
+            Self::Clock(ticks, unit) | Self::Instant(ticks, unit) => {
+                i128::from(unit.number(ticks)).into()
+            }
+            Self::Text(text) => Number::parse(trimmed(text)?)?,
+        })
+    }
+
+    /// As an integer of 64 bits: one from 2^63 to 2^64 by its two's complement, a whole float or decimal as what it is.
+    pub(super) fn integer(self) -> Found<i64> {
+        let whole = match self.exact() {
+            None if self == Self::Empty => return Found::Missing,
+            None => None,
+            Some(Number::Exact(value)) => value.integer(),
+            Some(Number::Float(value)) => whole(value, MAX_FLOAT),
+            Some(Number::Single(value)) => whole(f64::from(value), MAX_SINGLE),
+        };
+        let signed = whole.and_then(|whole| i64::try_from(whole).ok());
+        let unsigned = || whole.and_then(|whole| u64::try_from(whole).ok());
+        match signed.or_else(|| unsigned().map(u64::cast_signed)) {
+            Some(integer) => Found::Is(integer),
+            None => Found::Not,
         }
     }
 
-    /// As text, if it is UTF-8.
+    /// As text, if it is UTF-8: `true`, `2024-05-31`, `12.5`; a number that is none is empty.
     pub(super) fn text(self) -> Option<Cow<'a, str>> {
-        match self {
-            Self::Empty => Some(Cow::Borrowed("")),
-            Self::Int(value) => Some(value.to_string().into()),
-            Self::Float(value) => Some(value.to_string().into()),
-            Self::Text(text) => std::str::from_utf8(text).ok().map(Cow::Borrowed),
-        }
+        Some(match self {
+            Self::Empty => Cow::Borrowed(""),
+            Self::Float(value) if value.is_nan() => Cow::Borrowed(""),
+            Self::Single(value) if value.is_nan() => Cow::Borrowed(""),
+            Self::Truth(value) => value.to_string().into(),
+            Self::Integer(value) => value.to_string().into(),
+            Self::Decimal(value) => value.text().into(),
+            Self::Float(value) => value.to_string().into(),
+            Self::Single(value) => value.to_string().into(),
+            Self::Date(days) => time::date_text(days).into(),
+            Self::Clock(ticks, unit) => time::clock_text(unit.nanos(ticks)).into(),
+            Self::Instant(ticks, unit) => time::instant_text(unit.nanos(ticks)).into(),
+            Self::Text(text) => return std::str::from_utf8(text).ok().map(Cow::Borrowed),
+        })
     }
 
-    fn describe(self) -> String {
+    /// The cell in words.
+    pub(super) fn describe(self) -> String {
         match self {
             Self::Empty => "an empty cell".to_owned(),
-            Self::Int(value) => value.to_string(),
-            Self::Float(value) => value.to_string(),
             Self::Text(text) => {
                 let text = String::from_utf8_lossy(text);
-                let shown: String = text.chars().take(40).collect();
-                let more = if shown.len() < text.len() { "…" } else { "" };
-                format!("`{shown}{more}`")
+                let mut characters = text.chars();
+                let shown: String = characters.by_ref().take(40).collect();
+                let more = if characters.next().is_some() {
+                    "…"
+                } else {
+                    ""
+                };
+                format!("`{}{more}`", printable::line(&shown))
             }
+            Self::Float(value) if !value.is_finite() => value.to_string(),
+            Self::Single(value) if !value.is_finite() => value.to_string(),
+            other => other.text().unwrap_or_default().into_owned(),
         }
+    }
+}
+
+/// `text` without the blanks around it, if it is UTF-8.
+pub(super) fn trimmed(text: &[u8]) -> Option<&str> {
+    std::str::from_utf8(text).ok().map(str::trim)
+}
+
+fn whole(value: f64, limit: i128) -> Option<i128> {
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "what does not fit saturates, and is beyond the limit"
+    )]
+    let whole = value as i128;
+    (value.fract() == 0.0 && (-limit..=limit).contains(&whole)).then_some(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_finite_or_missing_or_none() {
+        for (text, expected) in [
+            (" 1.5 ", Found::Is(1.5)),
+            ("1e-50", Found::Is(1e-50)),
+            ("nan", Found::Missing),
+            ("-NaN", Found::Missing),
+            ("inf", Found::Not),
+            ("-Infinity", Found::Not),
+            ("1e400", Found::Not),
+            ("N/A", Found::Not),
+            ("", Found::Not),
+        ] {
+            assert_eq!(Cell::Text(text.as_bytes()).number(), expected, "{text}");
+        }
+        assert_eq!(Cell::Float(f64::NAN).number(), Found::Missing);
+        assert_eq!(Cell::Single(f32::INFINITY).number(), Found::Not);
+        assert_eq!(Cell::Empty.number(), Found::Missing);
+        assert_eq!(Cell::Truth(true).number(), Found::Is(1.0));
+        let price = Decimal::parse("12.3").unwrap();
+        assert_eq!(Cell::Decimal(price).number(), Found::Is(12.3));
+    }
+
+    #[test]
+    fn ids_are_integers_however_they_are_stored() {
+        let text = |text: &'static str| Cell::Text(text.as_bytes());
+        for (cell, expected) in [
+            (text("7"), Found::Is(7)),
+            (text("3.0"), Found::Is(3)),
+            (text("18446744073709551615"), Found::Is(-1)),
+            (text("9007199254740993.0"), Found::Is(9_007_199_254_740_993)),
+            (text("18446744073709551616"), Found::Not),
+            (text("3.5"), Found::Not),
+            (text("nan"), Found::Not),
+            (Cell::Integer(i128::from(u64::MAX)), Found::Is(-1)),
+            (Cell::Float(3.0), Found::Is(3)),
+            (Cell::Float(1e16), Found::Not),
+            (Cell::Single(16_777_216.0), Found::Is(16_777_216)),
+            (Cell::Single(16_777_218.0), Found::Not),
+            (Cell::Float(f64::NAN), Found::Not),
+            (Cell::Decimal(Decimal::new(70, -1)), Found::Is(7)),
+            (Cell::Empty, Found::Missing),
+        ] {
+            assert_eq!(cell.integer(), expected, "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn text_is_what_one_would_write() {
+        for (cell, expected) in [
+            (Cell::Truth(true), "true"),
+            (Cell::Float(3.0), "3"),
+            (Cell::Single(0.1), "0.1"),
+            (Cell::Float(f64::NAN), ""),
+            (Cell::Date(19_844), "2024-05-01"),
+            (Cell::Instant(-1, Unit::Millis), "1969-12-31T23:59:59.999"),
+            (Cell::Clock(1_000_000, Unit::Micros), "00:00:01"),
+            (Cell::Decimal(Decimal::new(-5, -3)), "-0.005"),
+        ] {
+            assert_eq!(cell.text().unwrap(), expected);
+        }
+        assert_eq!(Cell::Text(b"\xff").text(), None);
+        let hostile = Cell::Text(b"a\x1b[2J\n").describe();
+        assert_eq!(hostile, "`a\\x1b[2J\\n`");
     }
 }

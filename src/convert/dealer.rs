@@ -3,9 +3,9 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::cell::Row;
 use super::error::{ConvertError, Failure};
 use super::plan::Plan;
+use super::row::Row;
 
 /// Name of the part that is kept apart.
 pub(super) const VALIDATION: &str = "validation";

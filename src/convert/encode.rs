@@ -1,9 +1,10 @@
 //! Makes a tf.Example of a row, and says in a schema what every example holds.
 
-use super::cell::Row;
+use super::cell::Found;
 use super::error::Failure;
 use super::ids::Ids;
 use super::plan::Plan;
+use super::row::Row;
 use super::tally::{Tally, Unknown};
 use super::vocabulary::Vocabulary;
 use crate::config::IdKind;
@@ -87,11 +88,11 @@ impl<'a> Encoder<'a> {
             scratch.writer.ints(&label.task, &[i64::from(is_positive)]);
         }
         for weight in &plan.weights {
-            let number = row.number_in(&weight.column)?;
-            let number = number.filter(|number| *number >= 0.0 && number.is_finite());
+            let number = row.feature_in(&weight.column)?;
+            let number = number.filter(|number| *number >= 0.0);
             let number =
                 number.ok_or_else(|| row.wrong(&weight.column, "a weight of at least 0"))?;
-            scratch.writer.floats(&weight.key, &[narrow(number)]);
+            scratch.writer.floats(&weight.key, &[number]);
         }
         self.ids(row, scratch)?;
         scratch.writer.finish(&mut scratch.payload);
@@ -101,7 +102,7 @@ impl<'a> Encoder<'a> {
     fn continuous(&self, row: &Row, scratch: &mut Scratch) -> Result<(), Failure> {
         scratch.floats.clear();
         for (column, missing) in self.plan.continuous.iter().zip(&self.missing) {
-            let number = row.number_in(column)?.map(narrow);
+            let number = row.feature_in(column)?;
             scratch.floats.push(number.unwrap_or(*missing));
         }
         scratch.writer.floats("continuous", &scratch.floats);
@@ -124,7 +125,7 @@ impl<'a> Encoder<'a> {
         }
         for (bucketed, ends) in self.plan.buckets.iter().zip(&self.buckets) {
             let number = row.number_in(&bucketed.column)?;
-            if let Some(number) = number.filter(|number| !number.is_nan()) {
+            if let Some(number) = number {
                 scratch.ints[begin + ends.partition_point(|end| *end <= number)] = 1;
             }
             begin += ends.len() + 1;
@@ -138,8 +139,9 @@ impl<'a> Encoder<'a> {
             match (&id.column, id.kind) {
                 (None, _) => scratch.writer.ints(&id.name, &[row.index.cast_signed()]),
                 (Some(column), IdKind::Integer) => {
-                    let number = row.cell(column).integer();
-                    let number = number.ok_or_else(|| row.wrong(column, "an integer"))?;
+                    let Found::Is(number) = row.cell(column).integer() else {
+                        return Err(row.wrong(column, "an integer"));
+                    };
                     scratch.writer.ints(&id.name, &[number]);
                 }
                 (Some(column), IdKind::Text) => {

@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::data::Fault;
+use super::row::Place;
+use crate::data::{DataError, Fault};
 
 /// Why a conversion stopped.
 #[derive(Debug, thiserror::Error)]
@@ -18,10 +19,64 @@ pub enum ConvertError {
         reason: String,
     },
     /// Nothing to read.
-    #[error("no tables found: inputs `{pattern}` matches no file")]
+    #[error("no tables found: inputs `{pattern}` matches no file{passed}")]
     NoFiles {
         /// The glob.
         pattern: String,
+        /// What was found and passed over, in words.
+        passed: String,
+    },
+    /// Tables in a store cannot be found.
+    #[error(transparent)]
+    Store(#[from] DataError),
+    /// There are tables, but no rows.
+    #[error("no rows: {} {what}", file.display())]
+    NoRows {
+        /// The first of the tables.
+        file: Arc<Path>,
+        /// What is in it, and in how many others.
+        what: String,
+    },
+    /// What is called a table is something else.
+    #[error("{}: {found}: {remedy}", file.display())]
+    NoTable {
+        /// The file.
+        file: Arc<Path>,
+        /// What it is.
+        found: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A comparison can never hold.
+    #[error("{}: column `{column}` holds {holds}: {remedy}; found `{comparison}`", file.display())]
+    Comparison {
+        /// The table.
+        file: Arc<Path>,
+        /// As the mapping calls it.
+        column: String,
+        /// As the mapping has it.
+        comparison: String,
+        /// What is in the column, in words.
+        holds: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A label is the same in every row.
+    #[error(
+        "labels.{task}: `{comparison}` holds in {found} of the {rows} rows of the part `{part}`: nothing can be learned \
+         of one class; correct it, or set allow_one_class to true in the mapping"
+    )]
+    OneClass {
+        /// The task.
+        task: String,
+        /// As the mapping has it.
+        comparison: String,
+        /// `none` or `all`.
+        found: &'static str,
+        /// Rows of the part.
+        rows: u64,
+        /// Its name.
+        part: String,
     },
     /// The folder to write is there already.
     #[error("{} exists already: remove it or choose another output_dir", folder.display())]
@@ -50,22 +105,22 @@ pub enum ConvertError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A row is damaged.
-    #[error("{}: row {row}: {reason}", file.display())]
+    #[error("{}: {place}: {reason}", file.display())]
     Row {
         /// The table.
         file: Arc<Path>,
-        /// Number of the row in its file, from 1; a header does not count.
-        row: u64,
+        /// Where the row stands in it.
+        place: Place,
         /// What is wrong with it.
         reason: String,
     },
     /// A cell does not hold what the mapping expects.
-    #[error("{}: row {row}, column `{column}`: expected {expected}, found {found}", file.display())]
+    #[error("{}: {place}, column `{column}`: expected {expected}, found {found}", file.display())]
     Cell {
         /// The table.
         file: Arc<Path>,
-        /// Number of the row in its file, from 1; a header does not count.
-        row: u64,
+        /// Where the row stands in it.
+        place: Place,
         /// As the mapping calls it.
         column: String,
         /// What would be right.
@@ -107,8 +162,13 @@ impl ConvertError {
             Self::Setting { .. }
             | Self::Exists { .. }
             | Self::Column { .. }
+            | Self::Comparison { .. }
             | Self::Vocabulary { .. } => Fault::Config,
+            Self::Store(error) => error.fault(),
             Self::NoFiles { .. }
+            | Self::NoRows { .. }
+            | Self::NoTable { .. }
+            | Self::OneClass { .. }
             | Self::Table { .. }
             | Self::Row { .. }
             | Self::Cell { .. }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::cell::Row;
 use super::error::Failure;
 use super::number;
 use super::plan::Category;
+use super::row::Row;
 use super::tally::Unknown;
 use super::vocabulary::Values;
 

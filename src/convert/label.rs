@@ -1,16 +1,11 @@
 //! When a label is 1: `column operator value`.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use super::cell::{Column, Row};
-use super::error::Failure;
-
-/// What a cell is compared with.
-#[derive(Clone, Debug, PartialEq)]
-enum Operand {
-    Number(f64),
-    Text(String),
-}
+use super::compare::{Literal, Mismatch};
+use super::error::{ConvertError, Failure};
+use super::row::{Column, Row};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operator {
@@ -33,6 +28,11 @@ const OPERATORS: [(&str, Operator); 6] = [
 ];
 
 impl Operator {
+    /// Whether it asks which of two is the larger one.
+    fn is_ordered(self) -> bool {
+        !matches!(self, Self::Equal | Self::Unequal)
+    }
+
     fn holds(self, order: Option<Ordering>) -> bool {
         match self {
             Self::Equal => order == Some(Ordering::Equal),
@@ -51,7 +51,9 @@ pub(super) struct Expression {
     /// The column's name.
     pub(super) column: String,
     operator: Operator,
-    operand: Operand,
+    literal: Literal,
+    /// As it was written.
+    text: String,
 }
 
 impl Expression {
@@ -72,16 +74,10 @@ impl Expression {
         let (sign, operator) = operators
             .find(|(sign, _)| rest.starts_with(sign))
             .ok_or(form)?;
-        let value = rest[sign.len()..].trim();
-        let operand = match value.strip_prefix('"') {
-            Some(quoted) => match quoted.strip_suffix('"') {
-                Some(text) if !text.contains('"') => Operand::Text(text.to_owned()),
-                _ => return Err("a quoted value does not end, or has text behind it".to_owned()),
-            },
-            None => Operand::Number(value.parse().map_err(|_| {
-                format!("`{value}` is no number; text stands in double quotes: \"{value}\"")
-            })?),
-        };
+        let literal = Literal::parse(rest[sign.len()..].trim())?;
+        if literal.is_empty() && operator.is_ordered() {
+            return Err("only == and != ask whether a cell is empty".to_owned());
+        }
         let column = column.trim();
         if column.is_empty() {
             return Err(form.to_owned());
@@ -89,66 +85,196 @@ impl Expression {
         Ok(Self {
             column: column.to_owned(),
             operator: *operator,
-            operand,
+            literal,
+            text: text.trim().to_owned(),
         })
     }
 
     /// Whether the label of `row` is 1; `column` is where the expression's column stands.
     pub(super) fn holds(&self, row: &Row, column: &Column) -> Result<bool, Failure> {
-        let order = match &self.operand {
-            Operand::Number(number) => {
-                let found = row.cell(column).number();
-                let expected = "a number to compare (text is compared with a value in quotes)";
-                let found = found.ok_or_else(|| row.wrong(column, expected))?;
-                found.partial_cmp(number)
-            }
-            Operand::Text(text) => Some(row.text_in(column)?.as_ref().cmp(text.as_str())),
-        };
-        Ok(self.operator.holds(order))
+        let compared = self
+            .literal
+            .compare(row.cell(column), self.operator.is_ordered());
+        match compared {
+            Ok(order) => Ok(self.operator.holds(order)),
+            Err(Mismatch::Cell(expected)) => Err(row.wrong(column, expected)),
+            Err(Mismatch::Column(holds, remedy)) => Err(row.fail(ConvertError::Comparison {
+                file: Arc::clone(&row.file),
+                column: column.name.clone(),
+                comparison: self.text.clone(),
+                holds,
+                remedy,
+            })),
+        }
+    }
+}
+
+impl std::fmt::Display for Expression {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.text)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::cell::{Record, Value};
+    use super::super::cell::Value;
+    use super::super::decimal::Decimal;
+    use super::super::row::{Place, Record};
+    use super::super::time::Unit;
     use super::*;
 
-    fn row(value: Value) -> Row {
-        Row {
+    /// Whether the label of a row with `value` in its column `a` is 1, or the message.
+    fn holds(expression: &str, value: Value) -> Result<bool, String> {
+        let expression = Expression::parse(expression).unwrap();
+        assert_eq!(expression.column, "a");
+        let row = Row {
             index: 0,
             file: std::path::Path::new("t.csv").into(),
-            number: 1,
-            record: Record::Typed(vec![value]),
-        }
+            place: Place::Line(2),
+            record: Record::Typed([value].into()),
+        };
+        let column = Column {
+            name: "a".to_owned(),
+            place: 0,
+        };
+        let outcome = expression.holds(&row, &column);
+        outcome.map_err(|failure| failure.error.to_string())
+    }
+
+    fn text(text: &str) -> Value {
+        Value::Text(text.as_bytes().into())
     }
 
     #[test]
-    fn expressions_compare_numbers_and_text() {
-        let text = |text: &str| Value::Text(text.as_bytes().into());
+    fn numbers_and_text_compare_as_what_they_are() {
         for (expression, value, expected) in [
-            ("a == 1", Value::Int(1), true),
+            ("a == 1", Value::Integer(1), true),
             ("a==1.5", text(" 1.5 "), true),
-            ("a != 1", Value::Float(f64::NAN), true),
-            ("a <= 2", Value::Int(2), true),
-            ("a < 2", Value::Int(2), false),
-            ("a > -1e3", Value::Int(-999), true),
+            ("a <= 2", Value::Integer(2), true),
+            ("a < 2", Value::Integer(2), false),
+            ("a > -1e3", Value::Integer(-999), true),
             ("a >= 3", text("2.999"), false),
             ("a == \"50000+.\"", text("50000+."), true),
             ("a != \"\"", Value::Empty, false),
             ("a < \"b\"", text("abc"), true),
+            ("a < \"b\"", Value::Empty, true),
+            ("a == \"x\"", Value::Empty, false),
             ("\"a\" == \"x == y\"", text("x == y"), true),
+            // Beyond 2^53 floats would say that these are equal.
+            ("a == 9007199254740993", text("9007199254740992"), false),
+            ("a > 18446744073709551614", Value::Unsigned(u64::MAX), true),
+            ("a == 0.1", Value::Single(0.1), true),
+            (
+                "a == 0.10",
+                Value::Decimal(Box::new(Decimal::new(1, -1))),
+                true,
+            ),
+            // 9 before 10, in quotes or not.
+            ("a < \"10\"", text("9"), true),
+            ("a == \"07\"", text("7"), false),
+            ("a == \"07\"", Value::Integer(7), true),
+            ("a != \"\"", Value::Integer(7), true),
+            ("a == \"\"", Value::Float(f64::NAN), true),
         ] {
-            let parsed = Expression::parse(expression).unwrap();
-            assert_eq!(parsed.column, "a");
-            let column = Column {
-                name: "a".to_owned(),
-                place: 0,
-            };
-            let holds = parsed.holds(&row(value), &column).unwrap();
-            assert_eq!(holds, expected, "{expression}");
+            assert_eq!(holds(expression, value), Ok(expected), "{expression}");
         }
         let spaced = Expression::parse("\"a b\" == 1").unwrap();
         assert_eq!(spaced.column, "a b");
+    }
+
+    #[test]
+    fn truth_values_compare_as_truth_values() {
+        for (expression, value, expected) in [
+            ("a == true", Value::Truth(true), true),
+            ("a == 1", Value::Truth(true), true),
+            ("a == \"true\"", Value::Truth(true), true),
+            ("a != \"False\"", Value::Truth(true), true),
+            ("a == TRUE", text(" True"), true),
+            ("a == false", text("0"), true),
+            ("a == true", Value::Float(1.0), true),
+            ("a == true", Value::Integer(0), false),
+        ] {
+            assert_eq!(holds(expression, value), Ok(expected), "{expression}");
+        }
+        for value in [text("maybe"), Value::Empty, Value::Integer(2)] {
+            let message = holds("a == true", value).unwrap_err();
+            assert!(message.contains("expected true or false"), "{message}");
+        }
+    }
+
+    #[test]
+    fn times_compare_as_times() {
+        let noon = 1_714_564_800_000;
+        for (expression, value, expected) in [
+            ("a >= \"2024-05-01\"", Value::Date(19_844), true),
+            ("a > \"2024-05-01\"", Value::Date(19_844), false),
+            (
+                "a == \"2024-05-01T12:00Z\"",
+                Value::Instant(noon, Unit::Millis),
+                true,
+            ),
+            (
+                "a == \"2024-05-01 14:00+02:00\"",
+                Value::Instant(noon * 1000, Unit::Micros),
+                true,
+            ),
+            (
+                "a < \"2024-05-02\"",
+                Value::Instant(noon * 1_000_000, Unit::Nanos),
+                true,
+            ),
+            (
+                "a < \"2024-05-01T13:00:00+01:00\"",
+                text("2024-05-01 11:59:59.999"),
+                true,
+            ),
+            ("a == \"2024-05-01\"", text("2024-05-01T00:00:00Z"), true),
+            ("a == \"2024-05-01\"", text("N/A"), false),
+            ("a < \"12:00\"", Value::Clock(1, Unit::Micros), true),
+            ("a < \"12:00\"", text("11:59:59"), true),
+            ("a >= 19844", Value::Date(19_844), true),
+        ] {
+            assert_eq!(holds(expression, value), Ok(expected), "{expression}");
+        }
+        for bad in ["", "N/A", "05/10/2024", "nan"] {
+            let message = holds("a < \"2024-05-01\"", text(bad)).unwrap_err();
+            assert!(message.contains("expected a time such as"), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_can_never_hold_says_what_the_column_holds() {
+        for (expression, value, expected) in [
+            (
+                "a == \"yes\"",
+                Value::Truth(true),
+                "truth values: compare it with true or false",
+            ),
+            (
+                "a == \"red\"",
+                Value::Integer(1),
+                "numbers: compare it with a number",
+            ),
+            (
+                "a >= \"May\"",
+                Value::Date(1),
+                "times: compare it with one in quotes",
+            ),
+            (
+                "a == true",
+                Value::Instant(1, Unit::Millis),
+                "times: compare it with a time",
+            ),
+            (
+                "a == \"2024-05-01\"",
+                Value::Clock(1, Unit::Millis),
+                "times of day",
+            ),
+        ] {
+            let message = holds(expression, value).unwrap_err();
+            assert!(message.contains(expected), "{message}");
+            assert!(message.contains(&format!("`{expression}`")), "{message}");
+        }
     }
 
     #[test]
@@ -158,6 +284,10 @@ mod tests {
             ("a = 1", "write it as"),
             ("== 1", "write it as"),
             ("a == x", "text stands in double quotes: \"x\""),
+            ("a == 'x'", "text stands in double quotes: \"x\""),
+            ("a == nan", "is no number"),
+            ("a < 1e400", "is no number"),
+            ("a < \"\"", "only == and != ask"),
             ("a == \"x", "does not end"),
             ("\"a == 1", "does not end"),
             ("a == ", "is no number"),
@@ -168,16 +298,15 @@ mod tests {
     }
 
     #[test]
-    fn text_is_no_number_to_compare() {
-        let expression = Expression::parse("a == 1").unwrap();
-        let column = Column {
-            name: "a".to_owned(),
-            place: 0,
-        };
-        for value in [Value::Empty, Value::Text(b"one".as_slice().into())] {
-            let failure = expression.holds(&row(value), &column).unwrap_err();
-            let message = failure.error.to_string();
-            assert!(message.starts_with("t.csv: row 1, column `a`: expected a number"));
+    fn text_and_gaps_are_no_numbers_to_compare() {
+        for value in [
+            Value::Empty,
+            text("one"),
+            text("NaN"),
+            Value::Float(f64::NAN),
+        ] {
+            let message = holds("a == 1", value).unwrap_err();
+            assert!(message.starts_with("t.csv: line 2, column `a`: expected a number"));
         }
     }
 }

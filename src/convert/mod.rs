@@ -1,29 +1,42 @@
 //! Makes training data of tables: CSV and Parquet to TFRecord files, a segdense schema, vocabularies and a config.
 //!
-//! `plan` is the mapping with every column at its place; `source` reads rows (`parquet` those of Parquet), `cell` is
-//! what stands in them; `split` and `dealer` deal rows to parts; `vocabulary` and `sample` learn from the rows that are
-//! trained on; `label`, `ids` and `encode` make examples, `tally` counts them; `folder` publishes everything at once;
-//! `starter` writes the first config, with what `recipe` chooses. Rows
-//! are read by one thread and worked on by `pool`. What is written does not depend on the number of threads.
+//! `plan` is the mapping with every column at its place; `inputs` finds tables, `format` says what they are, `source`
+//! reads their rows (`csv` and `csv_table`, `parquet`; `position` finds columns); a `row` has a `cell` per column, which
+//! `compare` compares (`decimal` numbers, `time` times, `timeline` those of a split); `split` and `dealer` deal rows to
+//! parts; `vocabulary` and `sample` learn from the rows that are trained on; `label`, `ids` and `encode` make examples,
+//! `tally` counts them, `classes` the labels; `folder` publishes everything at once; `starter` writes the first config,
+//! with what `recipe` chooses. Rows are read by one thread and worked on by `pool`. What is written does not depend on
+//! the number of threads.
 
 mod cell;
+mod classes;
+mod compare;
 mod converted;
+mod csv;
+mod csv_table;
 mod dealer;
+mod decimal;
 mod encode;
 mod error;
 mod folder;
+mod format;
 mod ids;
+mod inputs;
 mod label;
 mod number;
 mod parquet;
 mod plan;
 mod pool;
+mod position;
 mod recipe;
+mod row;
 mod sample;
 mod source;
 mod split;
 mod starter;
 mod tally;
+mod time;
+mod timeline;
 mod vocabulary;
 mod vocabulary_file;
 mod yaml;
@@ -34,16 +47,18 @@ use std::path::{Path, PathBuf};
 
 pub use converted::{Converted, Part, UnknownShare, UnknownValues};
 pub use error::ConvertError;
+pub use row::Place;
 
 use crate::config::ConversionConfig;
 use crate::data::tfrecord::{Compression, RecordWriter};
 use crate::machine;
-use cell::Row;
+use classes::Classes;
 use dealer::Dealer;
 use encode::{Encoder, Scratch};
 use error::Failure;
 use folder::Folder;
 use plan::Plan;
+use row::Row;
 use source::Sources;
 use starter::Starter;
 use tally::Tally;
@@ -55,8 +70,8 @@ const ROWS_PER_COUNT: usize = 4096;
 /// What the mapping leaves open.
 #[derive(Clone, Debug, Default)]
 pub struct ConvertOptions {
-    /// In place of the mapping's `inputs`.
-    pub inputs: Option<String>,
+    /// In place of the mapping's `inputs`, if there are any.
+    pub inputs: Vec<String>,
     /// In place of the mapping's `output_dir`.
     pub output_dir: Option<PathBuf>,
     /// A `vocabulary.json` to use, instead of learning one from the rows.
@@ -78,8 +93,11 @@ pub fn convert(
         let reason = format!("missing: set it in the mapping, or give {flag}");
         ConvertError::setting(key, reason)
     };
-    let inputs = options.inputs.as_ref().or(mapping.inputs.as_ref());
-    let inputs = inputs.ok_or_else(|| missing("inputs", "--inputs"))?;
+    let inputs = match (&options.inputs[..], &mapping.inputs) {
+        ([], None) => return Err(missing("inputs", "--inputs")),
+        ([], Some(patterns)) => patterns.get(),
+        (given, _) => given,
+    };
     let output_dir = options.output_dir.clone();
     let output_dir = output_dir.or_else(|| mapping.output_dir.as_ref().map(PathBuf::from));
     let output_dir = output_dir.ok_or_else(|| missing("output_dir", "--output_dir"))?;
@@ -181,28 +199,31 @@ impl Conversion<'_> {
             self.dealer.keep_apart(plan.validation_share, 0)?;
             return Ok(Counter::new(plan).finish(plan));
         }
-        let count = |counter: &mut Counter, rows: Vec<Row>| {
-            rows.iter().try_for_each(|row| counter.add(plan, row))
+        let start = || (Counter::new(plan), Classes::new(plan));
+        let count = |(counter, classes): &mut (Counter, Classes), rows: Vec<Row>| {
+            rows.iter().try_for_each(|row| {
+                counter.add(plan, row)?;
+                classes.add(plan, row)
+            })
         };
-        let counters = pool::run(
-            self.threads,
-            || Counter::new(plan),
-            count,
-            |hand_out| {
-                let mut rows = Vec::new();
-                let read = self.sources.read(&plan.columns, &mut |row| {
-                    if plan.splitter.part(&row)? == Some(0) {
-                        rows.push(row);
-                    }
-                    let is_full = rows.len() >= ROWS_PER_COUNT;
-                    Ok(!is_full || hand_out(std::mem::take(&mut rows)))
-                });
-                hand_out(rows);
-                read
-            },
-        )?;
-        let mut all = Counter::new(plan);
-        counters.into_iter().for_each(|counter| all.merge(counter));
+        let counters = pool::run(self.threads, start, count, |hand_out| {
+            let mut rows = Vec::new();
+            let read = self.sources.read(&plan.columns, &mut |row| {
+                if plan.splitter.part(&row)? == Some(0) {
+                    rows.push(row);
+                }
+                let is_full = rows.len() >= ROWS_PER_COUNT;
+                Ok(!is_full || hand_out(std::mem::take(&mut rows)))
+            });
+            hand_out(rows);
+            read
+        })?;
+        let (mut all, mut all_classes) = start();
+        for (counter, classes) in counters {
+            all.merge(counter);
+            all_classes.merge(&classes);
+        }
+        all_classes.check(plan, &plan.splitter.parts[0])?;
         self.dealer.keep_apart(plan.validation_share, all.rows())?;
         self.is_heavy_tailed = all.is_heavy_tailed(plan);
         Ok(all.finish(plan))
@@ -235,10 +256,23 @@ impl Conversion<'_> {
             let pairs = all.iter_mut().zip(&written.parts);
             pairs.for_each(|(all, part)| all.merge(part));
         }
-        match parts.iter().zip(&all).find(|(_, part)| part.rows == 0) {
-            Some((part, _)) => Err(ConvertError::EmptyPart { part: part.clone() }),
-            None => Ok((all, left_out)),
+        if let Some((part, _)) = parts.iter().zip(&all).find(|(_, part)| part.rows == 0) {
+            return Err(ConvertError::EmptyPart { part: part.clone() });
         }
+        self.check_classes(&all)?;
+        Ok((all, left_out))
+    }
+
+    /// Refuses labels of one class where they are trained on, if that has not been done, and warns of them elsewhere.
+    fn check_classes(&self, tallies: &[Tally]) -> Result<(), ConvertError> {
+        for (place, (name, tally)) in self.dealer.parts.iter().zip(tallies).enumerate() {
+            let classes = Classes::of(tally.rows, tally.positives.clone());
+            match place {
+                0 => classes.check(self.plan, name)?,
+                _ => classes.warn(self.plan, name),
+            }
+        }
+        Ok(())
     }
 
     /// Reads every row and hands out the rows of each file.

@@ -1,8 +1,8 @@
 //! The mapping with every column at its place: what is read of a row, and what it becomes.
 
-use super::cell::Column;
 use super::error::ConvertError;
 use super::label::Expression;
+use super::row::Column;
 use super::split::Splitter;
 use crate::config::{CategoryConfig, ConversionConfig, IdKind};
 
@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub(super) splitter: Splitter,
     /// The share of the rows of the first part that is kept apart; `None` leaves it to their number.
     pub(super) validation_share: Option<f64>,
+    /// Whether a label may be the same in all rows that are trained on.
+    pub(super) allow_one_class: bool,
 }
 
 /// A column with a vocabulary.
@@ -145,12 +147,20 @@ impl Plan {
             ids,
             splitter,
             validation_share: mapping.validation_share,
+            allow_one_class: mapping.allow_one_class,
         };
         plan.check()?;
         Ok(plan)
     }
 
     fn check(&self) -> Result<(), ConvertError> {
+        if self
+            .missing
+            .is_some_and(|missing| missing.is_nan() || missing.abs() > f64::from(f32::MAX))
+        {
+            let reason = "expected a number that fits 32 bits";
+            return Err(ConvertError::setting("missing", reason));
+        }
         let groups = [
             self.continuous.len(),
             self.one_hot.len(),

@@ -1,225 +1,177 @@
-//! Reads tables row by row: CSV, compressed or not, and Parquet.
+//! Reads tables row by row, whatever each of them is written in.
 
-use std::path::Path;
+use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::cell::{Layout, Record, Row};
+use super::csv::Dialect;
+use super::csv_table::CsvTable;
 use super::error::{ConvertError, Failure};
+use super::format::{self, Format, SNIFFED};
+use super::inputs::{self, Table};
 use super::parquet;
+use super::row::Row;
 use crate::config::CsvConfig;
-use crate::data::uncompressed;
+use crate::data::{RemoteError, uncompressed};
+use crate::printable;
+
+/// What some programs put in front of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The tables of a conversion.
 #[derive(Debug)]
 pub(super) struct Sources {
-    files: Vec<Arc<Path>>,
+    tables: Vec<Table>,
     csv: CsvConfig,
-    delimiter: u8,
+    dialect: Dialect,
+    /// Whether what looks odd has been said: tables are read more than once.
+    has_warned: AtomicBool,
 }
 
 /// Takes one row; false ends the reading.
 pub(super) type Take<'a> = &'a mut dyn FnMut(Row) -> Result<bool, Failure>;
 
 impl Sources {
-    /// The files that `pattern` matches, sorted.
-    pub(super) fn find(pattern: &str, csv: &CsvConfig) -> Result<Self, ConvertError> {
-        let paths = glob::glob(pattern)
-            .map_err(|error| ConvertError::setting("inputs", format!("no glob: {error}")))?;
-        let mut files = Vec::new();
-        for path in paths {
-            let path = path.map_err(|error| {
-                let path = error.path().to_owned();
-                ConvertError::io("list", &path)(error.into())
-            })?;
-            if !path.is_dir() {
-                files.push(path);
-            }
-        }
-        files.sort();
-        if files.is_empty() {
-            let pattern = pattern.to_owned();
-            return Err(ConvertError::NoFiles { pattern });
-        }
-        let delimiter = match csv.delimiter.as_bytes() {
-            [byte] if byte.is_ascii() => *byte,
-            _ => {
-                let reason = format!("expected one character, found {:?}", csv.delimiter);
-                return Err(ConvertError::setting("csv.delimiter", reason));
-            }
-        };
+    /// The tables that `patterns` name.
+    pub(super) fn find(patterns: &[String], csv: &CsvConfig) -> Result<Self, ConvertError> {
+        let dialect = dialect(csv)?;
         if csv.header && csv.names.is_some() {
             let reason =
                 "files with a header have names already: remove it, or set header to false";
             return Err(ConvertError::setting("csv.names", reason));
         }
         Ok(Self {
-            files: files.into_iter().map(Arc::from).collect(),
+            tables: inputs::find(patterns)?,
             csv: csv.clone(),
-            delimiter,
+            dialect,
+            has_warned: AtomicBool::new(false),
         })
     }
 
     /// Reads `columns` of every row of every file, in order, until `take` has enough.
     pub(super) fn read(&self, columns: &[String], take: Take<'_>) -> Result<(), Failure> {
+        let warns = !self.has_warned.swap(true, Ordering::Relaxed);
         let mut index = 0;
-        for file in &self.files {
-            let ending = file.extension().and_then(|ending| ending.to_str());
-            let go_on = if ending.is_some_and(|e| e.eq_ignore_ascii_case("parquet")) {
-                parquet::read(file, columns, &mut index, take)?
-            } else {
-                self.read_csv(file, columns, &mut index, take)?
-            };
-            if !go_on {
-                break;
+        let mut blank = Vec::new();
+        for table in &self.tables {
+            let before = index;
+            if !self.read_table(table, columns, warns, &mut index, take)? {
+                return Ok(());
             }
+            if index == before {
+                blank.push(table);
+            }
+        }
+        let Some(first) = blank.first() else {
+            return Ok(());
+        };
+        if index == 0 {
+            let error = no_rows(first, blank.len());
+            return Err(Failure { index, error });
+        }
+        if warns {
+            let first = first.path.display().to_string();
+            let first = printable::line(&first);
+            tracing::warn!(tables = blank.len(), %first, "tables hold no row");
         }
         Ok(())
     }
 
-    fn read_csv(
+    fn read_table(
         &self,
-        file: &Arc<Path>,
+        table: &Table,
         columns: &[String],
+        warns: bool,
         index: &mut u64,
         take: Take<'_>,
     ) -> Result<bool, Failure> {
         let at = |index: u64| move |error| Failure { index, error };
-        let stream = uncompressed(file)
-            .map_err(ConvertError::io("open", file))
-            .map_err(at(*index))?;
-        let trim = if self.csv.trim {
-            csv::Trim::All
-        } else {
-            csv::Trim::None
-        };
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(self.csv.header)
-            .delimiter(self.delimiter)
-            .trim(trim)
-            .buffer_capacity(1 << 16)
-            .from_reader(stream);
-        let mut layout = None;
-        let mut number = 0;
-        loop {
-            let mut record = csv::ByteRecord::new();
-            number += 1;
-            let more = reader.read_byte_record(&mut record);
-            if !more.map_err(|error| at(*index)(csv_error(file, number, error)))? {
-                return Ok(true);
+        let (format, stream) = open(table).map_err(at(*index))?;
+        match format {
+            Format::Parquet => {
+                drop(stream);
+                parquet::read(table, columns, index, take)
             }
-            if layout.is_none() {
-                let header = reader.byte_headers().cloned().unwrap_or_default();
-                let found = self.layout(file, columns, &header, record.len());
-                layout = Some(Arc::new(found.map_err(at(*index))?));
+            Format::Csv => {
+                let csv = CsvTable {
+                    table,
+                    config: &self.csv,
+                    dialect: self.dialect,
+                    columns,
+                    warns,
+                };
+                csv.read(stream, index, take)
             }
-            let Some(layout) = &layout else { continue };
-            let row = Row {
-                index: *index,
-                file: Arc::clone(file),
-                number,
-                record: Record::Text {
-                    record,
-                    layout: Arc::clone(layout),
-                },
-            };
-            *index += 1;
-            if !take(row)? {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// Where `columns` stand in a file whose rows have `width` cells.
-    fn layout(
-        &self,
-        file: &Arc<Path>,
-        columns: &[String],
-        header: &csv::ByteRecord,
-        width: usize,
-    ) -> Result<Layout, ConvertError> {
-        let names: Option<Vec<String>> = if self.csv.header {
-            let names = header.iter().map(String::from_utf8_lossy);
-            Some(names.map(std::borrow::Cow::into_owned).collect())
-        } else {
-            self.csv.names.clone()
-        };
-        if let Some(names) = names.as_ref().filter(|names| names.len() != width) {
-            return Err(ConvertError::Row {
-                file: Arc::clone(file),
-                row: 1,
-                reason: format!("expected {} columns, found {width}", names.len()),
-            });
-        }
-        let position = |column: &String| match &names {
-            Some(names) => position(file, column, names),
-            None => match column.parse().ok().filter(|&place: &usize| place < width) {
-                Some(place) => Ok(place),
-                None => {
-                    let known = format!("columns are numbered from 0 to {}", width.max(1) - 1);
-                    Err(missing(file, column, known))
-                }
-            },
-        };
-        let nulls = self.csv.nulls.iter().map(|null| null.clone().into_bytes());
-        Ok(Layout {
-            positions: columns.iter().map(position).collect::<Result<_, _>>()?,
-            nulls: nulls.collect(),
-        })
-    }
-}
-
-/// The place of `column` among `names`.
-pub(super) fn position(
-    file: &Arc<Path>,
-    column: &str,
-    names: &[String],
-) -> Result<usize, ConvertError> {
-    let mut places = names.iter().enumerate().filter(|(_, name)| *name == column);
-    match (places.next(), places.next()) {
-        (Some((place, _)), None) => Ok(place),
-        (Some(_), Some(_)) => Err(missing(
-            file,
-            column,
-            "two columns have that name".to_owned(),
-        )),
-        (None, _) => {
-            let shown: Vec<&str> = names.iter().take(50).map(String::as_str).collect();
-            let more = if names.len() > shown.len() {
-                ", …"
-            } else {
-                ""
-            };
-            Err(missing(
-                file,
-                column,
-                format!("there are {}{more}", shown.join(", ")),
-            ))
         }
     }
 }
 
-fn missing(file: &Arc<Path>, column: &str, known: String) -> ConvertError {
-    ConvertError::Column {
-        file: Arc::clone(file),
-        column: column.to_owned(),
-        known,
+/// What `table` is written in, and its uncompressed bytes.
+fn open(table: &Table) -> Result<(Format, Box<dyn Read + Send>), ConvertError> {
+    let path = &table.path;
+    let mut stream = uncompressed(path).map_err(ConvertError::io("open", path))?;
+    let mut start = Vec::with_capacity(SNIFFED);
+    let sniffed = stream.by_ref().take(SNIFFED as u64).read_to_end(&mut start);
+    sniffed.map_err(|error| match is_damage(&error) {
+        true => ConvertError::Table {
+            file: Arc::clone(path),
+            format: "a table",
+            source: error.into(),
+        },
+        false => ConvertError::io("read", path)(error),
+    })?;
+    let format = format::recognise(path, &start)?;
+    if start.starts_with(BYTE_ORDER_MARK) {
+        start.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok((format, Box::new(io::Cursor::new(start).chain(stream))))
+}
+
+/// Whether `error` comes of what the file holds, as opposed to the machine or the way to a store.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    let is_remote = error
+        .get_ref()
+        .is_some_and(|source| source.is::<RemoteError>());
+    error.raw_os_error().is_none() && !is_remote
+}
+
+fn no_rows(first: &Table, count: usize) -> ConvertError {
+    let is_empty = std::fs::metadata(&first.path).is_ok_and(|metadata| metadata.len() == 0);
+    let what = if is_empty { "is empty" } else { "holds no row" };
+    let others = match count - 1 {
+        0 => String::new(),
+        others => format!(", nor do {others} other tables"),
+    };
+    ConvertError::NoRows {
+        file: Arc::clone(&first.path),
+        what: format!("{what}{others}"),
     }
 }
 
-fn csv_error(file: &Arc<Path>, number: u64, error: csv::Error) -> ConvertError {
-    if let csv::ErrorKind::UnequalLengths {
-        expected_len, len, ..
-    } = error.kind()
-    {
-        return ConvertError::Row {
-            file: Arc::clone(file),
-            row: number,
-            reason: format!("expected {expected_len} columns, found {len}"),
-        };
+/// How the CSV files are written.
+fn dialect(csv: &CsvConfig) -> Result<Dialect, ConvertError> {
+    let delimiter = sign("csv.delimiter", &csv.delimiter)?;
+    let quote = csv.quote.as_ref().map(|quote| sign("csv.quote", quote));
+    let quote = quote.transpose()?;
+    if quote == Some(delimiter) {
+        let reason = "cells cannot be separated by quotes: choose another one";
+        return Err(ConvertError::setting("csv.delimiter", reason));
     }
-    ConvertError::Table {
-        file: Arc::clone(file),
-        format: "CSV",
-        source: error.into(),
+    Ok(Dialect {
+        delimiter,
+        quote,
+        trim: csv.trim,
+        max_cell_lines: csv.max_cell_lines.get(),
+    })
+}
+
+/// The one character of ASCII that `text` is.
+fn sign(key: &str, text: &str) -> Result<u8, ConvertError> {
+    match text.as_bytes() {
+        [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => Ok(*byte),
+        _ => {
+            let reason = format!("expected one character, found {text:?}");
+            Err(ConvertError::setting(key, reason))
+        }
     }
 }

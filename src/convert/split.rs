@@ -2,8 +2,9 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::cell::{Column, Row};
 use super::error::{ConvertError, Failure};
+use super::row::{Column, Row};
+use super::timeline::Timeline;
 use crate::config::{HashSplit, IndexSplit, SplitConfig, TimeSplit};
 
 /// Deals rows to parts.
@@ -27,15 +28,8 @@ enum Rule {
     },
     Time {
         column: Column,
-        ends: Ends,
+        ends: Timeline,
     },
-}
-
-/// The first time that is not in each part any more.
-#[derive(Debug)]
-enum Ends {
-    Numbers(Vec<Option<f64>>),
-    Texts(Vec<Option<String>>),
 }
 
 impl Splitter {
@@ -99,19 +93,7 @@ impl Splitter {
                 let hash = u128::from(xxh3_64_with_seed(text.as_bytes(), *seed));
                 Ok(ends.iter().position(|end| hash < *end))
             }
-            Rule::Time { column, ends } => match ends {
-                Ends::Numbers(ends) => {
-                    let time = row.number_in(column)?;
-                    let time = time.ok_or_else(|| row.wrong(column, "a time"))?;
-                    Ok(ends.iter().position(|end| end.is_none_or(|end| time < end)))
-                }
-                Ends::Texts(ends) => {
-                    let time = row.text_in(column)?;
-                    let is_before =
-                        |end: &Option<String>| end.as_ref().is_none_or(|end| *time < **end);
-                    Ok(ends.iter().position(is_before))
-                }
-            },
+            Rule::Time { column, ends } => ends.part(row, column),
         }
     }
 }
@@ -185,35 +167,11 @@ fn by_hash(config: &HashSplit, column: Column) -> Result<Splitter, ConvertError>
 }
 
 fn by_time(config: &TimeSplit, column: Column) -> Result<Splitter, ConvertError> {
-    let texts: Vec<Option<String>> = config.before.values().cloned().collect();
-    let number = |text: &Option<String>| match text {
-        None => Some(None),
-        Some(text) => text.trim().parse::<f64>().ok().map(Some),
-    };
-    let numbers: Option<Vec<Option<f64>>> = texts.iter().map(number).collect();
-    let ends = numbers.map_or(Ends::Texts(texts), Ends::Numbers);
-    let is_ascending = match &ends {
-        Ends::Numbers(ends) => ends.windows(2).all(|pair| is_before(pair[0], pair[1])),
-        Ends::Texts(ends) => {
-            let mut pairs = ends.windows(2);
-            pairs.all(|pair| is_before(pair[0].as_ref(), pair[1].as_ref()))
-        }
-    };
-    if !is_ascending {
-        let reason = "expected ascending times, and null for the last part only";
-        return Err(ConvertError::setting("split.time.before", reason));
-    }
+    let ends: Vec<Option<&str>> = config.before.values().map(Option::as_deref).collect();
+    let wrong = |reason| ConvertError::setting("split.time.before", reason);
+    let ends = Timeline::new(&ends).map_err(wrong)?;
     Ok(Splitter {
         parts: config.before.keys().cloned().collect(),
         rule: Rule::Time { column, ends },
     })
-}
-
-/// Whether one end comes before the next, which may be open.
-fn is_before<T: PartialOrd>(end: Option<T>, next: Option<T>) -> bool {
-    match (end, next) {
-        (Some(end), Some(next)) => end < next,
-        (Some(_), None) => true,
-        (None, _) => false,
-    }
 }

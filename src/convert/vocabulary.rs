@@ -6,10 +6,10 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::cell::Row;
 use super::error::{ConvertError, Failure};
 use super::number;
 use super::plan::{Category, Plan, Ranges};
+use super::row::Row;
 use super::sample::{SIZE, Sample};
 use super::vocabulary_file;
 

@@ -95,7 +95,8 @@ fn no_pattern(pattern: &str) -> impl FnOnce(glob::PatternError) -> DataError {
     }
 }
 
-fn matching_objects(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
+/// The objects of stores that `pattern` matches; none is no error.
+pub(crate) fn matching_objects(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
     let glob = glob::Pattern::new(pattern).map_err(no_pattern(pattern))?;
     let files = remote::matching(pattern, |address| glob.matches_with(address, MATCH));
     files.map_err(|source| DataError::Remote {

@@ -47,7 +47,8 @@ mod wire;
 mod workers;
 
 pub(crate) use background::{Background, NotJoined};
-pub(crate) use files::list as list_files;
+pub(crate) use files::{list as list_files, matching_objects};
+pub(crate) use hidden::{is_hidden, is_hidden_name};
 pub(crate) use remote::is_remote;
 pub(crate) use source::{size as file_size, try_read};
 

@@ -59,7 +59,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    pub(crate) fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         std::fs::write(self.path(name), text).unwrap();
     }
 
@@ -71,7 +71,7 @@ impl Place {
         threads: usize,
     ) -> Result<Converted, ConvertError> {
         let options = ConvertOptions {
-            inputs: Some(self.path(inputs).display().to_string()),
+            inputs: vec![self.path(inputs).display().to_string()],
             output_dir: Some(self.path(output)),
             vocabulary: None,
             threads: NonZeroUsize::new(threads),
@@ -80,7 +80,7 @@ impl Place {
     }
 
     /// Every file below `name`, by its path in it; the config without the name of the folder.
-    fn files(&self, name: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub(crate) fn files(&self, name: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         fn visit(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
@@ -270,10 +270,11 @@ fn the_files_do_not_depend_on_the_threads() {
     let place = Place::new();
     let with_label = |table: String| {
         let lines = table.lines().enumerate();
-        let lines = lines.map(|(i, line)| format!("{line},{}\n", if i == 0 { "d" } else { "60" }));
+        let label = |i: usize| ["d", "60", "40"][if i == 0 { 0 } else { 1 + i % 2 }];
+        let lines = lines.map(|(i, line)| format!("{line},{}\n", label(i)));
         lines.collect::<String>()
     };
-    place.write("t.csv", &with_label(long_table(|_| None)));
+    place.write("t.csv", with_label(long_table(|_| None)));
     let one = place.convert(LONG, "t.csv", "one", 1).unwrap();
     let many = place.convert(LONG, "t.csv", "many", 7).unwrap();
     assert_eq!((&one.parts, one.left_out), (&many.parts, many.left_out));
@@ -311,11 +312,11 @@ fn of_several_mistakes_the_first_row_is_told_and_nothing_is_left_behind() {
         300 => format!("{line},none\n"),
         _ => format!("{line},60\n"),
     });
-    place.write("t.csv", &lines.collect::<String>());
+    place.write("t.csv", lines.collect::<String>());
     for threads in [1, 2, 8] {
         let error = place.convert(LONG, "t.csv", "out", threads).unwrap_err();
         let message = error.to_string();
-        let expected = "t.csv: row 123, column `n`: expected a number, found `1O`";
+        let expected = "t.csv: line 124, column `n`: expected a number, found `1O`";
         assert!(message.ends_with(expected), "{message}");
         assert_eq!(error.fault(), Fault::Data);
     }
@@ -335,25 +336,25 @@ const MISTAKES: [Mistake; 18] = [
     (
         ("", ""),
         ("8, 40,", "8, 40, 3,"),
-        "t.csv: row 5: expected 9 columns, found 10",
+        "t.csv: line 6: expected 9 columns, found 10",
         Fault::Data,
     ),
     (
         ("", ""),
         ("6, 41", "x, 41"),
-        "t.csv: row 6, column `user`: expected an integer, found `x`",
+        "t.csv: line 7, column `user`: expected an integer, found `x`",
         Fault::Data,
     ),
     (
         ("", ""),
         (", 3, 2024", ", -3, 2024"),
-        "row 5, column `weight`: expected a weight of at least 0, found `-3`",
+        "line 6, column `weight`: expected a weight of at least 0, found `-3`",
         Fault::Data,
     ),
     (
         ("ids:", "ids:\n  meta__b: {column: born}"),
         ("", ""),
-        "row 1, column `born`: expected an integer, found `Rome`",
+        "line 2, column `born`: expected an integer, found `Rome`",
         Fault::Data,
     ),
     (
@@ -365,7 +366,7 @@ const MISTAKES: [Mistake; 18] = [
     (
         ("spent >= 2", "spent >= much"),
         ("", ""),
-        "labels.paid: `much` is no number; text stands in double quotes",
+        "labels.paid: `much` is no number and neither true nor false; text stands in double quotes",
         Fault::Config,
     ),
     (
@@ -377,7 +378,7 @@ const MISTAKES: [Mistake; 18] = [
     (
         ("continuous: [age, pay]", "continuous: [age, city]"),
         ("", ""),
-        "row 1, column `city`: expected a number, found `Rome`",
+        "line 2, column `city`: expected a number, found `Rome`",
         Fault::Data,
     ),
     (
@@ -468,12 +469,13 @@ fn every_mistake_says_where_it_is() {
 fn a_vocabulary_serves_again_and_must_be_of_the_mapping() {
     let place = Place::new();
     place.write("t.csv", TABLE);
-    let yaml = MAPPING;
+    // Nobody is born in Rome in the second table.
+    let yaml = &format!("{MAPPING}allow_one_class: true\n");
     place.convert(yaml, "t.csv", "first", 2).unwrap();
-    place.write("new.csv", &TABLE.replace("Rome", "Oslo"));
+    place.write("new.csv", TABLE.replace("Rome", "Oslo"));
     let again = |yaml: &str, output: &str| {
         let options = ConvertOptions {
-            inputs: Some(place.path("new.csv").display().to_string()),
+            inputs: vec![place.path("new.csv").display().to_string()],
             output_dir: Some(place.path(output)),
             vocabulary: Some(place.path("first/vocabulary.json")),
             threads: None,

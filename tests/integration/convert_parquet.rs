@@ -6,6 +6,8 @@ use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int32Ty
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use recap_train::batch::HostValues;
+use recap_train::convert::ConvertError;
+use recap_train::data::Fault;
 
 use crate::convert::{Place, floats, ints};
 
@@ -25,10 +27,10 @@ labels: {paid: paid == 1}
 split: {time: {column: day, before: {train: 19724, test: null}}}
 ";
 
-type Group<'a> = SerializedRowGroupWriter<'a, std::fs::File>;
+pub(crate) type Group<'a> = SerializedRowGroupWriter<'a, std::fs::File>;
 
 /// Writes the next column of a row group.
-fn column<T: parquet::data_type::DataType>(
+pub(crate) fn column<T: parquet::data_type::DataType>(
     group: &mut Group<'_>,
     values: &[T::T],
     levels: Option<&[i16]>,
@@ -91,13 +93,59 @@ fn nested_columns_and_damaged_files_are_refused() {
         "{error}"
     );
     let bytes = std::fs::read(place.path("t.parquet")).unwrap();
-    std::fs::write(place.path("t.parquet"), &bytes[..bytes.len() - 9]).unwrap();
-    let error = place.convert(MAPPING, "t.parquet", "out", 1).unwrap_err();
+    let damaged = |bytes: &[u8]| {
+        place.write("t.parquet", bytes);
+        let error = place.convert(MAPPING, "t.parquet", "out", 1).unwrap_err();
+        assert_eq!(error.fault(), Fault::Data, "{error}");
+        assert!(!place.path("out").exists());
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        format!("{error}: {}", cause.unwrap_or_default())
+    };
+    let message = damaged(&bytes[..bytes.len() - 9]);
+    let expected = "t.parquet: cannot be read as Parquet: Parquet error: it does not end with `PAR1`: is it cut off?";
+    assert!(message.ends_with(expected), "{message}");
+}
+
+/// One byte of the footer makes sizes of what is none.
+#[test]
+fn a_footer_that_claims_too_much_is_refused() {
+    let place = Place::new();
+    place.write(
+        "t.parquet",
+        include_bytes!("../fixtures/convert/footer.parquet"),
+    );
+    let yaml = "continuous: [a, b]\none_hot: [{columns: [k]}]\nlabels: {fav: y == 1}\n";
+    let error = place.convert(yaml, "t.parquet", "out", 1).unwrap_err();
     assert!(
         error
             .to_string()
             .ends_with("t.parquet: cannot be read as Parquet"),
         "{error}"
     );
-    assert!(!place.path("out").exists());
+    assert_eq!(error.fault(), Fault::Data);
+}
+
+/// No byte of a file decides more than what its rows are: nothing panics, and no memory is taken that is not there.
+#[test]
+fn every_byte_may_be_damaged() {
+    let place = Place::new();
+    write(&place.path("t.parquet"));
+    let bytes = std::fs::read(place.path("t.parquet")).unwrap();
+    for at in 4..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= if at % 2 == 0 { 0xff } else { 0x41 };
+        place.write("t.parquet", damaged);
+        let output = format!("out{at}");
+        match place.convert(MAPPING, "t.parquet", &output, 1) {
+            Ok(_) => std::fs::remove_dir_all(place.path(&output)).unwrap(),
+            Err(error) => assert!(
+                error.to_string().contains("t.parquet")
+                    || matches!(
+                        error,
+                        ConvertError::EmptyPart { .. } | ConvertError::OneClass { .. }
+                    ),
+                "{at}: {error}"
+            ),
+        }
+    }
 }

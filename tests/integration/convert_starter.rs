@@ -165,7 +165,7 @@ fn again(
     output: &str,
 ) -> Result<Converted, recap_train::convert::ConvertError> {
     let options = ConvertOptions {
-        inputs: Some(place.path("new.csv").display().to_string()),
+        inputs: vec![place.path("new.csv").display().to_string()],
         output_dir: Some(place.path(output)),
         vocabulary: Some(place.path(vocabulary)),
         threads: None,
