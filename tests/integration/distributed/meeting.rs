@@ -52,7 +52,7 @@ fn a_frozen_rank_0_is_named_in_time() {
 
 #[test]
 fn a_stranger_who_keeps_the_line_is_given_up_in_time() {
-    let port = stranger(|connection| std::mem::forget(connection));
+    let port = stranger(std::mem::forget);
     let agent = [("TORCHELASTIC_USE_AGENT_STORE", "True")];
     fails_in_time(&alone(0, port, &agent), &["where the launcher serves"]);
 }
