@@ -201,7 +201,7 @@ fn a_rank_without_data_ends_all_with_its_reason() {
         second.1
     );
     assert!(
-        first.1.contains("rank 1 cannot start: no files"),
+        first.1.contains("rank 1 cannot start: no data files found"),
         "{}",
         first.1
     );
