@@ -40,6 +40,7 @@ fn they_are_trained_on_evaluated_and_predicted_without_a_schema() {
     let run = run();
     let table = run.ok(&["check"]);
     assert!(table.contains("continuous"), "{table}");
+    assert!(!table.contains("warning: feature"), "{table}");
     run.ok(&[]);
     run.ok(&[
         "--set",

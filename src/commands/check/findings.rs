@@ -34,7 +34,9 @@ pub(super) fn of(config: &RecapConfig, data: &DataReport) -> Vec<String> {
 
 fn of_feature(feature: &Feature, rows: usize, warnings: &mut Vec<String>) {
     let Feature { name, width, .. } = feature;
-    if feature.set == 0 {
+    // A `binary` without columns has nothing that could be set.
+    let has_columns = *width > 0 || feature.kind == "any length";
+    if has_columns && feature.set == 0 {
         warnings.push(format!(
             "feature `{name}` is at its default in all {rows} rows: is its name in the records another one?"
         ));
