@@ -154,7 +154,7 @@ fn numbers_that_are_none_are_missing_and_those_that_do_not_fit_are_told() {
             "{message}"
         );
     }
-    let message = refused(&place, &yaml.replace("-7", "1e39"), "t.csv", Fault::Config);
+    let message = refused(&place, &yaml.replace("-7", ".inf"), "t.csv", Fault::Config);
     assert!(
         message.contains("missing: expected a number that fits 32 bits"),
         "{message}"
