@@ -121,10 +121,12 @@ impl Node {
                 format!("[{}]", items.join(", "))
             }
             Self::Map(entries) => {
-                let entries = entries.iter();
-                let entries =
-                    entries.map(|(key, value)| format!("{}: {}", key.flow(), value.flow()));
-                format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+                let entry = |(key, value): &(Self, Self)| match key.flow() {
+                    key if key.len() > MAX_KEY => format!("? {key} : {}", value.flow()),
+                    key => format!("{key}: {}", value.flow()),
+                };
+                let entries: Vec<String> = entries.iter().map(entry).collect();
+                format!("{{{}}}", entries.join(", "))
             }
             Self::Anchor(name, node) => format!("&{name} {}", node.flow()),
             Self::Alias(name) => format!("*{name}"),
