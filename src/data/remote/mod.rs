@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{TryFutureExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path};
@@ -197,6 +197,8 @@ struct Remote {
     handle: Handle,
     /// By the part of an address before the path.
     stores: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+    /// When a store last let a request wait in vain, by the same part of an address.
+    silent: Mutex<HashMap<String, Instant>>,
     /// Sizes of objects that were listed, so that not every object is asked for again.
     sizes: Mutex<HashMap<PathBuf, u64>>,
 }
@@ -223,6 +225,7 @@ impl Remote {
         Ok(Self {
             handle,
             stores: Mutex::default(),
+            silent: Mutex::default(),
             sizes: Mutex::default(),
         })
     }
@@ -258,14 +261,31 @@ impl Remote {
         receiver.recv().map_err(gone)
     }
 
+    /// Has `work` done, which asks the store `root`. One that has just let a request wait in vain is not waited for
+    /// again: whoever comes next at the start of a run would wait as long for the same answer.
+    fn ask<T: Send + 'static>(
+        &self,
+        root: &str,
+        work: impl Future<Output = Result<T, RemoteError>> + Send + 'static,
+    ) -> Result<T, RemoteError> {
+        let silent = || self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = silent().get(root).copied();
+        if last.is_some_and(|last| last.elapsed() < ANSWER_TIME) {
+            return Err(RemoteError::TooSlow);
+        }
+        let answer = Self::wait(&self.spawn(work))?;
+        if matches!(answer, Err(RemoteError::TooSlow)) {
+            silent().insert(root.to_owned(), Instant::now());
+        }
+        answer
+    }
+
     fn head(
         &self,
         store: &Arc<dyn ObjectStore>,
         path: &path::Path,
     ) -> Result<ObjectMeta, RemoteError> {
-        let (store, path) = (Arc::clone(store), path.clone());
-        let head = async move { store.head(&path).await.map_err(request_failed) };
-        Self::wait(&self.spawn(in_time(ANSWER_TIME, head)))?
+        Self::wait(&self.spawn(head(Arc::clone(store), path.clone())))?
     }
 
     fn remember(&self, file: &Path, size: u64) {
@@ -278,7 +298,8 @@ impl Remote {
 pub(crate) fn version(file: &Path) -> Result<Version, RemoteError> {
     let remote = Remote::get()?;
     let address = Address::of(file)?;
-    let meta = remote.head(&remote.store(&address)?, &address.path()?)?;
+    let head = head(remote.store(&address)?, address.path()?);
+    let meta = remote.ask(&address.root, head)?;
     Ok(Version::of(&meta))
 }
 
@@ -317,6 +338,11 @@ pub(crate) fn matching(
     Ok(files)
 }
 
+async fn head(store: Arc<dyn ObjectStore>, path: path::Path) -> Result<ObjectMeta, RemoteError> {
+    let head = async { store.head(&path).await.map_err(request_failed) };
+    in_time(ANSWER_TIME, head).await
+}
+
 fn request_failed(error: object_store::Error) -> RemoteError {
     RemoteError::Request(error.into())
 }
@@ -344,7 +370,7 @@ pub(crate) fn list(folder: &Path, is_deep: bool) -> Result<Vec<PathBuf>, RemoteE
     address.check_listable()?;
     let store = remote.store(&address)?;
     let prefix = address.path()?;
-    let listing = remote.spawn(async move {
+    let listing = async move {
         if is_deep {
             list_deep(&*store, &prefix).await
         } else {
@@ -352,8 +378,8 @@ pub(crate) fn list(folder: &Path, is_deep: bool) -> Result<Vec<PathBuf>, RemoteE
             let listed = in_time(ANSWER_TIME, listed.map_err(request_failed)).await;
             listed.map(|listed| listed.objects)
         }
-    });
-    let objects = Remote::wait(&listing)??;
+    };
+    let objects = remote.ask(&address.root, listing)?;
     let files = objects.iter().map(|object| {
         let file = PathBuf::from(format!("{}/{}", address.root, object.location));
         remote.remember(&file, object.size);
@@ -377,6 +403,17 @@ mod tests {
         ));
         let there = remote.spawn(in_time(ANSWER_TIME, async { Ok(7) }));
         assert_eq!(Remote::wait(&there).unwrap().unwrap(), 7);
+    }
+
+    #[test]
+    fn a_store_that_was_silent_is_not_waited_for_again() {
+        let remote = Remote::get().unwrap();
+        let never = std::future::pending::<Result<(), RemoteError>>();
+        let waited = remote.ask("s3://silent", in_time(Duration::from_millis(20), never));
+        assert!(matches!(waited, Err(RemoteError::TooSlow)));
+        let again = remote.ask("s3://silent", async { Ok(()) });
+        assert!(matches!(again, Err(RemoteError::TooSlow)));
+        assert_eq!(remote.ask("s3://other", async { Ok(7) }).unwrap(), 7);
     }
 
     #[test]
