@@ -152,6 +152,8 @@ impl Watch {
             )));
         }
         let others = || (0..self.seen.len()).filter(|&rank| rank != self.rank);
+        // Silence counts up to the last answer of the store: where that has stopped, its host is the one to blame.
+        let now = self.store_at;
         // The longest silence is the cause, others may follow from it.
         let silent = others().min_by_key(|&rank| self.seen[rank].at)?;
         let silence = now.saturating_duration_since(self.seen[silent].at);

@@ -73,7 +73,9 @@ fn what_a_killed_command_leaves_is_removed_by_the_next_and_said() {
 #[test]
 fn a_killed_conversion_is_removed_by_the_next() {
     let run = Run::new();
-    let table: String = (0..300_000).map(|i| format!("{i}.5,{}\n", i % 2)).collect();
+    let table: String = (0..1_000_000)
+        .map(|i| format!("{i}.5,{}\n", i % 2))
+        .collect();
     std::fs::write(run.path("t.csv"), format!("a,y\n{table}")).unwrap();
     let mapping = "continuous: [a]\nlabels: {fav: \"y == 1\"}\n";
     std::fs::write(run.path("map.yaml"), mapping).unwrap();
