@@ -153,11 +153,12 @@ fn a_run_whose_data_does_not_come_ends_all_the_same() {
 #[test]
 fn a_run_whose_data_stops_coming_saves_what_it_has() {
     let run = Run::with_data();
-    // The next epoch opens the file again.
-    let (server, inputs) = served(&run, Trick::Hang("GET bucket/train/", 1));
+    let (server, inputs) = served(&run, Trick::None);
     let mut process = Process::start(server.command(&run, &[&inputs, LONG]));
     process.wait_for("Step: 3,");
-    server.wait_for("GET /bucket/train/", 2);
+    // Each epoch opens the file again.
+    server.play(Trick::Hang("GET bucket/train/", 0));
+    server.wait_for("GET /bucket/train/", 1);
     process.signal("-TERM");
     let (code, text) = process.end(60);
     assert_eq!(code, Some(75), "{text}");
