@@ -49,7 +49,7 @@ fn ok(place: &Place, args: &[&str]) -> String {
 #[test]
 fn parts_stay_what_they_are_called_and_conversions_do_not_share_a_folder() {
     let place = Place::new();
-    place.write("t.csv", &table(40));
+    place.write("t.csv", table(40));
     let mut folders = Vec::new();
     for (i, part) in [
         "01",
@@ -87,7 +87,7 @@ fn tasks_columns_and_folders_of_any_name_can_be_read_again() {
     let place = Place::new();
     place.write(
         "t.csv",
-        &table(40)
+        table(40)
             .replacen("x,u,k,y", "x,$u: \"#é,k,y", 1)
             .replace('"', "\"\""),
     );
@@ -112,7 +112,7 @@ labels: {'no': y == 1, \"2024-05-01\": y == 0, '$HOME: {}': k == 3}
 #[test]
 fn rows_are_kept_apart_to_stop_by_where_the_mapping_names_none() {
     let place = Place::new();
-    place.write("t.csv", &table(1200));
+    place.write("t.csv", table(1200));
     let yaml = format!("continuous: [x]\nids: {{meta__row: {{}}}}\n{LABELS}");
     let converted = place.convert(&yaml, "t.csv", "out", 2).unwrap();
     let rows: Vec<u64> = converted.parts.values().map(|part| part.rows).collect();
@@ -183,7 +183,7 @@ labels: {y: y == 1}
 #[test]
 fn values_that_no_vocabulary_knows_are_counted_beside_those_at_training() {
     let place = Place::new();
-    place.write("t.csv", &table(100));
+    place.write("t.csv", table(100));
     place.convert(CODES, "t.csv", "out", 1).unwrap();
     // Integers that became floats are the integers; users are written in another way.
     let new = table(100).replace("user-", "USER ");
@@ -194,7 +194,7 @@ fn values_that_no_vocabulary_knows_are_counted_beside_those_at_training() {
             Some((rest, label)) if i > 0 => format!("{rest}.0,{label}\n"),
             _ => format!("{line}\n"),
         });
-    place.write("new.csv", &floats.collect::<String>());
+    place.write("new.csv", floats.collect::<String>());
     let converted = again(&place, CODES, "out/vocabulary.json", "new").unwrap();
     let [codes, users] = &converted.unknown[..] else {
         panic!("{converted:?}")
@@ -297,7 +297,7 @@ fn spoilt_files(good: &Value) -> Vec<(String, &'static str)> {
 #[test]
 fn a_spoilt_vocabulary_is_refused_by_its_key() {
     let place = Place::new();
-    place.write("new.csv", &table(100));
+    place.write("new.csv", table(100));
     place.convert(CODES, "new.csv", "out", 1).unwrap();
     let good = std::fs::read_to_string(place.path("out/vocabulary.json")).unwrap();
     let good: Value = serde_json::from_str(&good).unwrap();
@@ -323,7 +323,7 @@ fn a_spoilt_vocabulary_is_refused_by_its_key() {
 #[test]
 fn a_vocabulary_of_the_first_versions_has_none_of_the_new_keys() {
     let place = Place::new();
-    place.write("new.csv", &table(100));
+    place.write("new.csv", table(100));
     place.convert(CODES, "new.csv", "out", 1).unwrap();
     let good = std::fs::read_to_string(place.path("out/vocabulary.json")).unwrap();
     let old = changed(&serde_json::from_str(&good).unwrap(), |v| {
@@ -340,8 +340,8 @@ fn a_vocabulary_of_the_first_versions_has_none_of_the_new_keys() {
 #[test]
 fn set_changes_the_mapping_or_is_refused() {
     let place = Place::new();
-    place.write("t.csv", &table(40).replace(',', ";"));
-    place.write("m.yaml", &format!("continuous: [x]\n{LABELS}"));
+    place.write("t.csv", table(40).replace(',', ";"));
+    place.write("m.yaml", format!("continuous: [x]\n{LABELS}"));
     let args = [
         "convert",
         "--mapping=m.yaml",
@@ -376,7 +376,7 @@ fn set_changes_the_mapping_or_is_refused() {
 #[test]
 fn ids_of_text_group_gauc_as_numbers_do() {
     let place = Place::new();
-    place.write("t.csv", &table(400));
+    place.write("t.csv", table(400));
     let split = "split: {index: {modulo: 4, parts: {train: [0, 1, 2], test: [3]}}}\n";
     let mut gauc = Vec::new();
     for (output, id) in [
@@ -388,7 +388,7 @@ fn ids_of_text_group_gauc_as_numbers_do() {
             0 => format!("{line},n\n"),
             _ => format!("{line},{}\n", (i - 1) / 10),
         });
-        place.write("t.csv", &text.collect::<String>());
+        place.write("t.csv", text.collect::<String>());
         let yaml = format!("continuous: [x]\nids: {{meta__user_id: {id}}}\n{LABELS}{split}");
         place.convert(&yaml, "t.csv", output, 1).unwrap();
         let config = format!("--config_path={output}/config.yaml");
@@ -429,7 +429,7 @@ fn categories_alone_and_a_single_column_make_models_that_learn() {
             .unwrap();
         assert!(auroc(&place, output) > 0.999, "{output}");
     }
-    place.write("t.csv", &table(600));
+    place.write("t.csv", table(600));
     place
         .convert(
             &format!("continuous: [x]\n{LABELS}{split}"),
@@ -454,7 +454,7 @@ fn auroc(place: &Place, output: &str) -> f64 {
 #[test]
 fn training_stops_early_and_a_resumed_run_stops_where_the_other_did() {
     let place = Place::new();
-    place.write("t.csv", &table(1200));
+    place.write("t.csv", table(1200));
     let yaml = format!("continuous: [x]\n{LABELS}");
     place.convert(&yaml, "t.csv", "out", 1).unwrap();
     let run = |save_dir: &str, steps: &str| {
