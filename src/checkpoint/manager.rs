@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -15,6 +16,9 @@ use super::staging::Staging;
 use super::writer::{Shared, Targets, Writer, lock};
 use super::{Checkpoint, CheckpointError, listing, publish};
 use crate::whole_file;
+
+/// A wait for the save before that is worth a warning; those of small models pass unnoticed.
+const LONG_WAIT: Duration = Duration::from_millis(100);
 
 /// Owns `save_dir` for as long as it lives.
 #[derive(Debug)]
@@ -90,12 +94,15 @@ impl Manager {
     /// # Errors
     /// When this save or the one before fails, the folder is no longer this run's, or no thread can be started.
     pub fn save(&mut self, snapshot: Snapshot, targets: Targets) -> Result<(), CheckpointError> {
-        if self.is_saving() {
+        let begin = Instant::now();
+        self.wait()?;
+        let waited = begin.elapsed();
+        if waited > LONG_WAIT {
             warn!(
-                "the previous checkpoint is still being written: training waits; checkpoint less often, or to a faster disk"
+                waited_secs = waited.as_secs_f64(),
+                "training waited until the previous checkpoint was written: checkpoint less often, or to a faster disk"
             );
         }
-        self.wait()?;
         self.lock.confirm()?;
         if let Some(Err(error)) = self.staging.as_mut().map(Staging::settle) {
             warn!(%error, "no memory for a copy of what is saved: training stops while a checkpoint is written");
