@@ -38,6 +38,10 @@ pub(super) struct Recipe {
 
 /// Fewer rows than this, and a linear model is all they bear.
 const MIN_ROWS_OF_A_NETWORK: u64 = 800;
+/// Fewer rows than this, and a second layer learns them by heart.
+const MIN_ROWS_OF_TWO_LAYERS: u64 = 2000;
+/// With fewer rows of a class than this to choose by, AUROC picks a checkpoint by chance; the loss is steadier.
+const MIN_ROWS_TO_RANK: u64 = 200;
 /// Where there are fewer rows than this for each column, chance looks like a relation.
 const FEW_ROWS_PER_COLUMN: u64 = 8;
 
@@ -53,9 +57,13 @@ impl Recipe {
             steps: epoch * epochs,
             every: (epoch / 2).max(epoch * epochs / 60).max(1),
             patience: has_validation.then_some(15),
-            by_ranking: facts.validation_rarest >= 50,
+            by_ranking: facts.validation_rarest >= MIN_ROWS_TO_RANK,
             learning_rate: 0.002,
-            layers: vec![128, 64],
+            layers: if rows < MIN_ROWS_OF_TWO_LAYERS {
+                vec![32]
+            } else {
+                vec![128, 64]
+            },
             dropout: 0.3,
             adam_epsilon: None,
         };
