@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::evaluate::run_with_validation;
 use crate::store_server::{Server, Shared, Trick};
-use crate::support::Run;
+use crate::support::{Run, with_default_signals};
 
 /// A run that has not ended.
 struct Process {
@@ -83,7 +83,8 @@ fn save_dir(run: &Run, name: &str) -> String {
 fn what_schedulers_send_saves_and_is_named() {
     let run = Run::with_data();
     for signal in ["HUP", "USR1", "USR2", "XCPU", "ALRM", "INT"] {
-        let mut process = Process::start(run.command(&[LONG, &save_dir(&run, signal)]));
+        let command = run.command(&[LONG, &save_dir(&run, signal)]);
+        let mut process = Process::start(with_default_signals(&command));
         process.wait_for("Step: 1,");
         process.signal(&format!("-{signal}"));
         // A scheduler's next step does not cut the save off.

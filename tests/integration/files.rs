@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Run, stderr};
+use crate::support::{Run, stderr, with_default_signals};
 
 /// No command here takes longer.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -23,7 +23,8 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 /// Starts a command that takes long, and waits until it has begun to write into `folder`.
-fn begun(mut command: Command, folder: &Path) -> Child {
+fn begun(command: &Command, folder: &Path) -> Child {
+    let mut command = with_default_signals(command);
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let begin = Instant::now();
@@ -41,10 +42,9 @@ const LONG: [&str; 3] = ["generate", "--n_examples=10000000", "--n_files=2"];
 
 #[test]
 fn a_command_that_a_signal_ends_leaves_nothing() {
-    // Not SIGHUP, which is rightly ignored where the tests run under nohup.
-    for signal in [Signal::TERM, Signal::INT, Signal::USR1] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1] {
         let run = Run::new();
-        let child = begun(run.command(&LONG), &run.path("data"));
+        let child = begun(&run.command(&LONG), &run.path("data"));
         kill_process(Pid::from_child(&child), signal).unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.signal(), Some(signal.as_raw()));
@@ -55,7 +55,7 @@ fn a_command_that_a_signal_ends_leaves_nothing() {
 #[test]
 fn what_a_killed_command_leaves_is_removed_by_the_next_and_said() {
     let run = Run::new();
-    let mut child = begun(run.command(&LONG), &run.path("data"));
+    let mut child = begun(&run.command(&LONG), &run.path("data"));
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(names(&run.path("data")).len(), 1);
@@ -88,7 +88,7 @@ fn a_killed_conversion_is_removed_by_the_next() {
         command
     };
     for signal in [Signal::KILL, Signal::TERM] {
-        let child = begun(convert(), &run.path("made"));
+        let child = begun(&convert(), &run.path("made"));
         kill_process(Pid::from_child(&child), signal).unwrap();
         child.wait_with_output().unwrap();
     }

@@ -115,6 +115,24 @@ impl Run {
     }
 }
 
+/// The same with the system's default for every signal: where the tests run in the background or under nohup, some are
+/// ignored, and a program leaves those alone.
+pub(crate) fn with_default_signals(command: &Command) -> Command {
+    let mut through_env = Command::new("env");
+    through_env
+        .arg("--default-signal")
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => through_env.env(key, value),
+            None => through_env.env_remove(key),
+        };
+    }
+    through_env.stdin(Stdio::null());
+    through_env
+}
+
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
