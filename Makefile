@@ -4,7 +4,7 @@
 # make bench-gpu: the step on a GPU, side by side with PyTorch's; PYTHON names one with torch for CUDA
 # make census: from a CSV to metrics on real data, CENSUS=census-income.test.gz
 # make tables: configs as convert writes them beside scikit-learn on tables of many kinds; RECAP_PYTHON names a Python
-# make soak:  kills a training at random moments, and fails or kills it at every system call on its files
+# make soak:  kills trainings and ranks at random moments, fails one at every system call, and watches one for 30 minutes
 # make fuzz:  TIME seconds (600) of hostile bytes at each reader of bytes from outside
 # Everything that is missing (libtorch) is fetched once into the user's cache; export LIBTORCH to use your own.
 
@@ -47,8 +47,9 @@ tables: build
 	sh tests/tables.sh $(BIN)
 
 soak: build
+	RECAP_SWEEP=all RECAP_KILLS=200 RECAP_ACCIDENTS=100 cargo test --release --locked --test integration -- \
+		--test-threads=1 --nocapture sweep:: kills:: an_accident_at_any_phase
 	sh tests/soak.sh
-	RECAP_SWEEP=all cargo test --release --locked --test integration sweep
 
 check: libtorch
 	cargo fmt --check

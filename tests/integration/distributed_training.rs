@@ -287,7 +287,7 @@ fn torchrun_command(
 
 /// The processes that `pid` has started and that run this program.
 #[cfg(target_os = "linux")]
-fn ranks_below(pid: u32) -> Vec<i32> {
+pub(crate) fn ranks_below(pid: u32) -> Vec<i32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let children = tasks.map(|task| {
         let path = task.unwrap().path().join("children");

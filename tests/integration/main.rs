@@ -38,6 +38,7 @@ mod golden_loop;
 mod golden_model;
 mod help;
 mod inspect;
+mod kills;
 mod metrics;
 mod model_build;
 mod model_mistakes;
