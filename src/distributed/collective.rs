@@ -45,11 +45,19 @@ pub trait Collective: fmt::Debug {
         Ok(all)
     }
 
-    /// Replaces `tensors` by those of rank 0.
+    /// Replaces `tensors` by those of `rank`.
     ///
     /// # Errors
     /// When a rank is lost; the error names it.
-    fn broadcast(&self, tensors: &[&Tensor]) -> Result<(), DistributedError>;
+    fn broadcast_from(&self, rank: usize, tensors: &[&Tensor]) -> Result<(), DistributedError>;
+
+    /// Replaces `tensors` by those of rank 0.
+    ///
+    /// # Errors
+    /// As for [`Collective::broadcast_from`].
+    fn broadcast(&self, tensors: &[&Tensor]) -> Result<(), DistributedError> {
+        self.broadcast_from(0, tensors)
+    }
 
     /// Waits until every rank is here.
     ///
@@ -111,7 +119,7 @@ impl Collective for SingleProcess {
         Ok(())
     }
 
-    fn broadcast(&self, _tensors: &[&Tensor]) -> Result<(), DistributedError> {
+    fn broadcast_from(&self, _rank: usize, _tensors: &[&Tensor]) -> Result<(), DistributedError> {
         Ok(())
     }
 

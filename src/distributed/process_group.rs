@@ -190,8 +190,8 @@ impl Collective for ProcessGroup {
         Ok(())
     }
 
-    fn broadcast(&self, tensors: &[&Tensor]) -> Result<(), DistributedError> {
-        self.run("broadcast", |group| group.broadcast(0, tensors))
+    fn broadcast_from(&self, rank: usize, tensors: &[&Tensor]) -> Result<(), DistributedError> {
+        self.run("broadcast", |group| group.broadcast(rank, tensors))
     }
 
     fn barrier(&self) -> Result<(), DistributedError> {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use super::engine::Engine;
+use super::pending::{self, Pending};
 use super::restore;
 use super::run_record;
 use super::session::Session;
@@ -111,7 +112,8 @@ impl Checkpoints {
         Ok(answers.first().is_some_and(|answer| answer == &[1]))
     }
 
-    /// Restores the newest checkpoint, or the weights of `initial_checkpoint_dir`, or leaves the stepper as it is.
+    /// Restores the newest checkpoint, or the weights of `initial_checkpoint_dir`, or leaves the stepper as it is; the
+    /// gradients of an accumulation that has begun are left to [`Session::join`].
     ///
     /// # Errors
     /// When it cannot be read or does not fit the config, or a rank is lost.
@@ -119,11 +121,13 @@ impl Checkpoints {
         &mut self,
         session: &Session,
         stepper: &mut Stepper,
-    ) -> anyhow::Result<TrainState> {
+    ) -> anyhow::Result<(TrainState, Pending)> {
+        let mut pending = Pending::default();
         let first = TrainState::first(&session.config.training, session.place);
         let state = match self.resume.take() {
             Some(checkpoint) => {
-                let state = restore::resume(stepper, &checkpoint)?;
+                let (state, gradients) = restore::resume(stepper, &checkpoint)?;
+                pending = gradients;
                 info!(
                     name: "resumed",
                     checkpoint = %checkpoint.folder().display(),
@@ -154,7 +158,7 @@ impl Checkpoints {
                 "{before} ranks trained before, {now} do now: weights and optimizer go on, the epoch begins anew"
             );
         }
-        Ok(state)
+        Ok((state, pending))
     }
 
     /// Prepares for saves: from now on they say what made them, and where there will be some in the middle of the training
@@ -235,7 +239,7 @@ impl Checkpoints {
             ..state.clone()
         };
         warn_of_drift(session, stepper)?;
-        let pending = stepper.pending_gradients(&*session.collective)?;
+        let pending = pending::gather(stepper, &*session.collective)?;
         if self.manager.is_none() {
             return Ok(None);
         }

@@ -2,6 +2,7 @@
 
 use tracing::{info, warn};
 
+use super::pending::Pending;
 use super::pipeline::next_on_device;
 use super::session::Session;
 use super::setup::{build_loader, build_stepper};
@@ -24,7 +25,8 @@ pub fn run(session: &Session) -> anyhow::Result<()> {
     if let Some(folder) = &training.initial_checkpoint_dir {
         restore::warm_start(&mut stepper, folder.as_ref())?;
     }
-    session.join(&mut stepper, &TrainState::first(training, session.place))?;
+    let first = TrainState::first(training, session.place);
+    session.join(&mut stepper, &first, Pending::default())?;
     let mut loader = build_loader(&config.train_data, training.seed, session.place, None)?;
     let num_train_steps = training.num_train_steps.get();
     for step in 0..num_train_steps {

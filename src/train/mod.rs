@@ -1,5 +1,6 @@
 //! Training: [`setup`] builds what a run needs, [`step`] is the one step of both loops, [`trainer`] and [`debug`] are
-//! the loops, [`pipeline`] feeds them through `staging`, [`state`] is what a checkpoint remembers beside tensors.
+//! the loops, [`pipeline`] feeds them through `staging`, [`state`] is what a checkpoint remembers beside tensors, [`pending`] the
+//! gradients of an accumulation that has begun.
 //! [`checks`] finds out which steps diverged, [`skip`] gives them up. `card` is what ranks compare before they begin,
 //! [`engine`] what decides about the last bits. [`evaluate`] measures a model on a partition (`groups` are those of GAUC), [`validation`] does so while
 //! training; [`window`] measures what was trained on last. [`progress`], [`tensorboard`], [`times`] and [`profiler`] say
@@ -14,6 +15,7 @@ pub mod evaluate;
 pub mod evaluation;
 pub mod fit;
 mod groups;
+pub mod pending;
 pub mod pipeline;
 pub mod profiler;
 pub mod progress;

@@ -5,11 +5,13 @@ use std::path::Path;
 use anyhow::Context;
 use tracing::info;
 
+use super::pending::Pending;
 use super::state::TrainState;
 use super::step::Stepper;
 use super::{Remedy, TrainError};
 use crate::checkpoint::{Checkpoint, Snapshot, TorchSnapshot, format::Tensors, newest_valid};
 use crate::config::RecapConfig;
+use crate::distributed::SingleProcess;
 use crate::model::{LoadOptions, ModelError, NamedTensors, Ranker};
 use crate::optim::OptimError;
 use crate::torch::named::TensorSource;
@@ -41,11 +43,15 @@ fn shared(tensors: &NamedTensors) -> Tensors {
         .collect()
 }
 
-/// Restores weights, optimizer and everything else from a checkpoint of the same config.
+/// Restores weights, optimizer and everything else from a checkpoint of the same config; the gradients of an accumulation
+/// that has begun are read and not yet put back.
 ///
 /// # Errors
 /// When the checkpoint cannot be read or does not fit the config.
-pub fn resume(stepper: &mut Stepper, checkpoint: &Checkpoint) -> anyhow::Result<TrainState> {
+pub fn resume(
+    stepper: &mut Stepper,
+    checkpoint: &Checkpoint,
+) -> anyhow::Result<(TrainState, Pending)> {
     let target = Target {
         folder: checkpoint.folder(),
         remedy: Remedy::Resume,
@@ -60,8 +66,8 @@ pub fn resume(stepper: &mut Stepper, checkpoint: &Checkpoint) -> anyhow::Result<
         .optimizer()?
         .context("the checkpoint has no optimizer.safetensors")?;
     target.load_optimizer(stepper, &optimizer)?;
-    stepper.restore_gradients(&optimizer)?;
-    Ok(state)
+    let pending = Pending::read(stepper, &optimizer)?;
+    Ok((state, pending))
 }
 
 /// Starts from the weights in `folder`, and from its optimizer state if it has one; the step stays 0.
@@ -103,7 +109,8 @@ pub fn begin(stepper: &mut Stepper, config: &RecapConfig) -> anyhow::Result<()> 
         _ => newest_valid(save_dir)?,
     };
     if let Some(checkpoint) = newest {
-        return resume(stepper, &checkpoint).map(drop);
+        let (_, pending) = resume(stepper, &checkpoint)?;
+        return pending.put_back(stepper, &SingleProcess);
     }
     match &config.training.initial_checkpoint_dir {
         Some(folder) => warm_start(stepper, Path::new(folder)),

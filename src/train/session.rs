@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tch::{Device, Tensor};
 
 use super::card::card;
+use super::pending::Pending;
 use super::setup::{Place, build_device};
 use super::state::TrainState;
 use super::step::{StepOutput, Stepper};
@@ -178,13 +179,19 @@ impl Session {
         Ok(serde_json::from_slice(first)?)
     }
 
-    /// Gives every rank the tensors of rank 0 and averages gradients from now on.
+    /// Gives every rank the tensors of rank 0 and averages gradients from now on; `pending` is what rank 0 has restored in
+    /// the middle of an accumulation.
     ///
     /// # Errors
     /// When the ranks have different configs or models, or one is lost.
-    pub fn join(&self, stepper: &mut Stepper, state: &TrainState) -> anyhow::Result<()> {
+    pub fn join(
+        &self,
+        stepper: &mut Stepper,
+        state: &TrainState,
+        pending: Pending,
+    ) -> anyhow::Result<()> {
         if !self.is_distributed() {
-            return Ok(());
+            return pending.put_back(stepper, &*self.collective);
         }
         let optimizer = stepper.optimizer.state();
         let moments: Vec<&Tensor> = optimizer.iter().map(|(_, entry)| &entry.tensor).collect();
@@ -192,30 +199,10 @@ impl Session {
         let parallel = DataParallel::new(Rc::clone(&self.collective), &variables)?;
         self.collective.broadcast(&moments)?;
         if !state.step.is_multiple_of(stepper.options.accumulation) {
-            self.share_gradients(stepper)?;
+            pending.put_back(stepper, &*self.collective)?;
         }
         stepper.parallel = Some(parallel);
         Ok(())
-    }
-
-    /// Gives every rank the gradients that rank 0 restored in the middle of an accumulation.
-    fn share_gradients(&self, stepper: &Stepper) -> anyhow::Result<()> {
-        let mut shared = NamedTensors::new();
-        for (name, parameter) in stepper.ranker.state().parameters() {
-            let own = parameter.grad();
-            let gradient = if own.defined() {
-                own.copy()
-            } else {
-                parameter.f_zeros_like()?.detach()
-            };
-            self.collective.broadcast(&[&gradient])?;
-            shared.push(format!("{name}/grad"), gradient, false)?;
-        }
-        if self.is_main_rank() {
-            Ok(())
-        } else {
-            stepper.restore_gradients(&shared)
-        }
     }
 }
 

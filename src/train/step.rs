@@ -9,7 +9,7 @@ use super::TrainError;
 use super::checks::{Checks, Verdicts};
 use super::state::step_seed;
 use crate::batch::Batch;
-use crate::distributed::{Collective, DataParallel};
+use crate::distributed::DataParallel;
 use crate::loss::{Losses, MultiTaskLoss};
 use crate::model::{Mode, Ranker};
 use crate::optim::Optimizer;
@@ -326,27 +326,7 @@ impl Stepper {
         )
     }
 
-    /// Gradients of an accumulation that has begun, by `{parameter}/grad`, averaged over ranks; nothing between updates.
-    ///
-    /// # Errors
-    /// When a rank is lost.
-    pub fn pending_gradients(
-        &self,
-        collective: &dyn Collective,
-    ) -> anyhow::Result<Vec<(String, Tensor)>> {
-        let mut pending = Vec::new();
-        for (name, parameter) in self.ranker.state().parameters() {
-            let gradient = parameter.grad();
-            if gradient.defined() {
-                let mean = gradient.copy();
-                collective.all_reduce_mean(&mean)?;
-                pending.push((format!("{name}/grad"), mean));
-            }
-        }
-        Ok(pending)
-    }
-
-    /// Puts gradients back that [`Stepper::pending_gradients`] gave; there must be none yet.
+    /// Puts back the gradients that `source` has, under `{parameter}/grad`; there must be none yet.
     ///
     /// # Errors
     /// When one cannot be read or has another shape.

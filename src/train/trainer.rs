@@ -59,8 +59,8 @@ pub fn run(session: &Session, profile_steps: Option<StepRange>) -> anyhow::Resul
     let mut validation = Validation::build(session)?;
     let may_skip = session.config.training.max_skipped_steps > 0;
     stepper.options.checks = Checks::choose(session.device, may_skip);
-    let state = checkpoints.restore(session, &mut stepper)?;
-    session.join(&mut stepper, &state)?;
+    let (state, pending) = checkpoints.restore(session, &mut stepper)?;
+    session.join(&mut stepper, &state, pending)?;
     checkpoints.prepare(session, &stepper, &state)?;
     if let Some(validation) = &mut validation {
         validation.resume(state.patience.as_ref());

@@ -11,6 +11,7 @@ use crate::distributed_training::{
     PATIENCE, Process, distance, endless, exact, launch, model, save_dir, set, start_ranks,
 };
 use crate::resume::poison;
+use crate::sockets::Socket;
 use crate::support::{Run, stderr};
 
 /// `args` as strings that live as long as the test.
@@ -308,35 +309,6 @@ fn forge(port: u16) {
     assert_eq!(line.read(&mut [0; 8]).unwrap_or(0), 0);
 }
 
-/// Where the process `pid` listens, as the system writes it: address and port in hexadecimal.
-fn listens(pid: u32) -> Vec<(String, u16)> {
-    let folder = format!("/proc/{pid}/fd");
-    let sockets: Vec<String> = std::fs::read_dir(folder)
-        .unwrap()
-        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
-        .filter_map(|link| {
-            let link = link.display().to_string();
-            let inode = link.strip_prefix("socket:[")?.strip_suffix(']')?;
-            Some(inode.to_owned())
-        })
-        .collect();
-    let mut found = Vec::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        for line in std::fs::read_to_string(table)
-            .unwrap_or_default()
-            .lines()
-            .skip(1)
-        {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            if fields[3] == "0A" && sockets.iter().any(|inode| inode == fields[9]) {
-                let (address, port) = fields[1].split_once(':').unwrap();
-                found.push((address.to_owned(), u16::from_str_radix(port, 16).unwrap()));
-            }
-        }
-    }
-    found
-}
-
 #[test]
 fn the_launchers_store_is_for_its_ranks_alone() {
     let run = Run::with_data();
@@ -345,10 +317,11 @@ fn the_launchers_store_is_for_its_ranks_alone() {
     command.arg("--nproc_per_node=2");
     let mut launcher = Process::start(command);
     launcher.wait_for("saved checkpoint");
-    let doors = listens(launcher.child.id());
+    let doors = Socket::of(launcher.child.id());
+    let doors: Vec<_> = doors.iter().filter(|socket| socket.is_door()).collect();
     assert_eq!(doors.len(), 1, "{doors:?}");
-    assert_eq!(doors[0].0, "0100007F", "loopback");
-    forge(doors[0].1);
+    assert!(doors[0].local.ip().is_loopback(), "{doors:?}");
+    forge(doors[0].local.port());
     launcher.wait_for("saved checkpoint");
     launcher.signal(Signal::TERM);
     let (code, text) = launcher.end();
@@ -356,47 +329,34 @@ fn the_launchers_store_is_for_its_ranks_alone() {
     assert!(!text.contains("forged"), "{text}");
 }
 
-/// Where an accident finds a rank.
-const PHASES: [&str; 4] = ["start", "first step", "evaluation", "save"];
-
-/// An accident of one rank at one phase of a run of the launcher: all end in time, the rank is named.
-fn accident(phase: &str, culprit: usize, signal: Signal) {
-    let run = Run::with_data();
-    let mut args = endless(&run).to_vec();
-    args.push(set("training.train_log_every_n", 1));
-    args.push(set("training.checkpoint_every_n", 4));
-    let mut ranks = start_ranks(&run, &strs(&args), 3);
-    match phase {
-        "start" => {}
-        "first step" => ranks[0].wait_for("Step: 1"),
-        "evaluation" => ranks[0].wait_for("Step: 3"),
-        _ => ranks[0].wait_for("saved checkpoint"),
-    }
-    let begin = Instant::now();
-    let victim = ranks.remove(culprit);
-    victim.signal(signal);
-    for rank in ranks {
-        let (code, text) = rank.end();
-        assert_eq!(code, Some(1), "{phase} {culprit} {signal:?}: {text}");
-        let names = text.contains(&format!("rank {culprit}"));
-        assert!(names, "{phase} {culprit} {signal:?}: {text}");
-    }
-    // The timeout is 4 s; the rest is what the promise adds, and a busy machine.
-    assert!(begin.elapsed() < PATIENCE, "{phase} {culprit} {signal:?}");
-    victim.signal(Signal::KILL);
-    victim.end();
-}
-
-/// `RECAP_ACCIDENTS` says how many (`make soak`); in short a few, each at another phase.
+/// Gradients of three batches are added before an update, and the run ends and begins again after the second: each rank
+/// goes on with its own sum, or the last bits differ.
 #[test]
-fn an_accident_at_any_phase_ends_all_ranks_and_names_the_one() {
-    let number = std::env::var("RECAP_ACCIDENTS");
-    let number: usize = number.ok().and_then(|text| text.parse().ok()).unwrap_or(4);
-    for turn in 0..number {
-        let phase = PHASES[turn % PHASES.len()];
-        let signal = [Signal::KILL, Signal::STOP][turn / 2 % 2];
-        accident(phase, (turn + turn / PHASES.len()) % 3, signal);
+fn an_accumulation_of_ranks_survives_an_end_in_its_middle() {
+    let run = Run::with_data();
+    let train = |folder: &str, steps: u64, ranks: usize| {
+        let args = [
+            save_dir(&run, folder),
+            set("training.num_train_steps", steps),
+            set("training.gradient_accumulation", 3),
+        ];
+        launch(&run, &strs(&args), ranks)
+    };
+    for ranks in [2, 4] {
+        let (whole, parts) = (format!("whole-{ranks}"), format!("parts-{ranks}"));
+        train(&whole, 9, ranks);
+        train(&parts, 5, ranks);
+        train(&parts, 9, ranks);
+        let step = 9 * ranks as u64;
+        assert!(
+            run.checkpoint(&whole, step) == run.checkpoint(&parts, step),
+            "{ranks} ranks: the bytes differ"
+        );
     }
+    // Other ranks than those that saved go on with the mean of what these had.
+    train("changed", 5, 2);
+    let text = train("changed", 9, 4);
+    assert!(text.contains("2 ranks trained before, 4 do now"), "{text}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ const SETUPS: [Setup; 6] = [
         is_poisoned: false,
         settings: &[
             "train_data.cache=true",
-            "train_data.cache_dir=${RUN_DIR}/rows",
+            "train_data.cache_dir=RUN_DIR/rows",
             "training.evaluate=true",
             "training.eval_log_every_n=9",
             "training.num_eval_steps=2",
@@ -110,7 +110,9 @@ impl Setup {
             set("training.checkpoint_max_to_keep", 3),
             set("train_data.map_num_parallel_calls", threads),
         ];
-        args.extend(self.settings.iter().map(|text| format!("--set={text}")));
+        let place = run.path("").display().to_string();
+        let settings = self.settings.iter();
+        args.extend(settings.map(|text| format!("--set={}", text.replace("RUN_DIR", &place))));
         if self.is_poisoned {
             let inputs = run.path("data/*");
             args.push(set("train_data.inputs", inputs.display()));

@@ -11,6 +11,7 @@
     reason = "a test that cannot go on should panic, and its numbers are small"
 )]
 
+mod accidents;
 mod check;
 mod checkpoints;
 mod cli;
@@ -50,6 +51,7 @@ mod remote;
 mod resume;
 mod rooms;
 mod sizes;
+mod sockets;
 mod store_server;
 mod support;
 mod sweep;

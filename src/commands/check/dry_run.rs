@@ -112,7 +112,7 @@ fn round_trip(
         ..config.clone()
     };
     let mut loaded = build_stepper(&other, device, Place::ALONE)?;
-    let restored = restore::resume(&mut loaded, &checkpoint)?;
+    let (restored, _) = restore::resume(&mut loaded, &checkpoint)?;
     if (restored.step, &restored.positions) != (state.step, &state.positions) {
         bail!("the position in the data is not the one that was saved");
     }
