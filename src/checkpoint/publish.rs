@@ -154,9 +154,10 @@ fn hide(save_dir: &Path, name: &str, prefix: &str) -> Result<PathBuf, Checkpoint
     Ok(hidden)
 }
 
-/// Removes a folder with all that is in it, if it is there.
+/// Removes a folder with all that is in it, if it is there. A disk that fails once is asked again: after the last save
+/// nobody else would before the next run.
 fn remove(folder: &Path) -> Result<(), CheckpointError> {
-    match fs::remove_dir_all(folder) {
+    match fs::remove_dir_all(folder).or_else(|_| fs::remove_dir_all(folder)) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(CheckpointError::io("remove", folder)(error))
         }

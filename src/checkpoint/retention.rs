@@ -50,7 +50,7 @@ impl Retention {
         let Some(keep) = self.max_to_keep else {
             return;
         };
-        let steps = match listing::global_steps(&self.save_dir) {
+        let steps = match twice(|| listing::global_steps(&self.save_dir)) {
             Ok(steps) => steps,
             Err(error) => {
                 warn!(
@@ -110,11 +110,11 @@ impl Retention {
     }
 
     fn remove(&mut self, global_step: u64) {
-        let removed = match listing::is_ours(&self.folder(global_step)) {
+        let removed = twice(|| match listing::is_ours(&self.folder(global_step)) {
             Ok(true) => publish::discard(&self.save_dir, &global_step.to_string()),
             Ok(false) => Ok(()),
             Err(error) => Err(error),
-        };
+        });
         if let Err(error) = removed {
             self.say(global_step, &error, "this old checkpoint cannot be removed");
         }
@@ -130,6 +130,12 @@ impl Retention {
     fn folder(&self, global_step: u64) -> PathBuf {
         self.save_dir.join(global_step.to_string())
     }
+}
+
+/// Tries once more what a disk has refused: one fault would keep a checkpoint until the next save, or for good after the
+/// last one.
+fn twice<T>(attempt: impl Fn() -> Result<T, CheckpointError>) -> Result<T, CheckpointError> {
+    attempt().or_else(|_| attempt())
 }
 
 /// An error with its causes, in one line.

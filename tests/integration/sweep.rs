@@ -167,8 +167,6 @@ fn attempt(
         Some(KILLED) if fault == "kill" => {}
         // A log that lost a record says so and is no failure of the training.
         Some(0) if log.contains("did not take every") => {}
-        // Nor is a checkpoint that is kept too long: the run after this one removes it.
-        Some(0) if log.contains("cannot be removed") => {}
         Some(0) => wrong += &faults_of(run, &folder, expected),
         Some(1..=3) if log.contains("ERROR") => {}
         other => wrong = format!("ended with {other:?}"),
