@@ -29,6 +29,29 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The first feature, label or weight that is not a finite number in any row, or in `row` alone, and its first such
+    /// row. Continuous features may be: the model replaces such values.
+    #[must_use]
+    pub fn first_non_finite(&self, row: Option<i64>) -> Option<(&'static str, usize)> {
+        let inputs = [
+            ("labels", self.labels.as_ref()),
+            ("weights", self.weights.as_ref()),
+            ("binary", Some(&self.binary)),
+            ("user_embedding", self.user_embedding.as_ref()),
+            ("user_eng_embedding", self.user_eng_embedding.as_ref()),
+            ("author_embedding", self.author_embedding.as_ref()),
+        ];
+        inputs.into_iter().find_map(|(name, tensor)| {
+            let rows = row.map_or(Some(tensor?.shallow_clone()), |row| {
+                tensor?.f_narrow(0, row, 1).ok()
+            })?;
+            let bad = rows.f_isfinite().ok()?.f_logical_not().ok()?;
+            let bad = bad.f_nonzero().ok()?;
+            let first = (bad.size().first()? > &0).then(|| bad.int64_value(&[0, 0]))?;
+            Some((name, usize::try_from(first + row.unwrap_or(0)).ok()?))
+        })
+    }
+
     /// Copies `host` to `device`, the features in f32 (`discrete` in i64).
     ///
     /// # Errors

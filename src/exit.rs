@@ -97,7 +97,14 @@ impl Exit {
         if let Some(OutputError::Format { .. }) = error.downcast_ref() {
             return Some(Self::Usage);
         }
-        if error.is::<EvaluateError>() || error.is::<BestMetricError>() {
+        if let Some(error) = error.downcast_ref::<EvaluateError>() {
+            return Some(match error {
+                EvaluateError::NotFinite { input: Some(_), .. } => Self::Data,
+                EvaluateError::NotFinite { input: None, .. } => Self::Diverged,
+                _ => Self::Usage,
+            });
+        }
+        if error.is::<BestMetricError>() {
             return Some(Self::Usage);
         }
         if let Some(error) = error.downcast_ref::<MetricError>() {

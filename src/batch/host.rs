@@ -56,6 +56,112 @@ impl HostBatch {
             .find(|(known, _)| &**known == name)
             .map(|(_, tensor)| tensor)
     }
+
+    /// The rows for which `keep` is true, in their order; `keep` has one entry a row.
+    #[must_use]
+    pub fn only(&self, keep: &[bool]) -> Self {
+        let features = self.features.iter();
+        Self {
+            rows: keep.iter().filter(|&&keep| keep).count(),
+            features: features
+                .map(|(name, tensor)| (Arc::clone(name), tensor.only(keep)))
+                .collect(),
+            labels: self.labels.as_ref().map(|labels| labels.only(keep)),
+            weights: self.weights.as_ref().map(|weights| weights.only(keep)),
+        }
+    }
+}
+
+impl HostTensor {
+    fn only(&self, keep: &[bool]) -> Self {
+        let mut shape = self.shape.clone();
+        if let Some(rows) = shape.first_mut() {
+            *rows = keep.iter().filter(|&&keep| keep).count();
+        }
+        Self {
+            values: self.values.only(keep),
+            shape,
+        }
+    }
+}
+
+impl HostValues {
+    fn only(&self, keep: &[bool]) -> Self {
+        fn of<T: Clone>(values: &[T], keep: &[bool]) -> Vec<T> {
+            let width = values.len() / keep.len().max(1);
+            let rows = values.chunks_exact(width.max(1)).zip(keep);
+            rows.filter(|(_, keep)| **keep)
+                .flat_map(|(row, _)| row.iter().cloned())
+                .collect()
+        }
+        match self {
+            Self::F32(values) => Self::F32(of(values, keep)),
+            Self::I64(values) => Self::I64(of(values, keep)),
+            Self::Bool(values) => Self::Bool(of(values, keep)),
+            Self::U8(values) => Self::U8(of(values, keep)),
+            Self::Bytes(values) => Self::Bytes(of(values, keep)),
+            Self::Ragged { ends, values } => {
+                let mut kept = vec![false; ends.last().copied().unwrap_or(0)];
+                let (mut begin, mut new_ends, mut end) = (0, Vec::new(), 0);
+                for (&row_end, &keep) in ends.iter().zip(keep) {
+                    if keep {
+                        kept[begin..row_end].fill(true);
+                        end += row_end - begin;
+                        new_ends.push(end);
+                    }
+                    begin = row_end;
+                }
+                let values = Box::new(values.only(&kept));
+                Self::Ragged {
+                    ends: new_ends,
+                    values,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_can_be_left_out() {
+        let tensor = |shape: &[usize], values| HostTensor {
+            shape: shape.to_vec(),
+            values,
+        };
+        let ragged = |ends: &[usize], values: &[i64]| HostValues::Ragged {
+            ends: ends.to_vec(),
+            values: Box::new(HostValues::I64(values.to_vec())),
+        };
+        let batch = HostBatch {
+            rows: 3,
+            features: vec![
+                (
+                    "wide".into(),
+                    tensor(&[3, 2], HostValues::F32(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])),
+                ),
+                ("empty".into(), tensor(&[3, 0], HostValues::I64(Vec::new()))),
+                (
+                    "bag".into(),
+                    tensor(&[3, 2], ragged(&[2, 3, 4], &[7, 8, 9, 10])),
+                ),
+            ],
+            labels: Some(tensor(&[3, 1], HostValues::F32(vec![0.0, 1.0, 0.0]))),
+            weights: None,
+        };
+        let kept = batch.only(&[true, false, true]);
+        assert_eq!(kept.rows, 2);
+        let wide = HostValues::F32(vec![1.0, 2.0, 5.0, 6.0]);
+        assert_eq!(kept.feature("wide"), Some(&tensor(&[2, 2], wide)));
+        assert_eq!(kept.feature("empty").unwrap().shape, [2, 0]);
+        let bag = kept.feature("bag").unwrap();
+        assert_eq!(bag.values, ragged(&[2, 3], &[7, 8, 10]));
+        let labels = HostValues::F32(vec![0.0, 0.0]);
+        assert_eq!(kept.labels, Some(tensor(&[2, 1], labels)));
+        assert_eq!(batch.only(&[true; 3]), batch);
+    }
 }
 
 /// How wide the features of a batch are, after preprocessing: known from schema and config, before any data is read.

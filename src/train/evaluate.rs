@@ -2,13 +2,15 @@
 
 use anyhow::Context;
 use tch::{Device, Kind, Tensor};
+use tracing::warn;
 
 use super::evaluation::Evaluation;
 use super::groups;
+use super::pipeline::source_of;
 use super::setup::{Place, build_loss};
 use crate::batch::{Batch, HostBatch, HostTensor, HostValues};
 use crate::config::{RecapConfig, RecapDataConfig, StratifierConfig};
-use crate::data::{self, DataError, LoadedBatch, Loader, LoaderOptions, Mode, Next};
+use crate::data::{self, DataError, LoadedBatch, Loader, LoaderOptions, Mode, Next, RecordId};
 use crate::interrupt::{Interrupt, LOOK};
 use crate::logging::bar::Bar;
 use crate::loss::MultiTaskLoss;
@@ -68,6 +70,24 @@ pub enum EvaluateError {
         /// `labels` or `weights`.
         column: &'static str,
     },
+    /// The model gives no number for a row, so that no metric would be one.
+    #[error(
+        "validation_data.{partition}: the prediction for {records} is not a finite number, {}",
+        match input {
+            Some(input) => format!(
+                "nor is its {input}: correct the record, leave it out, or set ignore_data_errors to have such rows counted"
+            ),
+            None => "though its features are: the weights are no good".to_owned(),
+        }
+    )]
+    NotFinite {
+        /// The partition.
+        partition: String,
+        /// File and record.
+        records: String,
+        /// The feature of the row that is not finite either.
+        input: Option<&'static str>,
+    },
 }
 
 fn known(partitions: &[String]) -> String {
@@ -92,6 +112,27 @@ pub struct Evaluator {
     loss: Option<MultiTaskLoss>,
     /// Without rows yet.
     metrics: MetricSet,
+}
+
+/// A batch and what a model makes of it.
+struct Scored {
+    batch: HostBatch,
+    device: Batch,
+    /// `[B, T]`, f32.
+    logits: Tensor,
+}
+
+impl Scored {
+    fn by(ranker: &Ranker, batch: HostBatch, device: Device) -> anyhow::Result<Self> {
+        let device = Batch::from_host(&batch, device)?;
+        let outputs = ranker.forward(&device, model::Mode::Evaluate)?;
+        let logits = outputs.logits.f_to_kind(Kind::Float)?;
+        Ok(Self {
+            batch,
+            device,
+            logits,
+        })
+    }
 }
 
 /// Where a task is among the logits and among the labels.
@@ -181,17 +222,21 @@ impl Evaluator {
             return Ok(None);
         };
         let mut evaluation = self.empty();
+        let mut left_out = 0;
         let mut bar = Bar::begin("evaluating", 0, self.num_batches);
         while self.num_batches.is_none_or(|num| evaluation.batches < num) {
             let next = next_unless(&mut loader, interrupt);
             let next = next.with_context(|| format!("in validation_data.{}", self.partition))?;
-            let LoadedBatch { batch, .. } = match next {
+            let LoadedBatch { batch, records, .. } = match next {
                 Next::Batch(batch) => batch,
                 Next::End => break,
                 Next::NotYet => return Ok(None),
             };
+            let scored = self.score(ranker, batch, &records)?;
+            left_out += (records.len() - scored.batch.rows) as u64;
+            let batch = &scored.batch;
             if batch.rows > 0 {
-                let loss = self.update(ranker, &batch, &mut evaluation.metrics)?;
+                let loss = self.update(ranker, &scored, &mut evaluation.metrics)?;
                 evaluation.loss_sum += loss * batch.rows as f64;
             }
             evaluation.batches += 1;
@@ -203,7 +248,40 @@ impl Evaluator {
                 )
             });
         }
+        if left_out > 0 {
+            warn!(
+                partition = self.partition,
+                rows = left_out,
+                "left out rows whose features are not finite numbers"
+            );
+        }
         Ok(Some(evaluation))
+    }
+
+    /// What the model makes of a batch. A row for which that is no number ends the evaluation, or is left out where
+    /// `ignore_data_errors` asks for it.
+    fn score(
+        &self,
+        ranker: &Ranker,
+        host: HostBatch,
+        records: &[RecordId],
+    ) -> anyhow::Result<Scored> {
+        let scored = Scored::by(ranker, host, self.device)?;
+        let rows = scored.logits.f_isfinite()?.f_all_dim(1, false)?;
+        let is_good = Vec::<bool>::try_from(rows)?;
+        let Some(row) = is_good.iter().position(|good| !good) else {
+            return Ok(scored);
+        };
+        let input = scored.device.first_non_finite(Some(row as i64));
+        if input.is_some() && self.data.ignore_data_errors {
+            return Scored::by(ranker, scored.batch.only(&is_good), self.device);
+        }
+        Err(EvaluateError::NotFinite {
+            partition: self.partition.clone(),
+            records: source_of(records.get(row..=row).unwrap_or_default()),
+            input: input.map(|(name, _)| name),
+        }
+        .into())
     }
 
     /// Finds whatever [`Self::run`] would refuse of the data before it reads it.
@@ -250,22 +328,24 @@ impl Evaluator {
     fn update(
         &self,
         ranker: &Ranker,
-        host: &HostBatch,
+        scored: &Scored,
         metrics: &mut MetricSet,
     ) -> anyhow::Result<f64> {
-        let batch = Batch::from_host(host, self.device)?;
-        let outputs = ranker.forward(&batch, model::Mode::Evaluate)?;
-        let logits = outputs.logits.f_to_kind(Kind::Float)?;
-        let loss = match (&self.loss, &batch.labels) {
+        let Scored {
+            batch: host,
+            device,
+            logits,
+        } = scored;
+        let loss = match (&self.loss, &device.labels) {
             (Some(loss), Some(labels)) => {
-                let losses = loss.forward(&logits, labels, batch.weights.as_ref())?;
+                let losses = loss.forward(logits, labels, device.weights.as_ref())?;
                 losses.total.f_double_value(&[])?
             }
             _ => f64::NAN,
         };
         let width = ranker.tasks().len();
         let places: Vec<usize> = self.tasks.iter().map(|task| task.logit).collect();
-        let scores = pick(&floats(&logits)?, width, &places);
+        let scores = pick(&floats(logits)?, width, &places);
         let labels = self.columns("labels", host.labels.as_ref())?;
         let labels = labels.context("the batch has no labels")?;
         let weights = self.columns("weights", host.weights.as_ref())?;

@@ -280,7 +280,7 @@ impl Stepper {
     /// What to say of a loss that is not finite: the task, and the first tensor on the way that is not.
     pub(super) fn diverged(&self, step: u64, batch: &Batch, pass: &Pass) -> TrainError {
         let task = self.first_non_finite_task(&pass.losses.per_task);
-        let (first, row) = match bad_input(batch) {
+        let (first, row) = match batch.first_non_finite(None) {
             Some((name, row)) => (format!("batch {name}"), Some(row)),
             None => (self.first_non_finite(&pass.logits), None),
         };
@@ -343,27 +343,6 @@ impl Stepper {
         }
         Ok(())
     }
-}
-
-/// The first input that is not finite, and its first such row. Continuous features may be: the model replaces such
-/// values.
-fn bad_input(batch: &Batch) -> Option<(&'static str, usize)> {
-    let inputs = [
-        ("labels", batch.labels.as_ref()),
-        ("weights", batch.weights.as_ref()),
-        ("binary", Some(&batch.binary)),
-        ("user_embedding", batch.user_embedding.as_ref()),
-        ("user_eng_embedding", batch.user_eng_embedding.as_ref()),
-        ("author_embedding", batch.author_embedding.as_ref()),
-    ];
-    inputs.into_iter().find_map(|(name, tensor)| {
-        let tensor = tensor?;
-        let width = tensor.numel() / usize::try_from(batch.rows()).ok()?.max(1);
-        let bad = tensor.f_isfinite().ok()?.f_logical_not().ok()?;
-        let bad = bad.f_view(-1).ok()?.f_nonzero().ok()?;
-        let first = (bad.size().first()? > &0).then(|| bad.int64_value(&[0, 0]))?;
-        Some((name, usize::try_from(first).ok()? / width.max(1)))
-    })
 }
 
 fn is_non_finite(tensor: &Tensor) -> bool {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::resume::poison;
 use crate::support::{Run, fixtures, stderr};
 
 /// The tiny config with ids in its records, one stratum, and its training data as a partition to evaluate on; data.
@@ -144,6 +145,36 @@ fn what_cannot_be_evaluated_is_said_before_the_first_step() {
             "{change}: {message}"
         );
     }
+}
+
+#[test]
+fn a_row_without_a_prediction_is_named_or_left_out_and_counted() {
+    let run = run_with_validation();
+    run.ok(&["--set", "training.num_train_steps=1"]);
+    let inputs = format!("train_data.inputs={}", run.path("bad/*").display());
+    let form = ["--n_examples=40", "--n_files=1", "--compression=none"];
+    run.ok(&[&["generate", "--set", &inputs], &form[..]].concat());
+    let mut files = std::fs::read_dir(run.path("bad")).unwrap();
+    poison(&files.next().unwrap().unwrap().path());
+    let inputs = inputs.replace("train_data", "validation_data.valid");
+    let evaluate = ["evaluate", "--partition=valid", "--set", &inputs];
+    let message = run.fails(&evaluate, 3);
+    for words in ["records 0 ", "user_embedding", "ignore_data_errors"] {
+        assert!(message.contains(words), "no {words:?} in {message}");
+    }
+    let ignore = ["--set", "validation_data.valid.ignore_data_errors=true"];
+    let path = run.path("report.json");
+    let report = format!("--output={}", path.display());
+    let output = run.output(&[&evaluate, &ignore[..], &[&report]].concat());
+    let log = stderr(&output);
+    assert!(output.status.success(), "{log}");
+    assert!(
+        log.contains("left out rows") && log.contains("rows=1"),
+        "{log}"
+    );
+    let report = std::fs::read_to_string(path).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["partitions"]["valid"]["examples"], 39, "{report}");
 }
 
 #[test]

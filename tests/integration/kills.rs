@@ -75,6 +75,7 @@ const SETUPS: [Setup; 6] = [
             "training.evaluate=true",
             "training.eval_log_every_n=9",
             "training.num_eval_steps=1",
+            "validation_data.valid.ignore_data_errors=true",
             "training.keep_best_metric=valid/loss",
         ],
     },
