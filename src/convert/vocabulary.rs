@@ -5,6 +5,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::error::{ConvertError, Failure};
 use super::number;
@@ -179,6 +180,12 @@ impl Counter {
         let medians = plan.continuous.iter().enumerate().map(|(place, column)| {
             let numbers = self.continuous.numbers(place);
             let median = numbers.get(numbers.len() / 2).copied();
+            if median.is_none() {
+                warn!(
+                    column = column.name,
+                    "a continuous column has no number in any row that was looked at: it is 0 everywhere"
+                );
+            }
             (column.name.clone(), median.unwrap_or(0.0))
         });
         let medians = medians.collect();

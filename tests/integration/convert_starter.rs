@@ -158,6 +158,26 @@ fn an_empty_cell_is_the_median_of_its_column() {
     );
 }
 
+#[test]
+fn a_column_without_any_number_is_said() {
+    let place = Place::new();
+    place.write("t.csv", "x,none,y\n5,,1\n6,NaN,0\n7,,1\n");
+    let yaml = format!("continuous: [x, none]\n{LABELS}");
+    std::fs::write(place.path("m.yaml"), yaml).unwrap();
+    let convert = [
+        "convert",
+        "--mapping=m.yaml",
+        "--inputs=t.csv",
+        "--output_dir=out",
+    ];
+    let text = ok(&place, &convert);
+    assert!(
+        text.contains("no number in any row") && text.contains("column=\"none\""),
+        "{text}"
+    );
+    assert!(!text.contains("column=\"x\""), "{text}");
+}
+
 fn again(
     place: &Place,
     yaml: &str,
