@@ -31,7 +31,8 @@ pub(super) struct Recipe {
     pub(super) learning_rate: f64,
     /// Widths of the network beside the linear part; none for a linear model.
     pub(super) layers: Vec<u64>,
-    pub(super) dropout: f64,
+    /// Behind every layer but the last; `None` where there is none to put it behind.
+    pub(super) dropout: Option<f64>,
     /// `None`: the optimizer's own.
     pub(super) adam_epsilon: Option<f64>,
 }
@@ -59,12 +60,8 @@ impl Recipe {
             patience: has_validation.then_some(15),
             by_ranking: facts.validation_rarest >= MIN_ROWS_TO_RANK,
             learning_rate: 0.002,
-            layers: if rows < MIN_ROWS_OF_TWO_LAYERS {
-                vec![32]
-            } else {
-                vec![128, 64]
-            },
-            dropout: 0.3,
+            layers: vec![128, 64],
+            dropout: Some(0.3),
             adam_epsilon: None,
         };
         if rows < MIN_ROWS_OF_A_NETWORK {
@@ -72,6 +69,7 @@ impl Recipe {
                 steps: (epoch * 60).max(600),
                 learning_rate: 0.02,
                 layers: Vec::new(),
+                dropout: None,
                 ..recipe
             };
         }
@@ -82,6 +80,14 @@ impl Recipe {
                 learning_rate: 0.03,
                 adam_epsilon: Some(1.0),
                 layers: Vec::new(),
+                dropout: None,
+                ..recipe
+            };
+        }
+        if rows < MIN_ROWS_OF_TWO_LAYERS {
+            return Self {
+                layers: vec![64],
+                dropout: None,
                 ..recipe
             };
         }
@@ -118,6 +124,15 @@ mod tests {
         let large = recipe(200_000, 20, 20_000);
         assert!(large.by_ranking && large.patience.is_some(), "{large:?}");
         assert!(large.steps * large.batch >= 10 * 199_000, "{large:?}");
+    }
+
+    #[test]
+    fn dropout_is_asked_for_only_where_it_does_something() {
+        for (rows, layers) in [(500, 0), (1440, 1), (10_000, 2)] {
+            let found = recipe(rows, 8, rows / 10);
+            assert_eq!(found.layers.len(), layers, "{found:?}");
+            assert_eq!(found.dropout.is_some(), layers > 1, "{found:?}");
+        }
     }
 
     #[test]

@@ -151,11 +151,11 @@ impl Starter<'_> {
         );
         if !is_linear {
             let sizes = recipe.layers.iter().map(word).collect();
-            let mlp = map([
-                ("layer_sizes", Node::List(sizes)),
-                ("dropout", map([("rate", word(recipe.dropout))])),
-                ("final_layer_activation", word(true)),
-            ]);
+            let mut mlp = map([("layer_sizes", Node::List(sizes))]);
+            if let Some(rate) = recipe.dropout {
+                mlp.add("dropout", map([("rate", word(rate))]));
+            }
+            mlp.add("final_layer_activation", word(true));
             model.add("backbone", map([("mlp_config", mlp)]));
         }
         let tower = map([(
