@@ -9,7 +9,7 @@ use object_store::http::HttpBuilder;
 use object_store::{ClientOptions, ObjectStore, RetryConfig, path};
 
 use super::client::Connector;
-use super::{ANSWER_TIME, RemoteError};
+use super::{ANSWER_TIME, RemoteError, variables};
 use crate::redact;
 
 /// Why such an address is refused.
@@ -108,20 +108,26 @@ impl Address {
             ..RetryConfig::default()
         };
         Ok(match self.root.split_once("://") {
-            Some(("s3", bucket)) => Arc::new(
-                AmazonS3Builder::from_env()
-                    .with_http_connector(Connector::Signed)
-                    .with_bucket_name(bucket)
-                    .with_retry(retry)
-                    .build()?,
-            ),
-            Some(("gs", bucket)) => Arc::new(
-                GoogleCloudStorageBuilder::from_env()
-                    .with_http_connector(Connector::Signed)
-                    .with_bucket_name(bucket)
-                    .with_retry(retry)
-                    .build()?,
-            ),
+            Some(("s3", bucket)) => {
+                variables::report_unused_of_s3();
+                Arc::new(
+                    AmazonS3Builder::from_env()
+                        .with_http_connector(Connector::Signed)
+                        .with_bucket_name(bucket)
+                        .with_retry(retry)
+                        .build()?,
+                )
+            }
+            Some(("gs", bucket)) => {
+                variables::report_unused_of_gcs();
+                Arc::new(
+                    GoogleCloudStorageBuilder::from_env()
+                        .with_http_connector(Connector::Signed)
+                        .with_bucket_name(bucket)
+                        .with_retry(retry)
+                        .build()?,
+                )
+            }
             _ => Arc::new(
                 HttpBuilder::new()
                     .with_http_connector(Connector::Open)

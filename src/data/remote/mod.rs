@@ -6,6 +6,7 @@
 mod address;
 mod client;
 mod read;
+mod variables;
 
 use std::collections::HashMap;
 use std::fmt;
