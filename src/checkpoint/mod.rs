@@ -24,6 +24,7 @@ pub mod tensor_file;
 #[cfg(test)]
 mod test_support;
 pub mod torchsnapshot;
+mod trial;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ pub use opened::Checkpoint;
 pub use record::{RECORD_FILE, read_record, write_record};
 pub use tensor_file::TensorFile;
 pub use torchsnapshot::TorchSnapshot;
+pub use trial::try_save_dir;
 pub use writer::Targets;
 
 /// Why a checkpoint could not be written or read.

@@ -15,6 +15,7 @@ use anyhow::Context;
 use serde::Serialize;
 use tch::Device;
 
+use crate::checkpoint::try_save_dir;
 use crate::cli::CheckArgs;
 use crate::config::{Loaded, RecapConfig};
 use crate::data::DataError;
@@ -99,6 +100,7 @@ pub(super) fn run(path: &Path, loaded: &Loaded, args: &CheckArgs) -> anyhow::Res
 fn begin(config: &RecapConfig, stepper: &mut Stepper) -> anyhow::Result<()> {
     check_loader(&config.train_data, config.training.seed, Place::ALONE)?;
     validation::check(config, stepper.device())?;
+    try_save_dir(Path::new(&config.training.save_dir))?;
     restore::begin(stepper, config)
 }
 
