@@ -48,7 +48,7 @@ tables: build
 
 soak: build
 	RECAP_SWEEP=all RECAP_KILLS=200 RECAP_ACCIDENTS=100 cargo test --release --locked --test integration -- \
-		--test-threads=1 --nocapture sweep:: kills:: accidents::
+		--test-threads=1 --nocapture sweep:: kills:: distributed_accidents::
 	sh tests/soak.sh
 
 check: libtorch

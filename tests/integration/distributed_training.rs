@@ -85,22 +85,36 @@ impl Process {
     }
 }
 
+/// A port that nobody listens at.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// `args` as one process told by the environment that it is `rank` of `world_size`, which meet at `port`.
+pub(crate) fn start_rank(
+    run: &Run,
+    args: &[&str],
+    rank: usize,
+    world_size: usize,
+    port: u16,
+) -> Process {
+    let mut command = run.command(args);
+    command.env("RANK", rank.to_string());
+    command.env("LOCAL_RANK", rank.to_string());
+    command.env("WORLD_SIZE", world_size.to_string());
+    command.env("LOCAL_WORLD_SIZE", world_size.to_string());
+    command.env("MASTER_ADDR", "127.0.0.1");
+    command.env("MASTER_PORT", port.to_string());
+    Process::start(command)
+}
+
 /// `args` as `world_size` processes told by the environment that they belong together.
 pub(crate) fn start_ranks(run: &Run, args: &[&str], world_size: usize) -> Vec<Process> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    let start = |rank: usize| {
-        let mut command = run.command(args);
-        command.env("RANK", rank.to_string());
-        command.env("LOCAL_RANK", rank.to_string());
-        command.env("WORLD_SIZE", world_size.to_string());
-        command.env("LOCAL_WORLD_SIZE", world_size.to_string());
-        command.env("MASTER_ADDR", "127.0.0.1");
-        command.env("MASTER_PORT", port.to_string());
-        Process::start(command)
-    };
-    (0..world_size).map(start).collect()
+    let port = free_port();
+    (0..world_size)
+        .map(|rank| start_rank(run, args, rank, world_size, port))
+        .collect()
 }
 
 /// `args` as ranks that the program starts itself; returns stderr of all of them.

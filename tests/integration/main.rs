@@ -11,7 +11,6 @@
     reason = "a test that cannot go on should panic, and its numbers are small"
 )]
 
-mod accidents;
 mod check;
 mod checkpoints;
 mod cli;
@@ -29,6 +28,7 @@ mod data_files;
 mod data_golden;
 mod data_random;
 mod distributed;
+mod distributed_accidents;
 mod distributed_promises;
 mod distributed_training;
 mod ending;
