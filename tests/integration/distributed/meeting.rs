@@ -2,14 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use recap_train::distributed::store::Server;
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Rank, assert_others_say, free_port, play, stderr, wait};
+use super::{Rank, assert_others_say, free_port, stderr, wait};
 
 /// The timeout of the roles, and what the promise adds to it.
 const PROMISED: Duration = Duration::from_secs(6 + 10);
@@ -181,10 +181,18 @@ fn a_served_store_cuts_off_who_speaks_nonsense() {
 
 #[test]
 fn a_rank_frozen_before_the_meeting_is_named() {
-    let folder: tempfile::TempDir = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
     let begin = Instant::now();
-    let path: &Path = folder.path();
-    let outputs = play("collectives", 2, 4, None, path);
+    // One that is frozen as soon as it is started, one that is never started.
+    let ranks = [0, 1, 2].map(|rank| {
+        let rank = Rank::start("collectives", rank, 4, port, folder.path(), &[]);
+        (Pid::from_child(&rank.child), rank)
+    });
+    kill_process(ranks[2].0, Signal::STOP).unwrap();
+    let ranks = ranks.map(|(_, rank)| rank);
+    let outputs = wait(ranks.into(), Some(2));
     assert!(begin.elapsed() < PROMISED, "{:?}", begin.elapsed());
-    assert_others_say(&outputs, usize::MAX, "no sign of rank 2, 3 within 6 s");
+    assert_others_say(&outputs, 2, "no sign of rank 2, 3 within 6 s");
+    assert_eq!(stderr(&outputs[2]), "", "it had begun before it was frozen");
 }
