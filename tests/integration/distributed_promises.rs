@@ -3,12 +3,14 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::distributed_training::{
-    PATIENCE, Process, distance, endless, exact, launch, model, save_dir, set, start_ranks,
+    PATIENCE, Process, TOLERANCE, distance, endless, exact, launch, model, save_dir, set,
+    start_ranks, train,
 };
 use crate::resume::poison;
 use crate::sockets::Socket;
@@ -77,9 +79,8 @@ fn a_bad_micro_batch_of_one_rank_is_given_up_by_all() {
     skips(2);
 }
 
-/// Every batch has the bad record, on one of the ranks: all are given up, and nothing of them stays.
-#[test]
-fn steps_that_are_given_up_leave_nothing_behind() {
+/// The exact model and one file of 48 records without compression: the argument that reads it, and its path.
+fn plain() -> (Run, String, PathBuf) {
     let run = exact();
     let inputs = format!(
         "--set=train_data.inputs={}/*.tfrecord",
@@ -94,9 +95,57 @@ fn steps_that_are_given_up_leave_nothing_behind() {
     ]);
     let files = std::fs::read_dir(run.path("data")).unwrap();
     let mut files = files.map(|entry| entry.unwrap().path());
-    let is_plain =
-        |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "tfrecord");
-    poison(&files.find(is_plain).unwrap());
+    let is_plain = |path: &PathBuf| path.extension().is_some_and(|end| end == "tfrecord");
+    let file = files.find(is_plain).unwrap();
+    (run, inputs, file)
+}
+
+/// Four micro-batches an epoch of which the first is bad, three an update: the first, the middle and the last of an
+/// update are given up in turn. Ranks then reach what one process reaches that gives up the same ones: an update is made
+/// with the sum of the gradients that are left, over the number that there should have been.
+#[test]
+fn ranks_that_give_up_micro_batches_reach_what_one_process_reaches() {
+    let (run, inputs, file) = plain();
+    let train = |name: &str, world_size: usize| {
+        let args = [
+            inputs.clone(),
+            // No shuffle: the ranks take the records of one file in turn, so that together they have the same ones.
+            set("train_data.examples_shuffle_buffer_size", 0),
+            set("train_data.global_batch_size", 12),
+            set("training.gradient_accumulation", 3),
+            set("training.max_skipped_steps", 3),
+            set("training.num_train_steps", 9),
+            save_dir(&run, name),
+        ];
+        let text = train(&run, &strs(&args), world_size);
+        let steps = run.events(name).into_iter();
+        let skipped: Vec<_> = steps
+            .filter(|event| event["name"] == "skipped_step" || event["skipped_steps"].is_number())
+            .filter_map(|event| event["step"].as_u64())
+            .collect();
+        (model(&run, name, 9 * world_size as u64), skipped, text)
+    };
+    let (clean, skipped, _) = train("clean", 1);
+    assert!(skipped.is_empty());
+    poison(&file);
+    let (alone, skipped, text) = train("alone", 1);
+    assert_eq!(skipped, [0, 4, 8], "{text}");
+    assert!(text.contains("updated with the batches before"), "{text}");
+    assert!(distance(&clean, &alone) > 1000.0 * TOLERANCE);
+    for world_size in [2, 3] {
+        let (ranks, skipped, text) = train(&format!("ranks-{world_size}"), world_size);
+        assert_eq!(skipped, [0, 4, 8], "{text}");
+        assert!(!text.contains("no longer have the same"), "{text}");
+        let far = distance(&alone, &ranks);
+        assert!(far <= TOLERANCE, "{world_size} ranks: {far}");
+    }
+}
+
+/// Every batch has the bad record, on one of the ranks: all are given up, and nothing of them stays.
+#[test]
+fn steps_that_are_given_up_leave_nothing_behind() {
+    let (run, inputs, file) = plain();
+    poison(&file);
     let train = |name: &str, steps: u64, world_size: usize| {
         let args = [
             inputs.clone(),

@@ -26,7 +26,7 @@ use crate::support::{Run, fixtures, stderr};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Ranks add in another order than one process does; parameters are of the order of 1 and move by 0.05 a step. Found: 2e-7.
-const TOLERANCE: f64 = 2e-6;
+pub(crate) const TOLERANCE: f64 = 2e-6;
 
 /// One started process and what it has written to stderr.
 pub(crate) struct Process {
@@ -481,7 +481,7 @@ fn state(folder: &Path) -> TrainState {
 }
 
 /// As one process where `world_size` is 1, which then is not launched with others.
-fn train(run: &Run, args: &[&str], world_size: usize) -> String {
+pub(crate) fn train(run: &Run, args: &[&str], world_size: usize) -> String {
     if world_size == 1 {
         succeeded(&run.output(args))
     } else {
