@@ -20,6 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tch::Tensor;
 
 use crate::data::{drain, in_order};
+use crate::evaluate::run_that_overfits;
 use crate::support::{Run, fixtures, stderr};
 
 /// Far beyond what a passing test takes, also on a busy machine.
@@ -526,6 +527,51 @@ fn one_rank_goes_on_for_two() {
 #[test]
 fn three_ranks_go_on_for_one() {
     goes_on_with(1, 3, [2, 5, 14]);
+}
+
+/// What decides which model is the best of a run: step, value, whether it is better than all before.
+fn judged(run: &Run, save_dir: &str) -> Vec<(u64, f64, bool)> {
+    let events = run.events(save_dir).into_iter();
+    let judged = events.filter_map(|event| {
+        let is_better = event["is_better"].as_bool()?;
+        let step = event["global_step"].as_u64().unwrap();
+        Some((step, event["value"].as_f64().unwrap(), is_better))
+    });
+    judged.collect()
+}
+
+#[test]
+fn ranks_stop_early_where_one_process_does() {
+    let run = run_that_overfits();
+    run.ok(&[&save_dir(&run, "alone")]);
+    let alone = judged(&run, "alone");
+    let (last, better) = (alone.last().unwrap().0, alone.iter().filter(|look| look.2));
+    assert!(last < 200 && better.count() > 2, "{alone:?}");
+    assert!(!alone[alone.len() - 1].2 && !alone[alone.len() - 2].2);
+    for world_size in [2, 3] {
+        let name = format!("ranks-{world_size}");
+        let again = |words: &str| {
+            let ranks = start_ranks(&run, &[&save_dir(&run, &name)], world_size);
+            let ends: Vec<_> = ranks.into_iter().map(Process::end).collect();
+            let texts: String = ends.iter().map(|(_, text)| text.as_str()).collect();
+            assert!(ends.iter().all(|(code, _)| *code == Some(0)), "{texts}");
+            assert_eq!(texts.matches(words).count(), 1, "{texts}");
+        };
+        again("stopped early: 2 evaluations in a row");
+        let together = judged(&run, &name);
+        assert_eq!(together.len(), alone.len(), "{together:?}");
+        for (alone, together) in alone.iter().zip(&together) {
+            assert_eq!(alone.0 * world_size as u64, together.0);
+            // Training this far makes much of rounding, but a verdict is not near: the values differ by 20%.
+            let far = (alone.1 - together.1).abs();
+            assert!(far <= 0.01 * alone.1, "{alone:?} {together:?}");
+            assert_eq!(alone.2, together.2, "{together:?}");
+        }
+        let state = state(&run.path(&name).join((last * world_size as u64).to_string()));
+        let batches = state.positions.iter().map(Position::batches);
+        assert_eq!(batches.collect::<Vec<_>>(), vec![last; world_size]);
+        again(&format!("it stopped early at step {last}"));
+    }
 }
 
 /// The documented rule: with another number of ranks the epoch begins anew, the earliest that any rank was in.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::distributed_training::exact;
 use crate::resume::poison;
 use crate::support::{Run, fixtures, stderr};
 
@@ -29,6 +30,35 @@ pub(crate) fn run_with_validation() -> Run {
     });
     std::fs::write(run.path("config.yaml"), config).unwrap();
     run.ok(&["generate", "--n_examples=200", "--n_files=3"]);
+    run
+}
+
+/// The exact model, trained on 48 rows and stopped when it gets no better on 48 others: its best is not its newest.
+pub(crate) fn run_that_overfits() -> Run {
+    let run = exact();
+    let config = std::fs::read_to_string(run.path("config.yaml")).unwrap();
+    let other = format!("{}/*.gz", run.path("other").display());
+    let valid = format!("validation_data:\n  valid: {{<<: *data, inputs: \"{other}\"}}");
+    let training = "training:
+  evaluate: true
+  eval_log_every_n: 4
+  keep_best_metric: valid/loss
+  early_stopping_patience: 2";
+    let config = [
+        ("train_data:\n", "train_data: &data\n"),
+        ("validation_data: {}", &valid),
+        ("training:", training),
+        ("num_train_steps: 6", "num_train_steps: 200"),
+    ]
+    .iter()
+    .fold(config, |config, (old, new)| {
+        assert!(config.contains(old), "{old}");
+        config.replacen(old, new, 1)
+    });
+    std::fs::write(run.path("config.yaml"), config).unwrap();
+    let inputs = format!("train_data.inputs={other}");
+    let args = set(&[&inputs, "training.seed=5"]);
+    run.ok(&[&["generate", "--n_examples=48", "--n_files=1"], &args[..]].concat());
     run
 }
 
@@ -237,6 +267,48 @@ fn the_command_reports_what_the_loop_reported() {
     let named = report(&run, &[&other]);
     assert_eq!(named["global_step"], 4);
     assert_ne!(named["partitions"]["valid"]["loss"], valid["loss"]);
+}
+
+#[test]
+fn the_best_checkpoint_is_evaluated_and_predicts_unless_another_is_named() {
+    let run = run_that_overfits();
+    run.ok(&[]);
+    let kept = events(&run, "save", "is_better");
+    let newest = kept.last().unwrap()["global_step"].as_u64().unwrap();
+    let is_best = |event: &&Value| event["is_better"] == true;
+    let best = kept.iter().rfind(is_best).unwrap();
+    let best = best["global_step"].as_u64().unwrap();
+    assert!(best < newest, "{kept:?}");
+    let scores = |name: &str, args: &[&str]| {
+        let path = run.path(&format!("{name}.csv"));
+        let output = format!("--output={}", path.display());
+        run.ok(&[&["predict", &output], args].concat());
+        std::fs::read(path).unwrap()
+    };
+    let named = |name: &str| format!("--checkpoint={}", run.path("save").join(name).display());
+    let of = |name: &str| (report(&run, &[&named(name)]), scores(name, &[&named(name)]));
+    let (of_best, of_newest) = (of("best"), of(&newest.to_string()));
+    assert_ne!(of_best.1, of_newest.1);
+    assert_eq!(of_best.0["global_step"], best);
+    assert_eq!((report(&run, &[]), scores("default", &[])), of_best);
+    // Where the config keeps no best one, and where that one is damaged, it is the newest.
+    let nothing = [
+        "training.keep_best_metric=null",
+        "training.early_stopping_patience=null",
+    ];
+    let nothing = set(&nothing);
+    let without = (report(&run, &nothing), scores("without", &nothing));
+    assert_eq!(without, of_newest);
+    let state = run.path("save/best/state.json");
+    std::fs::write(
+        &state,
+        std::fs::read(&state).unwrap().split_last().unwrap().1,
+    )
+    .unwrap();
+    assert_eq!((report(&run, &[]), scores("damaged", &[])), of_newest);
+    let output = format!("--output={}", run.path("again.csv").display());
+    let said = stderr(&run.output(&["predict", &output]));
+    assert!(said.contains("passing over the best checkpoint"), "{said}");
 }
 
 #[test]
