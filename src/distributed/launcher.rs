@@ -119,11 +119,15 @@ impl Launcher {
         };
         let handle = signals.handle();
         let forward = events.clone();
-        thread::spawn(move || {
+        let listening = thread::Builder::new().name("signals".to_owned());
+        let listen = move || {
             for signal in signals.forever() {
                 let _ = forward.send(Event::Signal(signal));
             }
-        });
+        };
+        listening
+            .spawn(listen)
+            .map_err(|source| LauncherError::Signals { source })?;
         let started = (0..self.num_processes).try_for_each(|rank| {
             ranks.running[rank] = Some(self.start(rank, &store, events.clone())?);
             Ok(())
@@ -169,10 +173,16 @@ impl Launcher {
         };
         let mut child = command.spawn().map_err(start_error)?;
         let pid = Pid::from_child(&child);
-        thread::spawn(move || {
+        let wait = move || {
             let status = child.wait().unwrap_or(ExitStatus::from_raw(1));
             let _ = events.send(Event::Ended(rank, status));
-        });
+        };
+        let waiting = thread::Builder::new().name(format!("rank {rank}"));
+        if let Err(source) = waiting.spawn(wait) {
+            // Nobody would see its end.
+            let _ = kill_process(pid, Signal::KILL);
+            return Err(start_error(source));
+        }
         Ok(pid)
     }
 }

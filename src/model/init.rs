@@ -1,7 +1,8 @@
 //! First values of parameters: a counter-based generator, so that they depend on seed, name and position alone, not
 //! on device, order or threads.
 
-use std::thread;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, Builder};
 
 use crate::machine;
 
@@ -12,17 +13,39 @@ const CHUNK: usize = 1 << 16;
 ///
 /// The values depend on `seed` and `name` only.
 pub(super) fn uniform(values: &mut [f32], bound: f64, seed: u64, name: &str) {
-    let key = key(seed, name);
-    let threads = machine::cores();
+    fill_together(
+        values,
+        bound,
+        key(seed, name),
+        machine::cores(),
+        Builder::new,
+    );
+}
+
+/// Fills the values on this thread and as many others as the system gives, `threads` in all.
+fn fill_together(
+    values: &mut [f32],
+    bound: f64,
+    key: u64,
+    threads: usize,
+    builder: impl Fn() -> Builder,
+) {
     let share = values.len().div_ceil(threads).next_multiple_of(CHUNK);
-    if values.len() <= share {
-        fill(values, bound, key, 0);
-        return;
-    }
-    thread::scope(|scope| {
-        for (i, part) in values.chunks_mut(share).enumerate() {
-            scope.spawn(move || fill(part, bound, key, (i * share) as u64));
+    let num_parts = values.len().div_ceil(share.max(1));
+    let parts = Mutex::new(values.chunks_mut(share.max(1)).enumerate());
+    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some((i, part)) = next() {
+            fill(part, bound, key, (i * share) as u64);
         }
+    };
+    thread::scope(|scope| {
+        for _ in 1..num_parts {
+            if builder().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
     });
 }
 
@@ -77,6 +100,21 @@ mod tests {
         let mut whole = vec![0.0; long.len()];
         fill(&mut whole, 0.5, key(1, "a"), 0);
         assert_eq!(long, whole);
+    }
+
+    #[test]
+    fn values_do_not_depend_on_threads_also_where_there_are_none() {
+        let whole = draw(5 * CHUNK + 3, 1, "a");
+        // No system has room for such a stack.
+        let impossible = || Builder::new().stack_size(1 << 60);
+        assert!(impossible().spawn(|| ()).is_err());
+        for builder in [Builder::new, impossible] {
+            for threads in [1, 2, 64] {
+                let mut values = vec![0.0; whole.len()];
+                fill_together(&mut values, 0.5, key(1, "a"), threads, builder);
+                assert_eq!(values, whole, "{threads}");
+            }
+        }
     }
 
     #[test]
