@@ -27,7 +27,7 @@ section! {
         /// Seconds to wait for a new checkpoint when an evaluation follows a run.
         pub eval_timeout_in_s: Seconds = Seconds::literal(3600.0),
         /// Batches whose gradients are averaged before one optimizer step (null: 1): as if the batch were so many
-        /// times larger, in the memory of one. Steps still count batches. Range: 1 and up.
+        /// times larger, in the memory of one. Steps still count batches. Range: 1 to 65536.
         pub gradient_accumulation: Option<i64> = None,
         /// Own key: seeds initial parameters, dropout and the order of the data. The same seed, data and number of
         /// processes give the same run.

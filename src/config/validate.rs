@@ -64,13 +64,16 @@ pub(super) fn check(config: &RecapConfig, at: &mut Decoder) {
     super::validate_optimizer::check(config, &mut rules);
 }
 
+/// Most batches for one update: with more, weights would as good as never move.
+const MAX_ACCUMULATION: i64 = 65_536;
+
 fn training(training: &TrainingConfig, rules: &mut Rules<'_>) {
     let at = |key: &str| path(&["training", key]);
     let accumulation = training.gradient_accumulation.unwrap_or(1);
     rules.expect(
-        accumulation >= 1,
+        (1..=MAX_ACCUMULATION).contains(&accumulation),
         &at("gradient_accumulation"),
-        "at least 1 batch per optimizer step, or null for 1",
+        "1 to 65536 batches per optimizer step, or null for 1",
         accumulation,
     );
     rules.expect(

@@ -180,6 +180,23 @@ fn a_dry_run_of_accumulated_batches_makes_an_update() {
 }
 
 #[test]
+fn an_accumulation_of_absurd_size_is_refused_and_a_large_one_is_tried_with_few_batches() {
+    let run = Run::with_data();
+    for size in ["65537", "4611686018427387904"] {
+        let set = format!("training.gradient_accumulation={size}");
+        let message = run.fails(&["check", "--dry_run", "--set", &set], 2);
+        assert!(message.contains("gradient_accumulation"), "{message}");
+        assert!(message.contains("1 to 65536"), "{message}");
+    }
+    let most = ["--set", "training.gradient_accumulation=65536"];
+    let found = findings(&run, &[&["--dry_run"], &most[..]].concat());
+    assert!(
+        found["dry_run"]["grad_norm"].as_f64().unwrap() > 0.0,
+        "{found}"
+    );
+}
+
+#[test]
 fn a_feature_that_no_record_has_is_warned_of() {
     let run = Run::new();
     let without = "train_data.seg_dense_schema.renamed_features={continuous: cont, binary: bin, discrete: disc}";

@@ -32,6 +32,9 @@ pub(super) struct DryRun {
     tensors_compared: usize,
 }
 
+/// Batches of the one update at most: an accumulation of many shows no more than one of a few, and takes hours.
+const MAX_BATCHES: u64 = 8;
+
 /// Trains one step with `stepper` and carries its state through a checkpoint.
 ///
 /// # Errors
@@ -42,6 +45,8 @@ pub(super) fn run(
     device: Device,
 ) -> anyhow::Result<DryRun> {
     let begun = Instant::now();
+    let accumulation = &mut stepper.options.accumulation;
+    *accumulation = MAX_BATCHES.min(*accumulation);
     let (output, position, batches) = step(config, stepper, device)?;
     let loss = output.loss.double_value(&[]);
     let grad_norm = output.grad_norm.map(|norm| norm.double_value(&[]));
