@@ -4,13 +4,43 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Pid, Resource, getppid, getrlimit};
 
 /// Cores this process may use: affinity, cpusets and the quotas of all control groups above it count. At least 1.
 #[must_use]
 pub fn cores() -> usize {
     // The standard library reads affinity, and the quota of every group of either version on the way up.
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Cores for each of `processes` that do the same work on this machine: an equal part of what they share, or what this
+/// one was bound to alone, if that is less. At least 1.
+#[must_use]
+pub fn share_of_cores(processes: usize) -> usize {
+    share(cores(), affinity(None), affinity(getppid()), processes)
+}
+
+/// How many CPUs a process, or this one, is bound to; 0: unknown.
+#[cfg(target_os = "linux")]
+fn affinity(pid: Option<Pid>) -> usize {
+    let cpus = rustix::thread::sched_getaffinity(pid);
+    cpus.map_or(0, |cpus| cpus.count() as usize)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn affinity(_: Option<Pid>) -> usize {
+    0
+}
+
+/// What a process may use is `cores`; affinity binds it to `own` CPUs, and whoever started it to `parents`.
+fn share(cores: usize, own: usize, parents: usize, processes: usize) -> usize {
+    // A quota is everybody's. Affinity is, too, unless the one who started the process has more: SLURM binds each task.
+    let shared = if cores < own {
+        cores
+    } else {
+        cores.max(parents)
+    };
+    (shared / processes.max(1)).clamp(1, cores.max(1))
 }
 
 /// A limit in bytes, and what is left below it now.
@@ -244,6 +274,25 @@ mod tests {
             ("a/memory.stat", stat),
         ]);
         assert_eq!(group(root.path(), "0::/a\n"), room(7000, 6050));
+    }
+
+    #[test]
+    fn processes_share_cores_unless_each_was_bound_to_its_own() {
+        // 64 CPUs for all, as the one who started them has them.
+        assert_eq!(share(64, 64, 64, 1), 64);
+        assert_eq!(share(64, 64, 64, 8), 8);
+        assert_eq!(share(2, 2, 2, 3), 1, "at least one");
+        // 8 of them by `taskset`, for the launcher and its ranks.
+        assert_eq!(share(8, 8, 8, 4), 2);
+        // Every rank was bound to 8 by whoever started it, or four to 32.
+        assert_eq!(share(8, 8, 64, 8), 8);
+        assert_eq!(share(32, 32, 64, 8), 8);
+        // A quota of 8 of 64, for all together.
+        assert_eq!(share(8, 64, 64, 4), 2);
+        // Unknown.
+        assert_eq!(share(8, 0, 0, 4), 2);
+        assert_eq!(share_of_cores(1), cores());
+        assert_eq!(share_of_cores(usize::MAX), 1);
     }
 
     #[test]

@@ -40,7 +40,8 @@ section! {
         /// Records in the shuffle buffer of each process. 0 or 1: not shuffled within files; large: better mixed,
         /// more memory, a slower start. Part of the order: a resumed run needs the same. Range: 0 and up.
         pub examples_shuffle_buffer_size: i64 = 1024,
-        /// Threads that inflate and decode (null: one per core, at most 32). Batches do not depend on it.
+        /// Threads that inflate and decode (null: one per core, at most 32; processes of one machine share its cores).
+        /// Batches do not depend on it.
         pub map_num_parallel_calls: Option<NumThreads> = None,
         /// Files open at once (null: 16), four records of each in turn. Part of the order, not a number of threads or
         /// cores: another value gives other batches, and a resumed run needs the same. 1 reads file after file.

@@ -42,7 +42,8 @@ pub struct LoaderOptions {
     pub mode: Mode,
     /// Take labels and weights of any value: to look at them, not to learn from them.
     pub any_labels: bool,
-    /// Threads that inflate and parse (`None`: `map_num_parallel_calls`, else one per core). Batches do not depend on it.
+    /// Threads that inflate and parse (`None`: `map_num_parallel_calls`, else one per core of this loader's
+    /// share). Batches do not depend on it.
     pub threads: Option<usize>,
     /// Read the sorted files once, one after the other, nothing shuffled.
     pub in_order: bool,
@@ -128,6 +129,7 @@ impl Loader {
         } else {
             Cache::Off
         };
+        tracing::debug!(threads, "threads that inflate and decode");
         let stats = Arc::new(Stats::default());
         let workers = Workers::start(threads, &pipeline, spec.caches, &stats)?;
         let (output, batches) = sync_channel(BATCHES_AHEAD);
@@ -246,7 +248,40 @@ fn check(options: &LoaderOptions) -> Result<(), DataError> {
 fn num_threads(config: &RecapDataConfig, options: &LoaderOptions) -> usize {
     let configured = config.map_num_parallel_calls.map(NumThreads::to_usize);
     let threads = options.threads.or(configured);
-    threads
-        .unwrap_or_else(|| machine::cores().min(MAX_DEFAULT_THREADS))
-        .max(1)
+    let default = || machine::share_of_cores(options.local_world_size).min(MAX_DEFAULT_THREADS);
+    threads.unwrap_or_else(default).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_of_one_machine_share_its_cores_unless_the_config_says_otherwise() {
+        let threads = |yaml: &str, local_world_size: usize| {
+            let text = format!(
+                "{{global_batch_size: 4, inputs: a, seg_dense_schema: {{schema_path: s}}, tasks: {{t: {{}}}}{yaml}}}"
+            );
+            let config: RecapDataConfig = crate::config::parse(&text).unwrap();
+            let options = LoaderOptions {
+                seed: 0,
+                rank: 0,
+                world_size: local_world_size,
+                local_world_size,
+                any_labels: false,
+                mode: Mode::Train,
+                threads: None,
+                in_order: false,
+                repeat: true,
+                drop_remainder: true,
+            };
+            num_threads(&config, &options)
+        };
+        assert_eq!(threads("", 1), machine::cores().min(MAX_DEFAULT_THREADS));
+        let ranks = 2 * machine::cores();
+        assert_eq!(threads("", 1000 * ranks), 1);
+        let default = machine::share_of_cores(2).min(MAX_DEFAULT_THREADS);
+        assert_eq!(threads("", 2), default);
+        assert_eq!(threads(", map_num_parallel_calls: 3", ranks), 3);
+    }
 }
