@@ -97,6 +97,11 @@ impl Exit {
         if let Some(OutputError::Format { .. }) = error.downcast_ref() {
             return Some(Self::Usage);
         }
+        Self::of_training(error)
+    }
+
+    /// The same for what training and evaluation end with.
+    fn of_training(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
         if let Some(error) = error.downcast_ref::<EvaluateError>() {
             return Some(match error {
                 EvaluateError::NotFinite { input: Some(_), .. } => Self::Data,

@@ -272,7 +272,7 @@ impl Evaluator {
         let Some(row) = is_good.iter().position(|good| !good) else {
             return Ok(scored);
         };
-        let input = scored.device.first_non_finite(Some(row as i64));
+        let input = scored.device.first_non_finite(i64::try_from(row).ok());
         if input.is_some() && self.data.ignore_data_errors {
             return Scored::by(ranker, scored.batch.only(&is_good), self.device);
         }

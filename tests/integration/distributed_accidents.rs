@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use crate::distributed_training::{PATIENCE, Process, endless, free_port, set, start_rank};
 use crate::evaluate::run_with_validation;
+use crate::sockets::Socket;
 use crate::support::Run;
 
 /// How long ranks wait for each other here, as the config says it.
@@ -107,21 +108,8 @@ fn streams(pid: u32) -> usize {
 
 /// Whether the process has a connection to `port` of this machine.
 fn is_connected(pid: u32, port: u16) -> bool {
-    let inodes: Vec<String> = read(pid, "net/tcp")
-        .lines()
-        .skip(1)
-        .filter_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let is_ours = fields[3] == "01" && fields[2].ends_with(&format!(":{port:04X}"));
-            is_ours.then(|| format!("socket:[{}]", fields[9]))
-        })
-        .collect();
-    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"));
-    let mut descriptors = descriptors.into_iter().flatten().flatten();
-    descriptors.any(|descriptor| {
-        let target = std::fs::read_link(descriptor.path()).unwrap_or_default();
-        inodes.contains(&target.display().to_string())
-    })
+    let is_it = |socket: &Socket| socket.is_line() && socket.remote.port() == port;
+    Socket::of(pid).iter().any(is_it)
 }
 
 /// Whether the process listens for signals: it is about to meet the others.
