@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
-use super::validation::Score;
+use super::validation::{Score, Verdict};
 use crate::config::TrainingConfig;
 use crate::data::Position;
 use crate::distributed::env::Place;
@@ -60,15 +60,13 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Takes in one evaluation, which gave `better` if it was the best so far.
-    pub fn look(&mut self, better: Option<&Score>) {
-        match better {
-            Some(score) => {
-                self.best = Some(score.clone());
-                self.waited = 0;
-            }
-            None => self.waited += 1,
-        }
+    /// Takes in what an evaluation came to.
+    pub fn look(&mut self, verdict: Verdict) {
+        self.waited = match verdict.is_better {
+            true => 0,
+            false => self.waited + 1,
+        };
+        self.best = verdict.best;
     }
 }
 
@@ -175,7 +173,9 @@ mod tests {
         let mut patience = Patience::default();
         let mut waited = Vec::new();
         for better in [None, Some(0.5), None, None] {
-            patience.look(better.map(score).as_ref());
+            let is_better = better.is_some();
+            let best = better.map(score).or(patience.best.clone());
+            patience.look(Verdict { best, is_better });
             waited.push(patience.waited);
         }
         assert_eq!(waited, [1, 0, 1, 2]);

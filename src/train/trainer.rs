@@ -63,7 +63,7 @@ pub fn run(session: &Session, profile_steps: Option<StepRange>) -> anyhow::Resul
     session.join(&mut stepper, &state, pending)?;
     checkpoints.prepare(session, &stepper, &state)?;
     if let Some(validation) = &mut validation {
-        validation.resume(state.patience.as_ref());
+        validation.resume(&state);
     }
     let training = &session.config.training;
     let position = state.position(session.place);
@@ -308,9 +308,8 @@ impl Trainer<'_> {
             }
         }
         self.times.add_evaluation(begin);
-        if found.is_judged {
-            let patience = self.state.patience.get_or_insert_default();
-            patience.look(found.score.as_ref());
+        if let Some(verdict) = found.verdict {
+            self.state.patience.get_or_insert_default().look(verdict);
         }
         progress.exclude(self.clock.elapsed());
         self.clock = Instant::now();

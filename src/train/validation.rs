@@ -11,7 +11,7 @@ use super::evaluate::Evaluator;
 use super::evaluation::Evaluation;
 use super::session::Session;
 use super::setup::Place;
-use super::state::Patience;
+use super::state::{Patience, TrainState};
 use super::statistics::Statistics;
 use super::step::Stepper;
 use crate::checkpoint::format::BEST;
@@ -67,8 +67,17 @@ pub struct Validated {
     pub evaluations: Vec<Evaluation>,
     /// Of the model if it is the best so far.
     pub score: Option<Score>,
-    /// Whether a metric has judged the model.
-    pub is_judged: bool,
+    /// What a metric has made of the model; `None` where none decides.
+    pub verdict: Option<Verdict>,
+}
+
+/// What the metric that decides has made of a model.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The best score so far, this one included; `None` where no evaluation gave a number yet.
+    pub best: Option<Score>,
+    /// Whether this model has it.
+    pub is_better: bool,
 }
 
 /// The metric that decides which checkpoint is the best.
@@ -78,6 +87,15 @@ struct BestMetric {
     is_lower_better: bool,
     /// Of the best checkpoint so far.
     score: Option<f64>,
+    /// What the folder of the best checkpoint held at the start.
+    found: Option<Found>,
+}
+
+/// The best checkpoint that a run finds: its score, and its global step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Found {
+    score: Score,
+    global_step: u64,
 }
 
 /// By what, and how good, the best checkpoint is; in its `state.json`.
@@ -95,11 +113,11 @@ impl Score {
         state[SCORE_KEY] = serde_json::json!({ "metric": self.metric, "value": self.value });
     }
 
-    /// The score of the best checkpoint in `save_dir`, if there is one that is as it was written.
+    /// The score and the state of the best checkpoint in `save_dir`, if there is one that is as it was written.
     ///
     /// # Errors
     /// When it cannot be read: a worse one would take its place.
-    fn read(save_dir: &Path) -> Result<Option<Self>, CheckpointError> {
+    fn read(save_dir: &Path) -> Result<Option<Found>, CheckpointError> {
         let folder = save_dir.join(BEST);
         let checked = Checkpoint::open(&folder).and_then(|checkpoint| {
             checkpoint.verify()?;
@@ -120,8 +138,14 @@ impl Score {
                 });
             }
         };
-        let score = checkpoint.state().and_then(|state| state.get(SCORE_KEY));
-        Ok(score.and_then(|score| serde_json::from_value(score.clone()).ok()))
+        Ok(checkpoint.state().and_then(|state| {
+            let score = state.get(SCORE_KEY)?.clone();
+            let state: TrainState = serde_json::from_value(state.clone()).ok()?;
+            Some(Found {
+                score: serde_json::from_value(score).ok()?,
+                global_step: state.global_step(),
+            })
+        }))
     }
 }
 
@@ -143,15 +167,11 @@ impl Validation {
         Ok(Some(Self { evaluators, best }))
     }
 
-    /// Goes on from the score that a resumed run had, where it is by the same metric: the best checkpoint may be of a
-    /// later step than the one that the run goes on from.
-    pub fn resume(&mut self, patience: Option<&Patience>) {
-        if let (Some(best), Some(patience)) = (&mut self.best, patience) {
-            match &patience.best {
-                Some(score) if score.metric == best.name => best.score = Some(score.value),
-                Some(_) => {}
-                None => best.score = None,
-            }
+    /// Goes on from the score that the run had at `state`, so that the same models are the best as without the
+    /// interruption.
+    pub fn resume(&mut self, state: &TrainState) {
+        if let Some(best) = &mut self.best {
+            best.resume(state.patience.as_ref(), state.global_step());
         }
     }
 
@@ -206,8 +226,11 @@ impl Validation {
             .and_then(|best| best.look(&evaluations, global_step));
         Ok(Some(Validated {
             evaluations,
+            verdict: self.best.as_ref().map(|best| Verdict {
+                best: best.score(),
+                is_better: score.is_some(),
+            }),
             score,
-            is_judged: self.best.is_some(),
         }))
     }
 }
@@ -309,20 +332,50 @@ impl BestMetric {
     fn build(name: &str, session: &Session) -> anyhow::Result<Self> {
         let save_dir = Path::new(&session.config.training.save_dir);
         // A score by another metric says nothing about this one. Every rank goes by what rank 0 reads.
-        let score = match session.is_main_rank() {
-            true => Score::read(save_dir)?.filter(|score| score.metric == name),
+        let found = match session.is_main_rank() {
+            true => Score::read(save_dir)?.filter(|found| found.score.metric == name),
             false => None,
         };
-        let shared = serde_json::to_vec(&score)?;
+        let shared = serde_json::to_vec(&found)?;
         let shared = session.collective.all_gather_bytes(&shared)?;
-        let score: Option<Score> = match shared.first() {
+        let found: Option<Found> = match shared.first() {
             Some(first) => serde_json::from_slice(first)?,
-            None => score,
+            None => found,
         };
         Ok(Self {
             name: name.to_owned(),
             is_lower_better: LOWER_IS_BETTER.contains(&metric_of(name)),
-            score: score.map(|score| score.value),
+            score: None,
+            found,
+        })
+    }
+
+    /// Goes on from what the run remembers. One that remembers no evaluation believes the checkpoint that is there, unless
+    /// that is of a later step: then a run that was killed had gone on from here, and comes to it again.
+    fn resume(&mut self, patience: Option<&Patience>, global_step: u64) {
+        let remembered = match (patience, &self.found) {
+            (Some(patience), _) => patience.best.as_ref(),
+            (None, Some(found)) if found.global_step <= global_step => Some(&found.score),
+            (None, Some(found)) => {
+                info!(
+                    best_step = found.global_step,
+                    global_step,
+                    "the best checkpoint is of a later step than this run goes on from: it is chosen anew"
+                );
+                None
+            }
+            (None, None) => None,
+        };
+        self.score = remembered
+            .filter(|score| score.metric == self.name)
+            .map(|score| score.value);
+    }
+
+    /// The best so far.
+    fn score(&self) -> Option<Score> {
+        self.score.map(|value| Score {
+            metric: self.name.clone(),
+            value,
         })
     }
 
@@ -347,10 +400,7 @@ impl BestMetric {
             return None;
         }
         self.score = Some(value);
-        Some(Score {
-            metric: self.name.clone(),
-            value,
-        })
+        self.score()
     }
 }
 
@@ -398,7 +448,35 @@ mod tests {
             name: name.to_owned(),
             is_lower_better,
             score: None,
+            found: None,
         }
+    }
+
+    #[test]
+    fn a_resumed_run_believes_a_best_checkpoint_of_its_past_alone() {
+        let score = |value| Score {
+            metric: "v/loss".to_owned(),
+            value,
+        };
+        let patience = |best: Option<Score>| Patience { best, waited: 1 };
+        let resumed = |patience: Option<Patience>, global_step| {
+            let mut best = best("v/loss", true);
+            best.found = Some(Found {
+                score: score(0.2),
+                global_step: 30,
+            });
+            best.resume(patience.as_ref(), global_step);
+            best.score
+        };
+        assert_eq!(resumed(None, 30), Some(0.2));
+        assert_eq!(resumed(None, 20), None);
+        assert_eq!(resumed(Some(patience(Some(score(0.5)))), 20), Some(0.5));
+        assert_eq!(resumed(Some(patience(None)), 40), None);
+        let other = Score {
+            metric: "v/fav/auroc".to_owned(),
+            value: 0.9,
+        };
+        assert_eq!(resumed(Some(patience(Some(other))), 40), None);
     }
 
     #[test]

@@ -56,7 +56,7 @@ const SETUPS: [Setup; 6] = [
             "training.evaluate=true",
             "training.eval_log_every_n=9",
             "training.num_eval_steps=2",
-            "training.keep_best_metric=valid/loss",
+            "training.keep_best_metric=valid/label.fav/auroc",
         ],
     },
     Setup {
@@ -76,7 +76,7 @@ const SETUPS: [Setup; 6] = [
             "training.eval_log_every_n=9",
             "training.num_eval_steps=1",
             "validation_data.valid.ignore_data_errors=true",
-            "training.keep_best_metric=valid/loss",
+            "training.keep_best_metric=valid/label.fav/auroc",
         ],
     },
 ];
@@ -176,6 +176,8 @@ fn killed(mut command: Command, length: Duration) -> bool {
 struct Left {
     losses: Vec<(u64, f64)>,
     names: Vec<String>,
+    /// What the last checkpoint remembers of evaluations, and by what score the best one is the best.
+    verdicts: [serde_json::Value; 2],
     /// Of the last checkpoint and of the best; last, and not to be printed.
     tensors: Bytes,
 }
@@ -198,7 +200,16 @@ impl Left {
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<_> = names.filter(|name| name != ".lock").collect();
         names.sort();
+        let state = |name: &str| -> serde_json::Value {
+            let path = run.path(folder).join(name).join("state.json");
+            let text = std::fs::read_to_string(path).unwrap_or_else(|_| "null".to_owned());
+            serde_json::from_str(&text).unwrap()
+        };
         Self {
+            verdicts: [
+                state(&step.to_string())["state"]["patience"].clone(),
+                state("best")["state"]["best"].clone(),
+            ],
             losses: run.losses(folder),
             names,
             tensors: Bytes(vec![
