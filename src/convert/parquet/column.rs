@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
+use ::parquet::basic::{Compression, ConvertedType, LogicalType, TimeUnit, Type as Physical};
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use ::parquet::data_type::{DataType, Int96};
 use ::parquet::errors::{ParquetError, Result};
@@ -214,15 +214,19 @@ impl Column {
         let rows = usize::try_from(group.num_rows())?;
         // Statistics are of no use here, and their sizes would be believed.
         let properties = ReaderProperties::builder().set_read_page_statistics(false);
+        // Pages come as they are stored, since the crate would inflate them without a bound.
+        let stored = group.column(leaf).clone().into_builder();
+        let stored = stored.set_compression(Compression::UNCOMPRESSED).build()?;
         let pages = SerializedPageReader::new_with_properties(
             Arc::clone(chunks),
-            group.column(leaf),
+            &stored,
             rows,
             None,
             Arc::new(properties.build()),
         )?;
         let is_optional = description.max_def_level() > 0;
-        let pages = Box::new(Pages::new(pages, is_optional));
+        let codec = group.column(leaf).compression();
+        let pages = Box::new(Pages::new(pages, codec, is_optional));
         Ok(Self {
             reader: get_column_reader(description, pages),
             kind,

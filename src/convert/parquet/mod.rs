@@ -1,11 +1,13 @@
 //! Reads the flat columns of a Parquet file row by row: never more of them than the file can hold, whatever it says.
 //!
-//! `footer` checks what the footer claims before anything is made of it, `chunk` hands out bytes that are there, `page`
-//! checks pages, `column` makes values. What the Parquet crate does not survive on hostile bytes is caught here.
+//! `footer` checks what the footer claims before anything is made of it, `chunk` hands out bytes that are there, `inflate`
+//! inflates pages, `page` checks them, `column` makes values. What the Parquet crate does not survive on hostile bytes is
+//! caught here.
 
 mod chunk;
 mod column;
 mod footer;
+mod inflate;
 mod page;
 
 use std::cell::Cell as Flag;

@@ -1,26 +1,72 @@
-//! Checks the pages of a column before they are decoded: they hold as many values as they have room for.
+//! Inflates the pages of a column and checks them before they are decoded: they hold as many values as they have room for.
 //!
 //! The Parquet crate makes room for as many values of a dictionary, and lengths of texts, as a page says it has.
 
-use ::parquet::basic::Encoding;
+use ::parquet::basic::{Compression, Encoding};
 use ::parquet::column::page::{Page, PageMetadata, PageReader};
 use ::parquet::errors::{ParquetError, Result};
 use ::parquet::file::serialized_reader::SerializedPageReader;
 
 use super::chunk::Chunks;
+use super::inflate::inflate;
 
+/// Values of a dictionary, for each of which there is room in memory; writers give dictionaries up far earlier.
+const MAX_DICTIONARY: u32 = 1 << 23;
+/// Lengths of texts in a page.
+const MAX_LENGTHS: u64 = 1 << 24;
 /// Values per byte that the encoding of differences can hold with any sense: writers put 128 into 5 bytes at least.
 const MAX_PER_BYTE: u64 = 64;
 
 /// The pages of a flat column.
 pub(super) struct Pages {
+    /// As they are stored.
     pages: SerializedPageReader<Chunks>,
+    codec: Compression,
     is_optional: bool,
 }
 
 impl Pages {
-    pub(super) fn new(pages: SerializedPageReader<Chunks>, is_optional: bool) -> Self {
-        Self { pages, is_optional }
+    /// Those of `pages`, which `codec` compressed.
+    pub(super) fn new(
+        pages: SerializedPageReader<Chunks>,
+        codec: Compression,
+        is_optional: bool,
+    ) -> Self {
+        Self {
+            pages,
+            codec,
+            is_optional,
+        }
+    }
+
+    /// `page` without compression.
+    fn inflated(&self, mut page: Page) -> Result<Page> {
+        if self.codec == Compression::UNCOMPRESSED {
+            return Ok(page);
+        }
+        match &mut page {
+            Page::DictionaryPage { buf, .. } | Page::DataPage { buf, .. } => {
+                *buf = inflate(self.codec, buf)?.into();
+            }
+            Page::DataPageV2 {
+                buf,
+                def_levels_byte_len,
+                rep_levels_byte_len,
+                is_compressed: true,
+                ..
+            } => {
+                // Levels are not compressed.
+                let levels = u64::from(*def_levels_byte_len) + u64::from(*rep_levels_byte_len);
+                let levels = usize::try_from(levels).ok();
+                let (levels, values) = levels
+                    .and_then(|levels| buf.split_at_checked(levels))
+                    .ok_or_else(|| damaged("a page is shorter than its levels"))?;
+                let values = inflate(self.codec, values)?;
+                *buf = [levels, &values].concat().into();
+            }
+            Page::DataPageV2 { .. } => {}
+        }
+        Ok(page)
     }
 
     fn check(&self, page: &Page) -> Result<()> {
@@ -29,6 +75,9 @@ impl Pages {
             Page::DictionaryPage { num_values, .. } => {
                 if u64::from(*num_values) > buffer.len() as u64 {
                     return Err(damaged("a dictionary claims more values than it has bytes"));
+                }
+                if *num_values > MAX_DICTIONARY {
+                    return Err(damaged("a dictionary has more than 8,388,608 values"));
                 }
                 Ok(())
             }
@@ -72,6 +121,7 @@ impl Iterator for Pages {
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
         let page = self.pages.get_next_page()?;
+        let page = page.map(|page| self.inflated(page)).transpose()?;
         page.as_ref().map_or(Ok(()), |page| self.check(page))?;
         Ok(page)
     }
@@ -118,7 +168,8 @@ fn after_differences(list: &[u8]) -> Option<&[u8]> {
     let count = unsigned(&mut rest)?;
     unsigned(&mut rest)?;
     let per_part = block.checked_div(parts)?;
-    if count > MAX_PER_BYTE.checked_mul(list.len() as u64)? || per_part == 0 {
+    let most = MAX_PER_BYTE.checked_mul(list.len() as u64)?;
+    if count > most.min(MAX_LENGTHS) || per_part == 0 {
         return None;
     }
     let mut left = count.saturating_sub(1);
@@ -187,6 +238,9 @@ mod tests {
         assert!(check_differences(Encoding::DELTA_BYTE_ARRAY, &huge, 0).is_err());
         assert!(check_differences(Encoding::DELTA_LENGTH_BYTE_ARRAY, &huge, 0).is_err());
         assert!(check_differences(Encoding::PLAIN, &huge, 0).is_ok());
+        let mut long = list(&[0x81, 0x80, 0x80, 8]);
+        long.resize(1 << 21, 0);
+        assert_eq!(after_differences(&long), None, "2^24 + 1 of no bits");
         assert_eq!(after_differences(&[0x80, 1, 0, 1, 0]), None, "no parts");
         assert_eq!(after_differences(&[0, 4, 9, 0]), None, "empty parts");
     }
