@@ -19,6 +19,8 @@ use super::page::Pages;
 
 /// A decimal has no more digits than this behind the point.
 const MAX_SCALE: i32 = 76;
+/// Texts that are read of a column at a time have no more bytes than this together: a dictionary may repeat a long one.
+const MAX_TEXT_BYTES: usize = 64 << 20;
 /// The day of 1970-01-01 in the count that INT96 uses.
 const EPOCH: i64 = 2_440_588;
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
@@ -256,6 +258,14 @@ impl Column {
 
     fn fetch(&mut self, rows: usize) -> Result<Vec<Value>> {
         let (kind, is_optional) = (self.kind, self.is_optional);
+        let mut room = MAX_TEXT_BYTES;
+        let mut text = |bytes: &[u8]| {
+            let left = room.checked_sub(bytes.len());
+            room = left.ok_or_else(|| {
+                damaged("1,024 rows of a column hold more than 64 MiB of text, which is no feature")
+            })?;
+            kind.of_bytes(bytes)
+        };
         match &mut self.reader {
             ColumnReader::BoolColumnReader(column) => {
                 fetch(column, rows, is_optional, |value| Ok(Value::Truth(*value)))
@@ -276,14 +286,10 @@ impl Column {
                 fetch(column, rows, is_optional, |value| Ok(Value::Float(*value)))
             }
             ColumnReader::ByteArrayColumnReader(column) => {
-                fetch(column, rows, is_optional, |value| {
-                    kind.of_bytes(value.data())
-                })
+                fetch(column, rows, is_optional, |value| text(value.data()))
             }
             ColumnReader::FixedLenByteArrayColumnReader(column) => {
-                fetch(column, rows, is_optional, |value| {
-                    kind.of_bytes(value.data())
-                })
+                fetch(column, rows, is_optional, |value| text(value.data()))
             }
         }
     }
@@ -294,7 +300,7 @@ fn fetch<T: DataType>(
     column: &mut ColumnReaderImpl<T>,
     rows: usize,
     is_optional: bool,
-    value: impl Fn(&T::T) -> Result<Value>,
+    mut value: impl FnMut(&T::T) -> Result<Value>,
 ) -> Result<Vec<Value>> {
     let (mut found, mut levels) = (Vec::new(), Vec::new());
     column.read_records(rows, Some(&mut levels), None, &mut found)?;
@@ -307,13 +313,18 @@ fn fetch<T: DataType>(
             return Ok(Value::Empty);
         }
         let next = found.next();
-        next.map_or_else(|| Err(damaged("a column lacks values")), &value)
+        next.map_or_else(|| Err(damaged("a column lacks values")), &mut value)
     };
     levels.iter().map(at_level).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use ::parquet::data_type::{ByteArray, ByteArrayType};
+    use ::parquet::file::reader::{FileReader, SerializedFileReader};
+    use ::parquet::file::writer::SerializedFileWriter;
+    use ::parquet::schema::parser::parse_message_type;
+
     use super::*;
 
     #[test]
@@ -350,5 +361,35 @@ mod tests {
     fn ids_of_16_bytes_are_written_with_hyphens() {
         let bytes: Vec<u8> = (0..16).collect();
         assert_eq!(uuid(&bytes), "00010203-0405-0607-0809-0a0b0c0d0e0f");
+    }
+
+    /// The rows of a file whose one column has `text` 1,024 times, or the message.
+    fn read(text: &[u8]) -> std::result::Result<usize, String> {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        let schema = parse_message_type("message m { required binary x (UTF8); }").unwrap();
+        let file = place.reopen().unwrap();
+        let mut writer = SerializedFileWriter::new(file, schema.into(), Arc::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let texts = vec![ByteArray::from(text.to_vec()); 1024];
+        let typed = column.typed::<ByteArrayType>();
+        typed.write_batch(&texts, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+        let chunks = Arc::new(Chunks::open(place.path()).unwrap());
+        let file = SerializedFileReader::new(chunks.try_clone().unwrap()).unwrap();
+        let group = file.metadata().row_group(0);
+        let description = group.column(0).column_descr_ptr();
+        let mut column = Column::open(&chunks, group, description, 0).unwrap();
+        let rows = column.read(1024).map(|values| values.len());
+        rows.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_text_that_a_dictionary_repeats_is_not_copied_without_an_end() {
+        assert_eq!(read(&[b'a'; 1 << 10]), Ok(1024));
+        let message = read(&[b'a'; 100 << 10]).unwrap_err();
+        assert!(message.contains("more than 64 MiB of text"), "{message}");
     }
 }
