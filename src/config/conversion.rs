@@ -19,7 +19,7 @@ section! {
         /// How the CSV files are written.
         pub csv: CsvConfig = CsvConfig::default(),
         /// Rows per file of records. Small: more files, better spread over threads and ranks; as many rows per thread
-        /// are held in memory.
+        /// are held in memory. A file ends earlier where the used cells of its rows reach 256 MiB.
         pub rows_per_file: Size = Size::literal(8192),
         /// Numeric columns, in order, for the feature `continuous`.
         pub continuous: Vec<String> = Vec::new(),

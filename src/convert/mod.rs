@@ -67,6 +67,9 @@ use vocabulary::{Counter, Vocabulary};
 /// Rows that a thread counts at a time.
 const ROWS_PER_COUNT: usize = 4096;
 
+/// Bytes of the rows that are handed to a thread at a time: of long rows there are fewer.
+const MAX_BYTES: usize = 256 << 20;
+
 /// What the mapping leaves open.
 #[derive(Clone, Debug, Default)]
 pub struct ConvertOptions {
@@ -169,7 +172,24 @@ struct Conversion<'a> {
 struct Shard {
     part: usize,
     number: u64,
-    rows: Vec<Row>,
+    rows: Rows,
+}
+
+/// Rows on the way to a thread.
+#[derive(Default)]
+struct Rows {
+    all: Vec<Row>,
+    /// Of their cells.
+    bytes: usize,
+}
+
+impl Rows {
+    /// Adds `row`; whether there are `most` rows now, or they are long.
+    fn add(&mut self, row: Row, most: usize) -> bool {
+        self.bytes += row.size();
+        self.all.push(row);
+        self.all.len() >= most || self.bytes >= MAX_BYTES
+    }
 }
 
 /// What one thread has written.
@@ -207,15 +227,13 @@ impl Conversion<'_> {
             })
         };
         let counters = pool::run(self.threads, start, count, |hand_out| {
-            let mut rows = Vec::new();
+            let mut rows = Rows::default();
             let read = self.sources.read(&plan.columns, &mut |row| {
-                if plan.splitter.part(&row)? == Some(0) {
-                    rows.push(row);
-                }
-                let is_full = rows.len() >= ROWS_PER_COUNT;
-                Ok(!is_full || hand_out(std::mem::take(&mut rows)))
+                let is_counted = plan.splitter.part(&row)? == Some(0);
+                let is_full = is_counted && rows.add(row, ROWS_PER_COUNT);
+                Ok(!is_full || hand_out(std::mem::take(&mut rows).all))
             });
-            hand_out(rows);
+            hand_out(rows.all);
             read
         })?;
         let (mut all, mut all_classes) = start();
@@ -286,7 +304,7 @@ impl Conversion<'_> {
             .map(|part| Shard {
                 part,
                 number: 0,
-                rows: Vec::new(),
+                rows: Rows::default(),
             })
             .collect();
         let read = self.sources.read(&self.plan.columns, &mut |row| {
@@ -295,19 +313,21 @@ impl Conversion<'_> {
                 return Ok(true);
             };
             let shard = &mut shards[part];
-            shard.rows.push(row);
-            if shard.rows.len() < self.rows_per_file {
+            if !shard.rows.add(row, self.rows_per_file) {
                 return Ok(true);
             }
             let number = shard.number + 1;
             let next = Shard {
                 part,
                 number,
-                rows: Vec::new(),
+                rows: Rows::default(),
             };
             Ok(hand_out(std::mem::replace(shard, next)))
         });
-        for shard in shards.into_iter().filter(|shard| !shard.rows.is_empty()) {
+        for shard in shards
+            .into_iter()
+            .filter(|shard| !shard.rows.all.is_empty())
+        {
             hand_out(shard);
         }
         read
@@ -326,7 +346,7 @@ fn write_shard(
     let mut failure = None;
     let saved = folder.add_file(path, |file| {
         let mut writer = RecordWriter::new(file, Compression::Gzip)?;
-        for row in &shard.rows {
+        for row in &shard.rows.all {
             if let Err(error) = encoder.encode(row, scratch, tally) {
                 failure = Some(error);
                 break;
@@ -338,9 +358,42 @@ fn write_shard(
     if let Some(failure) = failure {
         return Err(failure);
     }
-    let index = shard.rows.first().map_or(0, |row| row.index);
+    let index = shard.rows.all.first().map_or(0, |row| row.index);
     saved.map_err(|error| Failure { index, error })?;
-    tally.rows += shard.rows.len() as u64;
+    tally.rows += shard.rows.all.len() as u64;
     tally.files += 1;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::row::Record;
+    use super::*;
+
+    fn row(bytes: usize) -> Row {
+        Row {
+            index: 0,
+            file: Path::new("t.csv").into(),
+            place: Place::Line(2),
+            record: Record::Text {
+                bytes: vec![0; bytes].into(),
+                cells: Box::default(),
+            },
+        }
+    }
+
+    #[test]
+    fn rows_are_handed_on_when_they_are_many_or_long() {
+        let mut rows = Rows::default();
+        assert_eq!(
+            [1, 1, 1].map(|bytes| rows.add(row(bytes), 3)),
+            [false, false, true]
+        );
+        let mut rows = Rows::default();
+        let long = MAX_BYTES / 2;
+        assert_eq!(
+            [long, long].map(|bytes| rows.add(row(bytes), 3)),
+            [false, true]
+        );
+    }
 }

@@ -56,6 +56,20 @@ pub(super) struct Column {
 }
 
 impl Row {
+    /// Bytes of its cells, about.
+    pub(super) fn size(&self) -> usize {
+        match &self.record {
+            Record::Text { bytes, cells } => bytes.len() + size_of_val(&**cells),
+            Record::Typed(values) => {
+                let texts = values.iter().map(|value| match value {
+                    Value::Text(text) => text.len(),
+                    _ => 0,
+                });
+                texts.sum::<usize>() + size_of_val(&**values)
+            }
+        }
+    }
+
     pub(super) fn cell(&self, column: &Column) -> Cell<'_> {
         match &self.record {
             Record::Text { bytes, cells } => {
