@@ -124,7 +124,7 @@ impl Plan {
         let labels = labels(mapping, &mut places, &inputs)?;
         let weights = mapping.weights.iter().map(|(task, column)| Weight {
             task: task.clone(),
-            key: format!("weight__{task}"),
+            key: format!("{WEIGHT}{task}"),
             column: places.column(column),
         });
         let weights: Vec<Weight> = weights.collect();
@@ -259,6 +259,9 @@ fn buckets(mapping: &ConversionConfig, places: &mut Places) -> Result<Vec<Bucket
     Ok(buckets)
 }
 
+/// What the name of the feature with a task's weights begins with.
+const WEIGHT: &str = "weight__";
+
 /// Names that features have.
 const TAKEN: [&str; 3] = ["continuous", "binary", "discrete"];
 
@@ -277,7 +280,10 @@ fn labels(
                 format!("column `{column}` is an input as well, which gives the label away");
             return Err(wrong(reason));
         }
-        if TAKEN.contains(&task.as_str()) || mapping.ids.contains_key(task) {
+        let is_weight = task
+            .strip_prefix(WEIGHT)
+            .is_some_and(|weighted| mapping.weights.contains_key(weighted));
+        if TAKEN.contains(&task.as_str()) || mapping.ids.contains_key(task) || is_weight {
             return Err(wrong("a feature has that name, choose another".to_owned()));
         }
         labels.push(Label {
@@ -293,4 +299,27 @@ fn labels(
         ));
     }
     Ok(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_cannot_be_called_as_a_feature_is() {
+        for (task, more) in [
+            ("binary", ""),
+            ("meta__id", "ids: {meta__id: {}}"),
+            ("weight__y", "weights: {y: c}"),
+        ] {
+            let text = format!("continuous: [a]\nlabels: {{y: b == 1, {task}: b == 2}}\n{more}");
+            let mapping: ConversionConfig = crate::config::parse(&text).unwrap();
+            let message = Plan::new(&mapping).unwrap_err().to_string();
+            let expected = format!("labels.{task}: a feature has that name");
+            assert!(message.starts_with(&expected), "{message}");
+        }
+        let text = "continuous: [a]\nlabels: {y: b == 1, weight__y: b == 2}";
+        let mapping: ConversionConfig = crate::config::parse(text).unwrap();
+        assert!(Plan::new(&mapping).is_ok(), "no feature has that name");
+    }
 }
