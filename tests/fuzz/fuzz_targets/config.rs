@@ -8,14 +8,7 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 
-// The configuration is a leaf without libtorch, so that it can be built as a module of this crate.
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the program uses more of it than loading"
-)]
-#[path = "../../../src/config/mod.rs"]
-mod config;
+include!("../program.rs");
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else {

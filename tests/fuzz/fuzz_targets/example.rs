@@ -8,23 +8,7 @@ use data::schema::{Dtype, Feature, Length, Parts};
 use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 
-// Without the device part of the batch the data room builds without libtorch, as a module of this crate.
-#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
-#[path = "."]
-mod batch {
-    #[path = "../../../src/batch/host.rs"]
-    mod host;
-    pub use host::*;
-}
-#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
-#[path = "../../../src/config/mod.rs"]
-mod config;
-#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
-#[path = "../../../src/data/mod.rs"]
-mod data;
-#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
-#[path = "../../../src/printable.rs"]
-mod printable;
+include!("../program.rs");
 
 fn spec(key: &str, dtype: Dtype, length: Length) -> Spec {
     Spec::new(Feature {
@@ -32,7 +16,7 @@ fn spec(key: &str, dtype: Dtype, length: Length) -> Spec {
         name: key.into(),
         dtype,
         length,
-            parts: None,
+        parts: None,
     })
 }
 

@@ -10,23 +10,7 @@ use std::sync::Arc;
 use data::tfrecord::{ReadOptions, RecordReader, Share};
 use libfuzzer_sys::fuzz_target;
 
-// Without the device part of the batch the data room builds without libtorch, as a module of this crate.
-#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
-#[path = "."]
-mod batch {
-    #[path = "../../../src/batch/host.rs"]
-    mod host;
-    pub use host::*;
-}
-#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
-#[path = "../../../src/config/mod.rs"]
-mod config;
-#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
-#[path = "../../../src/data/mod.rs"]
-mod data;
-#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
-#[path = "../../../src/printable.rs"]
-mod printable;
+include!("../program.rs");
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&choice, file)) = bytes.split_first() else {

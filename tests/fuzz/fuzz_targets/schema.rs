@@ -7,23 +7,7 @@ use std::path::Path;
 use data::{mask, schema::Schema};
 use libfuzzer_sys::fuzz_target;
 
-// Without the device part of the batch the data room builds without libtorch, as a module of this crate.
-#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
-#[path = "."]
-mod batch {
-    #[path = "../../../src/batch/host.rs"]
-    mod host;
-    pub use host::*;
-}
-#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
-#[path = "../../../src/config/mod.rs"]
-mod config;
-#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
-#[path = "../../../src/data/mod.rs"]
-mod data;
-#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
-#[path = "../../../src/printable.rs"]
-mod printable;
+include!("../program.rs");
 
 fuzz_target!(|bytes: &[u8]| {
     if let Err(error) = Schema::parse(Path::new("fuzz.json"), bytes) {

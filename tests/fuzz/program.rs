@@ -1,0 +1,28 @@
+// What the program reads bytes from outside with, for a fuzz target to include: the program's modules name each other
+// from the root of their crate, so that each target has them there. All of it builds without libtorch.
+
+#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
+#[path = "../../src/config/mod.rs"]
+mod config;
+#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
+#[path = "../../src/convert/mod.rs"]
+mod convert;
+#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
+#[path = "../../src/data/mod.rs"]
+mod data;
+
+#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
+#[path = "../../src"]
+mod leaves {
+    // Without its device part.
+    pub mod batch {
+        mod host;
+        pub use host::*;
+    }
+    pub mod machine;
+    pub mod printable;
+    pub mod redact;
+    pub mod whole_file;
+}
+
+use leaves::{batch, machine, printable, redact, whole_file};
