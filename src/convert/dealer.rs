@@ -1,6 +1,7 @@
 //! Deals rows to the parts of the mapping, and keeps a share of those that are trained on apart, so that training can
 //! be stopped, and its best checkpoint chosen, by rows it has not seen.
 
+use tracing::warn;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::error::{ConvertError, Failure};
@@ -46,15 +47,36 @@ impl<'a> Dealer<'a> {
         parts.into_iter().find(is_meant)
     }
 
-    /// Keeps `share` of the rows of the first part apart; `rows` are in it, and `None` leaves the choice to them.
-    pub(super) fn keep_apart(&mut self, share: Option<f64>, rows: u64) -> Result<(), ConvertError> {
-        let has_part = Self::validation(self.plan).is_some();
-        let default = if has_part || rows < MIN_ROWS {
-            0.0
-        } else {
-            SHARE
-        };
-        let share = share.unwrap_or(default);
+    /// Keeps [`SHARE`] of the rows of the first part apart where they bear it: `rows` are in it, and `would_be` of them
+    /// would be kept apart.
+    pub(super) fn keep_apart_by_default(
+        &mut self,
+        rows: u64,
+        would_be: u64,
+    ) -> Result<(), ConvertError> {
+        if Self::validation(self.plan).is_some() || rows < MIN_ROWS {
+            return Ok(());
+        }
+        // Rows that share a value stay together: where there are few values chance decides how many rows that are.
+        if would_be < rows / 40 || would_be > rows / 4 {
+            warn!(
+                rows,
+                would_be,
+                "no rows are kept apart to stop training by: the column of split.hash has too few values for a tenth of \
+                 its rows; name a part `validation` in `split`, or set `validation_share`"
+            );
+            return Ok(());
+        }
+        self.keep_apart(SHARE)
+    }
+
+    /// Whether `row`, which belongs to the first part, would be kept apart by default.
+    pub(super) fn would_keep_apart(&self, row: &Row) -> Result<bool, Failure> {
+        Ok(self.hash(row)? < end_of(SHARE))
+    }
+
+    /// Keeps `share` of the rows of the first part apart.
+    pub(super) fn keep_apart(&mut self, share: f64) -> Result<(), ConvertError> {
         if share <= 0.0 {
             return Ok(());
         }
@@ -62,14 +84,7 @@ impl<'a> Dealer<'a> {
             let reason = "the split has a part `validation` already: remove one of the two";
             return Err(ConvertError::setting("validation_share", reason));
         }
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a share of all hashes, cut to a whole number"
-        )]
-        let end = (share * u64::MAX as f64) as u64;
-        self.kept_apart = Some(end);
+        self.kept_apart = Some(end_of(share));
         self.parts.insert(1, VALIDATION.to_owned());
         Ok(())
     }
@@ -88,11 +103,34 @@ impl<'a> Dealer<'a> {
         if part > 0 {
             return Ok(Some(part + 1));
         }
-        // Rows that the split keeps together stay together.
-        let hash = match self.plan.splitter.hashed() {
+        Ok(Some(usize::from(self.hash(row)? < end)))
+    }
+
+    /// What to change where the part `name` is empty.
+    pub(super) fn remedy(&self, name: &str) -> &'static str {
+        match self.kept_apart {
+            Some(_) if name == VALIDATION => "set `validation_share` to another share, or to 0",
+            _ => "change `split`, or remove the part",
+        }
+    }
+
+    /// Of the row, or of what the split keeps together, which stays together.
+    fn hash(&self, row: &Row) -> Result<u64, Failure> {
+        Ok(match self.plan.splitter.hashed() {
             Some(column) => xxh3_64_with_seed(row.text_in(column)?.as_bytes(), SEED),
             None => xxh3_64_with_seed(&row.index.to_le_bytes(), SEED),
-        };
-        Ok(Some(usize::from(hash < end)))
+        })
     }
+}
+
+/// The first hash beyond `share` of all hashes.
+fn end_of(share: f64) -> u64 {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share of all hashes, cut to a whole number"
+    )]
+    let end = (share * u64::MAX as f64) as u64;
+    end
 }

@@ -129,10 +129,12 @@ pub enum ConvertError {
         found: String,
     },
     /// A part would be empty.
-    #[error("no row belongs to the part `{part}`: change `split`, or remove the part")]
+    #[error("no row belongs to the part `{part}`: {remedy}")]
     EmptyPart {
         /// The part.
         part: String,
+        /// What to change.
+        remedy: &'static str,
     },
     /// A vocabulary file cannot be used.
     #[error("vocabulary {}: {reason}", path.display())]

@@ -206,8 +206,8 @@ impl Conversion<'_> {
             return self.learn();
         };
         // Rows for an old vocabulary are there to be predicted or compared: all stay where they are.
-        let share = Some(self.plan.validation_share.unwrap_or(0.0));
-        self.dealer.keep_apart(share, 0)?;
+        self.dealer
+            .keep_apart(self.plan.validation_share.unwrap_or(0.0))?;
         Vocabulary::read(path, self.plan)
     }
 
@@ -216,13 +216,16 @@ impl Conversion<'_> {
         let plan = self.plan;
         let is_open = plan.validation_share.is_none() && Dealer::validation(plan).is_none();
         if !plan.must_learn() && !is_open {
-            self.dealer.keep_apart(plan.validation_share, 0)?;
+            self.dealer
+                .keep_apart(plan.validation_share.unwrap_or(0.0))?;
             return Ok(Counter::new(plan).finish(plan));
         }
-        let start = || (Counter::new(plan), Classes::new(plan));
-        let count = |(counter, classes): &mut (Counter, Classes), rows: Vec<Row>| {
+        let dealer = &self.dealer;
+        let start = || (Counter::new(plan), Classes::new(plan), 0_u64);
+        let count = |(counter, classes, apart): &mut (Counter, Classes, u64), rows: Vec<Row>| {
             rows.iter().try_for_each(|row| {
                 counter.add(plan, row)?;
+                *apart += u64::from(dealer.would_keep_apart(row)?);
                 classes.add(plan, row)
             })
         };
@@ -236,13 +239,17 @@ impl Conversion<'_> {
             hand_out(rows.all);
             read
         })?;
-        let (mut all, mut all_classes) = start();
-        for (counter, classes) in counters {
+        let (mut all, mut all_classes, mut would_be) = start();
+        for (counter, classes, apart) in counters {
             all.merge(counter);
             all_classes.merge(&classes);
+            would_be += apart;
         }
         all_classes.check(plan, &plan.splitter.parts[0])?;
-        self.dealer.keep_apart(plan.validation_share, all.rows())?;
+        match plan.validation_share {
+            Some(share) => self.dealer.keep_apart(share)?,
+            None => self.dealer.keep_apart_by_default(all.rows(), would_be)?,
+        }
         self.is_heavy_tailed = all.is_heavy_tailed(plan);
         Ok(all.finish(plan))
     }
@@ -275,7 +282,10 @@ impl Conversion<'_> {
             pairs.for_each(|(all, part)| all.merge(part));
         }
         if let Some((part, _)) = parts.iter().zip(&all).find(|(_, part)| part.rows == 0) {
-            return Err(ConvertError::EmptyPart { part: part.clone() });
+            return Err(ConvertError::EmptyPart {
+                part: part.clone(),
+                remedy: self.dealer.remedy(part),
+            });
         }
         self.check_classes(&all)?;
         Ok((all, left_out))

@@ -518,3 +518,49 @@ fn training_stops_early_and_a_resumed_run_stops_where_the_other_did() {
         "{said}"
     );
 }
+
+/// A table of `rows` rows and `countries` countries, and a mapping that splits by them.
+fn by_country(place: &Place, rows: usize, countries: usize) -> String {
+    let mut table = "x,country,y\n".to_owned();
+    for row in 0..rows {
+        table += &format!("{row},c{},{}\n", row % countries, row / 7 % 2);
+    }
+    place.write("t.csv", &table);
+    let yaml = "continuous: [x]\nlabels: {y: y == 1}\n\
+        split: {hash: {column: country, parts: {train: 0.8, test: 0.2}}}\n";
+    yaml.to_owned()
+}
+
+#[test]
+fn few_values_to_split_by_keep_no_rows_apart_unless_that_is_asked_for() {
+    for countries in 3..9 {
+        let place = Place::new();
+        let yaml = by_country(&place, 4000, countries);
+        let made = place.convert(&yaml, "t.csv", "out", 2);
+        let made = match made {
+            Ok(made) => made,
+            // The split itself may leave a part empty.
+            Err(error) => {
+                assert!(error.to_string().contains("`test`"), "{countries}: {error}");
+                continue;
+            }
+        };
+        let rows: Vec<u64> = made.parts.values().map(|part| part.rows).collect();
+        match made.keeps_apart {
+            true => assert!(rows[1] <= (rows[0] + rows[1]) / 4, "{countries}: {rows:?}"),
+            false => assert_eq!(rows.len(), 2, "{countries}: {rows:?}"),
+        }
+    }
+    let place = Place::new();
+    let yaml = by_country(&place, 4000, 200);
+    assert!(place.convert(&yaml, "t.csv", "out", 2).unwrap().keeps_apart);
+}
+
+#[test]
+fn an_empty_part_that_was_asked_for_names_its_key() {
+    let place = Place::new();
+    place.write("t.csv", "x,y\n1,1\n2,0\n");
+    let yaml = format!("continuous: [x]\nvalidation_share: 0.0001\n{LABELS}");
+    let error = place.convert(&yaml, "t.csv", "out", 1).unwrap_err();
+    assert!(error.to_string().contains("`validation_share`"), "{error}");
+}
