@@ -69,18 +69,33 @@ fn is_there(path: &Path, fits: impl Fn(&fs::Metadata) -> bool) -> Result<bool, C
     }
 }
 
+/// A run that saves removes checkpoints while others look: how often a folder is listed at most.
+const MAX_LISTINGS: usize = 5;
+
 /// The newest checkpoint in a folder whose checksums hold; damaged newer ones are reported and passed over. Another run
 /// may own the folder.
 ///
 /// # Errors
 /// When the folder cannot be listed, or a checkpoint that may be the newest cannot be read.
 pub fn newest_valid(save_dir: &Path) -> Result<Option<Checkpoint>, CheckpointError> {
+    for _ in 1..MAX_LISTINGS {
+        let (newest, is_gone) = look_for_newest(save_dir)?;
+        if newest.is_some() || !is_gone {
+            return Ok(newest);
+        }
+    }
+    Ok(look_for_newest(save_dir)?.0)
+}
+
+/// The same for one listing, and whether the run that owns the folder has removed some of it meanwhile.
+fn look_for_newest(save_dir: &Path) -> Result<(Option<Checkpoint>, bool), CheckpointError> {
+    let mut has_gone = false;
     for global_step in numbered(save_dir)?.into_iter().rev() {
         let folder = save_dir.join(global_step.to_string());
         match judge(&folder) {
-            Ok(Judged::Valid(checkpoint)) => return Ok(Some(checkpoint)),
-            // The run that owns the folder has removed it meanwhile; a newer one is there then.
-            _ if is_gone(&folder) => debug!(checkpoint = %folder.display(), "is gone"),
+            Ok(Judged::Valid(checkpoint)) => return Ok((Some(checkpoint), has_gone)),
+            // A newer one is there then.
+            _ if is_gone(&folder) => has_gone = true,
             Ok(Judged::Damaged(error)) => {
                 warn!(checkpoint = %folder.display(), %error, "passed over: it is damaged");
             }
@@ -97,7 +112,7 @@ pub fn newest_valid(save_dir: &Path) -> Result<Option<Checkpoint>, CheckpointErr
             }
         }
     }
-    Ok(None)
+    Ok((None, has_gone))
 }
 
 fn is_gone(folder: &Path) -> bool {

@@ -71,7 +71,14 @@ impl Staged {
         self.seal()?;
         let folder = self.save_dir.join(&self.name);
         let replaced = make_way(&self.save_dir, &self.name)?;
-        fs::rename(&self.part, &folder).map_err(CheckpointError::io("publish", &folder))?;
+        if let Err(error) = fs::rename(&self.part, &folder) {
+            // The one before is better than none.
+            let put_back = replaced.map(|replaced| fs::rename(replaced, &folder));
+            if let Some(Err(error)) = put_back {
+                warn!(checkpoint = %folder.display(), %error, "the checkpoint before cannot be put back: the next run does it");
+            }
+            return Err(CheckpointError::io("publish", &folder)(error));
+        }
         sync_folder(&self.save_dir)?;
         // Once more where it fails: after the last save nothing comes by that would.
         let gone = replaced.map(|replaced| remove(&replaced).or_else(|_| remove(&replaced)));
@@ -140,7 +147,8 @@ fn free_name(save_dir: &Path, name: &str) -> PathBuf {
 /// # Errors
 /// When it cannot be moved or removed.
 pub(super) fn discard(save_dir: &Path, name: &str) -> Result<(), CheckpointError> {
-    remove(&hide(save_dir, name, DELETING)?)
+    let hide = || hide(save_dir, name, DELETING);
+    remove(&hide().or_else(|_| hide())?)
 }
 
 /// Moves a checkpoint out of sight in one step; returns where to.

@@ -110,11 +110,11 @@ impl Retention {
     }
 
     fn remove(&mut self, global_step: u64) {
-        let removed = twice(|| match listing::is_ours(&self.folder(global_step)) {
+        let removed = match twice(|| listing::is_ours(&self.folder(global_step))) {
             Ok(true) => publish::discard(&self.save_dir, &global_step.to_string()),
             Ok(false) => Ok(()),
             Err(error) => Err(error),
-        });
+        };
         if let Err(error) = removed {
             self.say(global_step, &error, "this old checkpoint cannot be removed");
         }
