@@ -255,7 +255,7 @@ fn killed_at_any_moment_a_training_comes_to_the_same_end() {
     let number = SETUPS.len() as u64;
     for (at, setup) in SETUPS.iter().enumerate() {
         let (steps, kills) = match asked {
-            Some(kills) => (1000, (kills + number - 1 - at as u64) / number),
+            Some(kills) => (300, (kills + number - 1 - at as u64) / number),
             None => (40, 1),
         };
         survives(setup, steps, kills);
