@@ -106,6 +106,11 @@ impl Decoder {
         self.more == 0 && !self.unreadable().any(|p| p.path.contains(path))
     }
 
+    /// True when a problem was reported of `path` itself.
+    pub(crate) fn is_blamed(&self, path: &Path) -> bool {
+        self.more > 0 || self.problems.iter().any(|p| p.path == *path)
+    }
+
     /// Problems that left a stand-in for a value.
     fn unreadable(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().filter(|p| {

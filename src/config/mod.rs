@@ -24,14 +24,13 @@ mod resolved;
 mod rules;
 mod scalar;
 mod schema;
+mod spec;
 mod substitute;
 mod syntax;
 mod training;
 mod validate;
 mod validate_columns;
 mod validate_data;
-mod validate_model;
-mod validate_optimizer;
 mod value;
 mod yaml;
 
@@ -50,6 +49,12 @@ pub use model::*;
 pub use optimizer::*;
 pub use patterns::Patterns;
 pub use schema::{Field, SectionShape, Shape};
+pub use spec::{
+    AdamSpec, AffineMapSpec, Aggregation, BatchNormSpec, DcnSpec, DlrmSpec, FeatureTransformSpec,
+    Finite, Fraction, LayerNormSpec, Magnitude, MaskBlockSpec, MaskNetSpec, MlpSpec, ModelSpec,
+    NetworkSpec, NonEmpty, NonNegative, OptimizerSpec, PositionSpec, Probability, Rates, Schedule,
+    Sharing, SmallEmbeddingSpec, TaskSpec,
+};
 pub use substitute::Lookup;
 pub use training::*;
 pub use value::{Depth, NumOpenFiles, NumThreads, PositiveFloat, PositiveInt, Seconds, Size};

@@ -8,7 +8,7 @@ use super::decode::Decoder;
 use super::error::{ConfigError, ProblemKind};
 use super::load::Loaded;
 use super::path::Path;
-use super::{RecapConfig, TrainingConfig, validate_data, validate_model};
+use super::{RecapConfig, TrainingConfig, spec, validate_data};
 
 /// Where rules are reported; remembers what is already known to be wrong.
 pub(super) struct Rules<'a> {
@@ -55,13 +55,13 @@ pub(super) fn check(config: &RecapConfig, at: &mut Decoder) {
     let mut rules = Rules { at };
     training(&config.training, &mut rules);
     evaluation(config, &mut rules);
-    validate_model::check(&config.model, &mut rules);
+    spec::model(&config.model, &mut rules);
     validate_data::check("train_data", None, &config.train_data, &mut rules);
     for (name, data) in &config.validation_data {
         validate_data::check("validation_data", Some(name), data, &mut rules);
     }
     labels(config, &mut rules);
-    super::validate_optimizer::check(config, &mut rules);
+    spec::optimizer(&config.optimizer, &config.model, &mut rules);
 }
 
 /// Most batches for one update: with more, weights would as good as never move.
@@ -146,7 +146,7 @@ pub(super) fn check_discrete_width(
 ) -> Result<(), ConfigError> {
     let mut at = Decoder::with_origins(loaded.origins.marks.clone());
     let mut rules = Rules { at: &mut at };
-    for (path, index) in validate_model::discrete_columns(&loaded.config.model) {
+    for (path, index) in spec::discrete_columns(&loaded.config.model) {
         let inside = usize::try_from(index).is_ok_and(|index| index < width);
         let expected = format!("one of the {width} columns of the discrete features, from 0");
         rules.expect(inside, &path, &expected, index);

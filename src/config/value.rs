@@ -39,6 +39,12 @@ macro_rules! bounded {
                 usize::try_from(self.0).unwrap_or(usize::MAX)
             }
 
+            /// The number as libtorch counts.
+            #[must_use]
+            pub const fn to_i64(self) -> i64 {
+                self.0.cast_signed()
+            }
+
             /// A default in a section: `value` is a literal in range.
             #[allow(dead_code, reason = "not every type has a default somewhere")]
             pub(crate) const fn literal(value: u64) -> Self {

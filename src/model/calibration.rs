@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::ModelError;
 use super::scope::{Builder, Layer, Scope};
-use crate::config::AffineMap;
+use crate::config::AffineMapSpec;
 use crate::torch::TorchError;
 
 /// A scale and a shift learned on top of a logit: a Linear from 1 to 1.
@@ -20,10 +20,10 @@ impl LogitMap {
     pub(super) fn build(
         builder: &mut Builder,
         scope: &Scope,
-        config: &AffineMap,
+        spec: AffineMapSpec,
     ) -> Result<Self, ModelError> {
-        let weight = builder.constant(scope.tensor("weight"), &[1, 1], config.scale)?;
-        let bias = builder.constant(scope.tensor("bias"), &[1], config.bias)?;
+        let weight = builder.constant(scope.tensor("weight"), &[1, 1], spec.scale.get())?;
+        let bias = builder.constant(scope.tensor("bias"), &[1], spec.bias.get())?;
         builder.record(Layer {
             name: scope.name.clone(),
             kind: "Linear",

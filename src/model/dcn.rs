@@ -2,12 +2,11 @@
 
 use tch::Tensor;
 
-use super::input::size;
 use super::linear::Linear;
 use super::mlp::Mlp;
 use super::scope::{Builder, Layer, Scope};
 use super::{Mode, ModelError};
-use crate::config::{DcnConfig, MlpConfig};
+use crate::config::{DcnSpec, MlpSpec, Size};
 use crate::torch::TorchError;
 
 /// One cross layer: `x₀ ⊙ (W x + b) + x`.
@@ -68,41 +67,31 @@ impl Dcn {
         builder: &mut Builder,
         scope: &Scope,
         input: i64,
-        config: &DcnConfig,
+        spec: &DcnSpec,
     ) -> Result<Self, ModelError> {
-        let rank = config.projection_dim.map(size);
-        let crosses = (0..config.poly_degree.get()).map(|i| {
+        let rank = spec.rank.map(Size::to_i64);
+        let crosses = (0..spec.depth.get()).map(|i| {
             let scope = scope.child(&format!("_cross_layers.{i}"), "");
             Cross::build(builder, &scope, input, rank)
         });
         let crosses = crosses.collect::<Result<Vec<_>, _>>()?;
-        let mut mlp = |name, key, width, config: Option<&MlpConfig>| {
-            let scope = scope.child(name, key);
-            config
-                .map(|config| Mlp::build(builder, &scope, width, config))
+        let mut mlp = |name, width, spec: &Option<MlpSpec>| {
+            let scope = scope.child(name, "");
+            let spec = spec.as_ref();
+            spec.map(|spec| Mlp::build(builder, &scope, width, spec))
                 .transpose()
         };
-        let deep = mlp(
-            "_parallel_mlp",
-            "parallel_mlp",
-            input,
-            config.parallel_mlp.as_ref(),
-        )?;
+        let deep = mlp("_parallel_mlp", input, &spec.deep)?;
         let width = match &deep {
-            Some(deep) if config.use_parallel => input + deep.out_features(),
+            Some(deep) if spec.parallel => input + deep.out_features(),
             Some(deep) => deep.out_features(),
             None => input,
         };
-        let output = mlp(
-            "_output_mlp",
-            "output_mlp",
-            width,
-            config.output_mlp.as_ref(),
-        )?;
+        let output = mlp("_output_mlp", width, &spec.output)?;
         Ok(Self {
             crosses,
             deep,
-            parallel: config.use_parallel,
+            parallel: spec.parallel,
             out_features: output.as_ref().map_or(width, Mlp::out_features),
             output,
         })
@@ -135,12 +124,17 @@ impl Dcn {
 mod tests {
     use tch::Kind;
 
-    use super::super::test_support::{builder, check_gradients, double, fill, values, wave};
+    use super::super::test_support::{
+        builder, check_gradients, double, fill, network, values, wave,
+    };
     use super::*;
+    use crate::config::NetworkSpec;
 
     fn dcn(builder: &mut Builder, input: i64, config: &str) -> Dcn {
-        let config = crate::config::parse(config).unwrap();
-        Dcn::build(builder, &Scope::new("n", "n"), input, &config).unwrap()
+        let NetworkSpec::Dcn(spec) = network(&format!("{{dcn_config: {config}}}")) else {
+            panic!("{config}");
+        };
+        Dcn::build(builder, &Scope::new("n", "n"), input, &spec).unwrap()
     }
 
     fn names(builder: &Builder) -> Vec<String> {

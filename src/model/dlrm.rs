@@ -11,7 +11,7 @@ use super::input::{EmbeddingColumns, Input, columns};
 use super::mlp::Mlp;
 use super::scope::{Builder, Layer, Scope};
 use super::{Mode, ModelError};
-use crate::config::DLRMConfig;
+use crate::config::DlrmSpec;
 use crate::torch::TorchError;
 
 /// Bottom MLP, pairwise dot products, top MLP.
@@ -34,7 +34,7 @@ impl Dlrm {
         builder: &mut Builder,
         scope: &Scope,
         input: Input<'_>,
-        config: &DLRMConfig,
+        spec: &DlrmSpec,
     ) -> Result<Self, ModelError> {
         let Input::Features(layout) = input else {
             let problem = "a DLRM reads the features themselves: use it as the backbone, or for towers with \
@@ -47,7 +47,7 @@ impl Dlrm {
             return Err(scope.error("", problem));
         }
         let below = scope.child("_bottom_mlp", "bottom_mlp");
-        let bottom = Mlp::build(builder, &below, layout.dense, &config.bottom_mlp)?;
+        let bottom = Mlp::build(builder, &below, layout.dense, &spec.bottom)?;
         let width = bottom.out_features();
         if let Some(other) = layout.embeddings.iter().find(|e| e.width != width) {
             return Err(below.error("layer_sizes", misfit(other, width)));
@@ -63,9 +63,9 @@ impl Dlrm {
             parameters: 0,
             flops_per_row: met.saturating_mul(width).saturating_mul(2),
         });
-        let above = scope.child("_top_mlp", "top_mlp");
+        let above = scope.child("_top_mlp", "");
         Ok(Self {
-            top: Mlp::build(builder, &above, width + met, &config.top_mlp)?,
+            top: Mlp::build(builder, &above, width + met, &spec.top)?,
             bottom,
             dense: layout.dense,
             count,
@@ -115,8 +115,11 @@ mod tests {
     use tch::Kind;
 
     use super::super::input::Layout;
-    use super::super::test_support::{builder, check_gradients, double, fill, values, wave};
+    use super::super::test_support::{
+        builder, check_gradients, double, fill, network, values, wave,
+    };
     use super::*;
+    use crate::config::NetworkSpec;
 
     fn layout(dense: i64, widths: &[i64]) -> Layout {
         let embedding = |(i, &width): (usize, &i64)| EmbeddingColumns {
@@ -128,8 +131,10 @@ mod tests {
     }
 
     fn build(builder: &mut Builder, input: Input<'_>, sizes: &str) -> Result<Dlrm, ModelError> {
-        let config = crate::config::parse(sizes).unwrap();
-        Dlrm::build(builder, &Scope::new("n", "n.dlrm_config"), input, &config)
+        let NetworkSpec::Dlrm(spec) = network(&format!("{{dlrm_config: {sizes}}}")) else {
+            panic!("{sizes}");
+        };
+        Dlrm::build(builder, &Scope::new("n", "n.dlrm_config"), input, &spec)
     }
 
     #[test]

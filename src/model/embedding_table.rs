@@ -6,9 +6,6 @@ use super::ModelError;
 use super::scope::{Builder, Layer, Scope};
 use crate::torch::TorchError;
 
-/// 4 GiB of f32.
-const MAX_VALUES: i64 = 1 << 30;
-
 /// The vectors.
 #[derive(Debug)]
 pub(super) struct EmbeddingTable {
@@ -18,19 +15,12 @@ pub(super) struct EmbeddingTable {
 
 impl EmbeddingTable {
     /// A table that starts uniform over ± 1/√rows, so that longer tables start smaller.
-    ///
-    /// Each process holds the whole table and updates all of it every step, so it must be small.
     pub(super) fn build(
         builder: &mut Builder,
         scope: &Scope,
         rows: i64,
         width: i64,
     ) -> Result<Self, ModelError> {
-        let count = rows.saturating_mul(width);
-        if count > MAX_VALUES {
-            let problem = format!("{rows} rows of {width} are too many for a table held whole");
-            return Err(scope.error("", problem));
-        }
         let bound = (rows as f64).sqrt().recip();
         let weight = builder.uniform(scope.tensor("weight"), &[rows, width], bound)?;
         builder.record(Layer {
@@ -38,7 +28,7 @@ impl EmbeddingTable {
             kind: "Embedding",
             input: 1,
             output: width,
-            parameters: count,
+            parameters: rows * width,
             flops_per_row: 0,
         });
         Ok(Self { weight })

@@ -7,7 +7,7 @@ use crate::torch::named::SourceError;
 /// Why a model cannot be built, run or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// A value of the configuration does not make a model.
+    /// A value of the configuration does not fit the data, or another part of the model.
     #[error("{key}: {problem}")]
     Config {
         /// The dotted path in the configuration.
@@ -22,24 +22,6 @@ pub enum ModelError {
         key: String,
         /// Why.
         source: StatisticsError,
-    },
-    /// Two tasks would share parameter names.
-    #[error(
-        "model.tasks: `{first}` and `{second}` are the same name once dots are written as `__`, rename one"
-    )]
-    SameSafeName {
-        /// One task.
-        first: String,
-        /// The other.
-        second: String,
-    },
-    /// There must be one sampling ratio per task.
-    #[error("expected {expected} sampling ratios, one per model task, found {found}")]
-    SamplingRatios {
-        /// Number of model tasks.
-        expected: usize,
-        /// Number of ratios.
-        found: usize,
     },
     /// A batch lacks a feature.
     #[error("the batch has no feature `{name}`, which the model was built for")]
@@ -93,10 +75,7 @@ impl ModelError {
     /// Whether another configuration would help.
     #[must_use]
     pub fn is_config(&self) -> bool {
-        matches!(
-            self,
-            Self::Config { .. } | Self::Statistics { .. } | Self::SameSafeName { .. }
-        )
+        matches!(self, Self::Config { .. } | Self::Statistics { .. })
     }
 }
 

@@ -10,7 +10,7 @@ use super::norm::{BatchNorm, LayerNorm};
 use super::scope::{Builder, Scope};
 use super::{Mode, ModelError};
 use crate::batch::FeatureWidths;
-use crate::config::{DoubleNormLogConfig, FeaturizationConfig, LayerNormConfig, ZScoreLogConfig};
+use crate::config::{BatchNormSpec, FeatureTransformSpec, Magnitude};
 use crate::torch::TorchError;
 
 /// Some steps over the continuous features, the binary features beside them, then perhaps a LayerNorm over both.
@@ -42,110 +42,62 @@ impl FeatureTransform {
     pub(super) fn build(
         builder: &mut Builder,
         widths: &FeatureWidths,
-        config: Option<&FeaturizationConfig>,
+        spec: &FeatureTransformSpec,
     ) -> Result<Self, ModelError> {
         let scope = Scope::new("model._preprocessor", "model.featurization_config");
-        let Some(config) = config else {
-            return Err(scope.error("", "required: the ranking model reads transformed features"));
-        };
-        if config.feature_names_to_concat != ["binary"] {
-            let names = config.feature_names_to_concat.join(", ");
-            let problem = format!("expected [binary], found [{names}]");
-            return Err(scope.error("feature_names_to_concat", problem));
-        }
-        let child = |key| scope.child("", key);
-        if let Some(config) = &config.double_norm_log_config {
-            let scope = child("double_norm_log_config");
-            return Self::double_norm_log(builder, &scope, widths, config);
-        }
-        if let Some(config) = &config.z_score_log_config {
-            let scope = child("z_score_log_config");
-            return Self::z_score_log(builder, &scope, widths, config);
-        }
         let mut steps = Steps::new(builder, &scope, widths);
-        if let Some(config) = &config.clip_log1p_abs_config {
-            steps.clamp(config.clip_magnitude)?;
-        }
-        steps.log();
-        Ok(Self {
-            steps: steps.done,
-            layer_norm: None,
-        })
-    }
-
-    fn double_norm_log(
-        builder: &mut Builder,
-        scope: &Scope,
-        widths: &FeatureWidths,
-        config: &DoubleNormLogConfig,
-    ) -> Result<Self, ModelError> {
-        let mut steps = Steps::new(builder, scope, widths);
-        if config.log {
-            steps.log();
-        } else {
-            steps.finite();
-        }
-        // There is nothing to normalise without columns.
-        let batch_norm = config.batch_norm_config.as_ref();
-        if let Some(config) = batch_norm.filter(|_| widths.continuous > 0) {
-            steps.batch_norm(config.affine, config.momentum.get())?;
-        }
-        steps.clamp(config.clip_magnitude)?;
+        let layer_norm = match spec {
+            FeatureTransformSpec::Log => {
+                steps.log();
+                None
+            }
+            FeatureTransformSpec::ClippedLog(magnitude) => {
+                steps.clamp(*magnitude)?;
+                steps.log();
+                None
+            }
+            FeatureTransformSpec::ZScoreLog {
+                analysis_path,
+                batch_norm,
+                clip,
+            } => {
+                let statistics = read_statistics(&scope, analysis_path, widths)?;
+                steps.log();
+                steps.z_score(&statistics)?;
+                if let Some(norm) = *batch_norm {
+                    steps.batch_norm(norm)?;
+                }
+                steps.clamp(*clip)?;
+                None
+            }
+            FeatureTransformSpec::DoubleNormLog {
+                log,
+                batch_norm,
+                clip,
+                layer_norm,
+            } => {
+                if *log {
+                    steps.log();
+                } else {
+                    steps.finite();
+                }
+                // There is nothing to normalise without columns.
+                if let Some(norm) = batch_norm.filter(|_| widths.continuous > 0) {
+                    steps.batch_norm(norm)?;
+                }
+                steps.clamp(*clip)?;
+                *layer_norm
+            }
+        };
         let steps = steps.done;
-        let width = columns(widths.continuous) + columns(widths.binary);
-        let norm = scope.child("layer_norm.layer", "layer_norm_config");
-        let layer_norm = config.layer_norm_config.as_ref();
-        let layer_norm = layer_norm.map(|config| layer_norm_of(builder, &norm, width, config));
+        let layer_norm = layer_norm.map(|norm| {
+            let width = columns(widths.continuous) + columns(widths.binary);
+            let scope = scope.child("layer_norm.layer", "");
+            LayerNorm::build(builder, &scope, width, norm.epsilon.get(), norm.affine)
+        });
         Ok(Self {
             steps,
             layer_norm: layer_norm.transpose()?,
-        })
-    }
-
-    fn z_score_log(
-        builder: &mut Builder,
-        scope: &Scope,
-        widths: &FeatureWidths,
-        config: &ZScoreLogConfig,
-    ) -> Result<Self, ModelError> {
-        for (key, given, problem) in [
-            (
-                "schema_path",
-                config.schema_path.is_some(),
-                "not supported: the statistics file lists columns in order, remove it",
-            ),
-            (
-                "use_renorm",
-                config.use_renorm,
-                "batch renormalisation is not supported, expected false",
-            ),
-            (
-                "use_bq_stats",
-                config.use_bq_stats,
-                "statistics exported from BigQuery are not supported, expected false",
-            ),
-        ] {
-            if given {
-                return Err(scope.error(key, problem));
-            }
-        }
-        let path = Path::new(&config.analysis_path);
-        let statistics = LogStatistics::read(path, widths.continuous).map_err(|source| {
-            ModelError::Statistics {
-                key: format!("{}.analysis_path", scope.key),
-                source,
-            }
-        })?;
-        let mut steps = Steps::new(builder, scope, widths);
-        steps.log();
-        steps.z_score(&statistics)?;
-        if config.use_batch_norm {
-            steps.batch_norm(true, 0.1)?;
-        }
-        steps.clamp(config.clip_magnitude)?;
-        Ok(Self {
-            steps: steps.done,
-            layer_norm: None,
         })
     }
 
@@ -206,35 +158,32 @@ impl<'a> Steps<'a> {
         self.done.push(Step::Finite);
     }
 
-    fn clamp(&mut self, magnitude: f64) -> Result<(), ModelError> {
-        let scope = self.next("", "clip_magnitude");
-        if magnitude.is_nan() || magnitude < 0.0 {
-            return Err(scope.error("", format!("expected at least 0, found {magnitude}")));
-        }
-        let clamp = Clamp::build(self.builder, &scope, magnitude)?;
+    fn clamp(&mut self, magnitude: Magnitude) -> Result<(), ModelError> {
+        let scope = self.next("");
+        let clamp = Clamp::build(self.builder, &scope, magnitude.get())?;
         self.done.push(Step::Clamp(clamp));
         Ok(())
     }
 
     fn z_score(&mut self, statistics: &LogStatistics) -> Result<(), ModelError> {
-        let scope = self.next("", "analysis_path");
+        let scope = self.next("");
         let score = ZScore::build(self.builder, &scope, statistics)?;
         self.done.push(Step::ZScore(score));
         Ok(())
     }
 
-    fn batch_norm(&mut self, affine: bool, momentum: f64) -> Result<(), ModelError> {
-        let scope = self.next(".layer", "batch_norm_config");
-        let norm = BatchNorm::build(self.builder, &scope, self.width, affine, momentum)?;
+    fn batch_norm(&mut self, spec: BatchNormSpec) -> Result<(), ModelError> {
+        let scope = self.next(".layer");
+        let norm = BatchNorm::build(self.builder, &scope, self.width, spec)?;
         self.done.push(Step::BatchNorm(norm));
         Ok(())
     }
 
-    /// The scope of the next module, configured by `key`.
-    fn next(&mut self, suffix: &str, key: &str) -> Scope {
+    /// The scope of the next module.
+    fn next(&mut self, suffix: &str) -> Scope {
         let name = format!("_before_concat_layers.{}{suffix}", self.modules);
         self.modules += 1;
-        self.scope.child(&name, key)
+        self.scope.child(&name, "")
     }
 }
 
@@ -245,24 +194,15 @@ pub(super) fn signed_log(x: &Tensor) -> Result<Tensor, TorchError> {
     Ok(x.f_abs_()?.f_log1p_()?.f_mul_(&sign)?)
 }
 
-fn layer_norm_of(
-    builder: &mut Builder,
+fn read_statistics(
     scope: &Scope,
-    width: i64,
-    config: &LayerNormConfig,
-) -> Result<LayerNorm, ModelError> {
-    if config.axis != -1 {
-        let problem = format!("expected -1 (the columns), found {}", config.axis);
-        return Err(scope.error("axis", problem));
-    }
-    if config.center != config.scale {
-        let problem = format!(
-            "expected the same as scale ({}), found {}",
-            config.scale, config.center
-        );
-        return Err(scope.error("center", problem));
-    }
-    LayerNorm::build(builder, scope, width, config.epsilon, config.center)
+    path: &Path,
+    widths: &FeatureWidths,
+) -> Result<LogStatistics, ModelError> {
+    LogStatistics::read(path, widths.continuous).map_err(|source| ModelError::Statistics {
+        key: format!("{}.z_score_log_config.analysis_path", scope.key),
+        source,
+    })
 }
 
 /// Clamps to bounds that are part of the state.
@@ -315,7 +255,7 @@ impl ZScore {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_support::{builder, check_gradients, double, values, wave};
+    use super::super::test_support::{builder, check_gradients, double, features, values, wave};
     use super::*;
 
     fn widths(continuous: usize) -> FeatureWidths {
@@ -334,8 +274,7 @@ mod tests {
         columns: usize,
         config: &str,
     ) -> Result<FeatureTransform, ModelError> {
-        let config = crate::config::parse(config).unwrap();
-        FeatureTransform::build(builder, &widths(columns), Some(&config))
+        FeatureTransform::build(builder, &widths(columns), &features(config))
     }
 
     const NUMBERS: [f32; 5] = [1.0, -7.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
@@ -443,18 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_z_score_cannot_do_is_refused_by_its_key() {
-        for (option, key) in [
-            (", use_renorm: true", "use_renorm"),
-            (", use_bq_stats: true", "use_bq_stats"),
-            (", schema_path: a", "schema_path"),
-            (", clip_magnitude: -1", "clip_magnitude"),
-        ] {
-            let (_folder, config) = z_score(STATISTICS, option);
-            let message = build(&mut builder(), 5, &config).unwrap_err().to_string();
-            let expected = format!("model.featurization_config.z_score_log_config.{key}: ");
-            assert!(message.starts_with(&expected), "{message}");
-        }
+    fn a_statistics_file_that_is_not_there_is_told_by_its_key() {
         let (folder, config) = z_score(STATISTICS, "");
         folder.close().unwrap();
         let message = build(&mut builder(), 5, &config).unwrap_err().to_string();

@@ -10,7 +10,7 @@ use super::scope::{Builder, Scope};
 use super::small_embedding::SmallEmbedding;
 use super::{Mode, ModelError};
 use crate::batch::{Batch, FeatureWidths};
-use crate::config::ModelConfig;
+use crate::config::ModelSpec;
 
 /// Transformed dense features, small embeddings, embeddings that come with the features, position: side by side.
 #[derive(Debug)]
@@ -26,16 +26,17 @@ impl Features {
     pub(super) fn build(
         builder: &mut Builder,
         widths: &FeatureWidths,
-        config: &ModelConfig,
+        spec: &ModelSpec,
     ) -> Result<Self, ModelError> {
         let discrete = widths.discrete;
-        let transform =
-            FeatureTransform::build(builder, widths, config.featurization_config.as_ref())?;
-        let small = config.small_embeddings.as_ref();
-        let small = SmallEmbedding::build_all(builder, discrete, small, &config.tasks)?;
+        let transform = FeatureTransform::build(builder, widths, &spec.features)?;
+        let small = spec.small_embeddings.iter().enumerate();
+        let small = small.map(|(i, spec)| SmallEmbedding::build(builder, i, discrete, spec));
+        let small: Result<Vec<_>, _> = small.collect();
+        let small = small?;
         let given = GivenEmbedding::build_all(builder, widths)?;
-        let position = config.position_debias_config.as_ref();
-        let position = position.map(|config| PositionDebias::build(builder, discrete, config));
+        let position = spec.position;
+        let position = position.map(|spec| PositionDebias::build(builder, discrete, spec));
         Ok(Self {
             transform,
             small,
@@ -108,15 +109,15 @@ pub(super) fn discrete_of(batch: &Batch) -> Result<&Tensor, ModelError> {
 pub(super) fn discrete_column(
     scope: &Scope,
     key: &str,
-    index: i64,
+    index: usize,
     width: usize,
 ) -> Result<i64, ModelError> {
     if width == 0 {
         let problem = "the data has no discrete features, add `discrete` to renamed_features";
         return Err(scope.error(key, problem));
     }
-    if (0..columns(width)).contains(&index) {
-        return Ok(index);
+    if index < width {
+        return Ok(columns(index));
     }
     let problem = format!(
         "expected one of the {width} columns of the discrete features, from 0, found {index}"

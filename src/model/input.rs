@@ -1,7 +1,5 @@
 //! What a network reads: how many columns, and which of them are whose.
 
-use crate::config::Size;
-
 /// An embedding among the features.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EmbeddingColumns {
@@ -49,9 +47,4 @@ impl Input<'_> {
 /// A width as libtorch counts.
 pub(super) fn columns(width: usize) -> i64 {
     i64::try_from(width).unwrap_or(i64::MAX)
-}
-
-/// A size of the configuration as libtorch counts.
-pub(super) fn size(size: Size) -> i64 {
-    i64::try_from(size.get()).unwrap_or(i64::MAX)
 }

@@ -6,8 +6,8 @@ use super::linear::Linear;
 use super::mlp::Mlp;
 use super::norm::{EPSILON, LayerNorm};
 use super::scope::{Builder, Scope};
-use super::{Mode, ModelError, input};
-use crate::config::{MaskBlockConfig, MaskNetConfig};
+use super::{Mode, ModelError};
+use crate::config::{Aggregation, MaskBlockSpec, MaskNetSpec};
 use crate::torch::TorchError;
 
 /// One block: `LayerNorm(Linear(net ⊙ mask(mask_input)))`.
@@ -26,12 +26,12 @@ impl MaskBlock {
         scope: &Scope,
         input: i64,
         mask_input: i64,
-        config: &MaskBlockConfig,
+        spec: MaskBlockSpec,
     ) -> Result<Self, ModelError> {
-        let output = input::size(config.output_size);
-        let aggregation = aggregation_size(config, mask_input);
-        let norm = scope.child("_input_layer_norm", "input_layer_norm");
-        let input_layer_norm = config
+        let output = spec.output.to_i64();
+        let aggregation = aggregation_size(spec.aggregation, mask_input);
+        let norm = scope.child("_input_layer_norm", "");
+        let input_layer_norm = spec
             .input_layer_norm
             .then(|| LayerNorm::build(builder, &norm, input, EPSILON, true))
             .transpose()?;
@@ -62,19 +62,16 @@ impl MaskBlock {
     }
 }
 
-/// Hidden width of the mask: `aggregation_size`, or `reduction_factor` times the width of the mask's input, cut to a
-/// whole number (0 is allowed: the mask is then its bias).
-fn aggregation_size(config: &MaskBlockConfig, mask_input: i64) -> i64 {
-    if let Some(size) = config.aggregation_size {
-        return input::size(size);
+/// Hidden width of the mask; 0 is allowed: the mask is then its bias.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "cut to a whole number on purpose; a huge factor saturates"
+)]
+fn aggregation_size(aggregation: Aggregation, mask_input: i64) -> i64 {
+    match aggregation {
+        Aggregation::Size(size) => size.to_i64(),
+        Aggregation::Factor(factor) => (mask_input as f64 * factor.get()) as i64,
     }
-    let factor = config.reduction_factor.map_or(1.0, |factor| factor.get());
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "cut to a whole number on purpose; a huge factor saturates"
-    )]
-    let size = (mask_input as f64 * factor) as i64;
-    size
 }
 
 /// Blocks side by side or one after another, then an MLP.
@@ -91,33 +88,27 @@ impl MaskNet {
         builder: &mut Builder,
         scope: &Scope,
         input: i64,
-        config: &MaskNetConfig,
+        spec: &MaskNetSpec,
     ) -> Result<Self, ModelError> {
-        if config.mask_blocks.is_empty() {
-            return Err(scope.error("mask_blocks", "expected at least one block, found none"));
-        }
-        let mut blocks = Vec::with_capacity(config.mask_blocks.len());
+        let mut blocks = Vec::with_capacity(spec.blocks.len());
         let mut net = input;
-        for (k, block) in config.mask_blocks.iter().enumerate() {
-            let scope = scope.child(&format!("_mask_blocks.{k}"), &format!("mask_blocks[{k}]"));
+        for (k, &block) in spec.blocks.iter().enumerate() {
+            let scope = scope.child(&format!("_mask_blocks.{k}"), "");
             blocks.push(MaskBlock::build(builder, &scope, net, input, block)?);
-            if !config.use_parallel {
-                net = input::size(block.output_size);
+            if !spec.parallel {
+                net = block.output.to_i64();
             }
         }
-        if config.use_parallel {
-            let outputs = config.mask_blocks.iter();
-            net = outputs.map(|b| input::size(b.output_size)).sum();
-        }
-        let scope = scope.child("_dense_layers", "mlp");
-        let dense = config.mlp.as_ref();
+        let width = spec.width().cast_signed();
+        let scope = scope.child("_dense_layers", "");
+        let dense = spec.mlp.as_ref();
         let dense = dense
-            .map(|mlp| Mlp::build(builder, &scope, net, mlp))
+            .map(|mlp| Mlp::build(builder, &scope, width, mlp))
             .transpose()?;
         Ok(Self {
-            out_features: dense.as_ref().map_or(net, Mlp::out_features),
+            out_features: dense.as_ref().map_or(width, Mlp::out_features),
             blocks,
-            parallel: config.use_parallel,
+            parallel: spec.parallel,
             dense,
         })
     }

@@ -2,12 +2,11 @@
 
 use tch::Tensor;
 
-use super::input::size;
 use super::linear::Linear;
 use super::norm::{BatchNorm, Dropout};
 use super::scope::{Builder, Scope};
 use super::{Mode, ModelError};
-use crate::config::MlpConfig;
+use crate::config::MlpSpec;
 use crate::torch::TorchError;
 
 /// One module of the stack; its position in the stack is its parameter name.
@@ -31,20 +30,17 @@ impl Mlp {
         builder: &mut Builder,
         scope: &Scope,
         input: i64,
-        config: &MlpConfig,
+        spec: &MlpSpec,
     ) -> Result<Self, ModelError> {
-        let sizes: Vec<i64> = config.layer_sizes.iter().map(|&s| size(s)).collect();
-        let Some(&out_features) = sizes.last() else {
-            return Err(scope.error("layer_sizes", "expected at least one size, found none"));
-        };
         let mut stack = Stack::new(builder, scope);
         let mut width = input;
-        for &size in &sizes[..sizes.len() - 1] {
-            stack.hidden(width, size, config)?;
-            width = size;
+        for size in &spec.hidden {
+            stack.hidden(width, size.to_i64(), spec)?;
+            width = size.to_i64();
         }
+        let out_features = spec.output.to_i64();
         stack.linear(width, out_features)?;
-        if config.final_layer_activation {
+        if spec.final_layer_activation {
             stack.layers.push(Module::Relu);
         }
         Ok(Self {
@@ -89,37 +85,30 @@ impl<'a> Stack<'a> {
         }
     }
 
-    fn hidden(&mut self, input: i64, output: i64, config: &MlpConfig) -> Result<(), ModelError> {
+    fn hidden(&mut self, input: i64, output: i64, spec: &MlpSpec) -> Result<(), ModelError> {
         self.linear(input, output)?;
-        if let Some(norm) = &config.batch_norm {
-            let scope = self.next("batch_norm");
-            let norm = BatchNorm::build(
-                self.builder,
-                &scope,
-                output,
-                norm.affine,
-                norm.momentum.get(),
-            )?;
+        if let Some(norm) = spec.batch_norm {
+            let scope = self.next();
+            let norm = BatchNorm::build(self.builder, &scope, output, norm)?;
             self.layers.push(Module::BatchNorm(norm));
         }
         self.layers.push(Module::Relu);
-        if let Some(dropout) = &config.dropout {
-            let dropout = Dropout::build(&self.next("dropout"), dropout)?;
-            self.layers.push(Module::Dropout(dropout));
+        if let Some(rate) = spec.dropout {
+            self.layers.push(Module::Dropout(Dropout { rate }));
         }
         Ok(())
     }
 
     fn linear(&mut self, input: i64, output: i64) -> Result<(), ModelError> {
-        let scope = self.next("layer_sizes");
+        let scope = self.next();
         let linear = Linear::build(self.builder, &scope, input, output)?;
         self.layers.push(Module::Linear(linear));
         Ok(())
     }
 
-    /// The scope of the next module, configured by `key`.
-    fn next(&self, key: &str) -> Scope {
+    /// The scope of the next module.
+    fn next(&self) -> Scope {
         self.scope
-            .child(&format!("layers.{}", self.layers.len()), key)
+            .child(&format!("layers.{}", self.layers.len()), "")
     }
 }

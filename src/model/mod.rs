@@ -4,7 +4,6 @@
 //! Legend: `B` rows, `Fc`/`Fb` continuous/binary columns, `I` width of what backbone or towers read, `T` model tasks.
 
 mod calibration;
-mod checks;
 mod dcn;
 mod dlrm;
 mod embedding_table;
@@ -26,7 +25,6 @@ mod position_debias;
 mod ranker;
 mod scope;
 mod small_embedding;
-mod stratifier;
 #[cfg(test)]
 mod test_support;
 mod tower;
@@ -37,7 +35,6 @@ pub use log_statistics::{LogMoments, LogStatistics, StatisticsError};
 pub use outputs::Outputs;
 pub use ranker::{Plan, Ranker};
 pub use scope::Layer;
-pub use stratifier::Stratum;
 
 pub use crate::torch::named::{NamedTensor, NamedTensors};
 

@@ -1,4 +1,4 @@
-//! One network, tower or backbone, of whichever architecture the configuration names.
+//! One network, tower or backbone, of whichever architecture.
 
 use tch::Tensor;
 
@@ -9,7 +9,7 @@ use super::mask_net::MaskNet;
 use super::mlp::Mlp;
 use super::scope::{Builder, Scope};
 use super::{Mode, ModelError};
-use crate::config::TaskModel;
+use crate::config::NetworkSpec;
 use crate::torch::TorchError;
 
 /// A tower or the backbone.
@@ -26,36 +26,19 @@ impl Network {
         builder: &mut Builder,
         scope: &Scope,
         input: Input<'_>,
-        config: &TaskModel,
+        spec: &NetworkSpec,
     ) -> Result<Self, ModelError> {
-        let child = |key| scope.child("", key);
         let width = input.width();
-        if let Some(config) = &config.mlp_config {
-            let scope = child("mlp_config");
-            return Mlp::build(builder, &scope, width, config).map(Self::Mlp);
-        }
-        if let Some(config) = &config.mask_net_config {
-            let scope = child("mask_net_config");
-            return MaskNet::build(builder, &scope, width, config).map(Self::MaskNet);
-        }
-        if let Some(config) = &config.dcn_config {
-            let scope = child("dcn_config");
-            return Dcn::build(builder, &scope, width, config).map(Self::Dcn);
-        }
-        if let Some(config) = &config.dlrm_config {
-            let scope = child("dlrm_config");
-            return Dlrm::build(builder, &scope, input, config).map(Self::Dlrm);
-        }
-        Err(scope.error("", "expected one architecture, such as mlp_config"))
-    }
-
-    /// The key of its section.
-    pub(super) fn key(&self) -> &'static str {
-        match self {
-            Self::Mlp(_) => "mlp_config",
-            Self::MaskNet(_) => "mask_net_config",
-            Self::Dcn(_) => "dcn_config",
-            Self::Dlrm(_) => "dlrm_config",
+        match spec {
+            NetworkSpec::Mlp(spec) => Mlp::build(builder, scope, width, spec).map(Self::Mlp),
+            NetworkSpec::MaskNet(spec) => {
+                MaskNet::build(builder, scope, width, spec).map(Self::MaskNet)
+            }
+            NetworkSpec::Dcn(spec) => Dcn::build(builder, scope, width, spec).map(Self::Dcn),
+            NetworkSpec::Dlrm(spec) => {
+                let scope = scope.child("", "dlrm_config");
+                Dlrm::build(builder, &scope, input, spec).map(Self::Dlrm)
+            }
         }
     }
 

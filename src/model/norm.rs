@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::scope::{Builder, Layer, Scope};
 use super::{Mode, ModelError};
-use crate::config::DropoutConfig;
+use crate::config::{BatchNormSpec, Fraction};
 use crate::torch::TorchError;
 
 /// Epsilon where the configuration has no say.
@@ -65,18 +65,17 @@ impl BatchNorm {
         builder: &mut Builder,
         scope: &Scope,
         width: i64,
-        affine: bool,
-        momentum: f64,
+        spec: BatchNormSpec,
     ) -> Result<Self, ModelError> {
         builder.record(Layer {
             name: scope.name.clone(),
             kind: "BatchNorm",
             input: width,
             output: width,
-            parameters: if affine { 2 * width } else { 0 },
+            parameters: if spec.affine { 2 * width } else { 0 },
             flops_per_row: 8 * width,
         });
-        let affine = affine.then(|| weight_and_bias(builder, scope, width));
+        let affine = spec.affine.then(|| weight_and_bias(builder, scope, width));
         let affine = affine.transpose()?;
         let mut statistic =
             |name, value| builder.buffer(scope.tensor(name), &[width], value, Kind::Float);
@@ -88,7 +87,7 @@ impl BatchNorm {
             affine,
             running_mean,
             running_var,
-            momentum,
+            momentum: spec.momentum.get(),
         })
     }
 
@@ -111,24 +110,13 @@ impl BatchNorm {
 /// Dropout: in training every value is dropped with probability `rate`, the others are scaled to make up for it.
 #[derive(Debug)]
 pub(super) struct Dropout {
-    rate: f64,
+    pub(super) rate: Fraction,
 }
 
 impl Dropout {
-    pub(super) fn build(scope: &Scope, config: &DropoutConfig) -> Result<Self, ModelError> {
-        let rate = config.rate.get();
-        if rate < 1.0 {
-            return Ok(Self { rate });
-        }
-        Err(scope.error(
-            "rate",
-            format!("expected a probability below 1, found {rate}"),
-        ))
-    }
-
     /// `[B, width]` → `[B, width]`.
     pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor, TorchError> {
-        Ok(x.f_dropout(self.rate, mode.is_train())?)
+        Ok(x.f_dropout(self.rate.get(), mode.is_train())?)
     }
 }
 

@@ -5,10 +5,9 @@ use tch::{Kind, Tensor};
 
 use super::embedding_table::EmbeddingTable;
 use super::features::discrete_column;
-use super::input::size;
 use super::scope::{Builder, Scope};
 use super::{Mode, ModelError};
-use crate::config::PositionDebiasConfig;
+use crate::config::{PositionSpec, Probability};
 use crate::torch::TorchError;
 
 /// The embedding of the position: rows 0 to `max_position` are positions, the row after them is "unknown".
@@ -17,7 +16,7 @@ pub(super) struct PositionDebias {
     /// Columns of the embedding.
     pub(super) width: i64,
     max_position: i64,
-    drop_probability: f64,
+    drop_probability: Probability,
     column: i64,
     table: EmbeddingTable,
 }
@@ -27,25 +26,19 @@ impl PositionDebias {
     pub(super) fn build(
         builder: &mut Builder,
         discrete: usize,
-        config: &PositionDebiasConfig,
+        spec: PositionSpec,
     ) -> Result<Self, ModelError> {
         let scope = Scope::new("model._position_debias", "model.position_debias_config");
-        let max_position = size(config.max_position);
-        let drop_probability = config.drop_probability;
-        if !(0.0..=1.0).contains(&drop_probability) {
-            let problem = format!("expected a probability from 0 to 1, found {drop_probability}");
-            return Err(scope.error("drop_probability", problem));
-        }
-        let index = config.position_feature_index;
-        let width = size(config.num_dims);
-        let rows = max_position + 2;
-        let table = scope.child("_embedding", "max_position");
+        let max_position = spec.max_position.to_i64();
+        let width = spec.width.to_i64();
+        let table = scope.child("_embedding", "");
+        let column = discrete_column(&scope, "position_feature_index", spec.column, discrete)?;
         Ok(Self {
             width,
             max_position,
-            drop_probability,
-            column: discrete_column(&scope, "position_feature_index", index, discrete)?,
-            table: EmbeddingTable::build(builder, &table, rows, width)?,
+            drop_probability: spec.drop_probability,
+            column,
+            table: EmbeddingTable::build(builder, &table, max_position + 2, width)?,
         })
     }
 
@@ -62,7 +55,7 @@ impl PositionDebias {
         let positions = discrete.f_select(1, self.column)?;
         let draws = Tensor::f_rand([rows], (Kind::Float, discrete.device()))?;
         let hidden = draws
-            .f_lt(self.drop_probability)?
+            .f_lt(self.drop_probability.get())?
             .f_logical_or(&positions.f_lt(0)?)?;
         let ids = positions.f_clamp_max(self.max_position)?;
         self.table.forward(&ids.f_masked_fill(&hidden, unknown)?)
@@ -73,14 +66,18 @@ impl PositionDebias {
 mod tests {
     use super::super::test_support::{builder, check_gradients, double, fill};
     use super::*;
+    use crate::config::Size;
 
     /// Positions 0 to 2 have the rows 0, 1, 2; unknown is 3.
     fn debias(builder: &mut Builder, drop_probability: f64) -> PositionDebias {
-        let text = format!(
-            "{{max_position: 2, num_dims: 1, drop_probability: {drop_probability}, position_feature_index: 1}}"
-        );
-        let config = crate::config::parse(&text).unwrap();
-        PositionDebias::build(builder, 2, &config).unwrap()
+        let size = |size| Size::new(size).unwrap();
+        let spec = PositionSpec {
+            max_position: size(2),
+            width: size(1),
+            drop_probability: Probability::new(drop_probability).unwrap(),
+            column: 1,
+        };
+        PositionDebias::build(builder, 2, spec).unwrap()
     }
 
     const TABLE: &str = "model._position_debias._embedding.weight";

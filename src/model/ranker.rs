@@ -2,17 +2,15 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::checks::check;
 use super::features::Features;
 use super::input::{Input, Layout};
 use super::network::Network;
 use super::outputs::Outputs;
 use super::scope::{Builder, Layer, Scope, Tally};
-use super::stratifier::{Stratifier, Stratum};
 use super::tower::Tower;
 use super::{LoadOptions, LoadReport, Mode, ModelError, load_state};
 use crate::batch::{Batch, FeatureWidths};
-use crate::config::{ModelConfig, MultiTaskType};
+use crate::config::{ModelSpec, NetworkSpec, Sharing};
 use crate::torch::fused::TensorList;
 use crate::torch::named::{NamedTensors, TensorSource};
 
@@ -20,15 +18,24 @@ use crate::torch::named::{NamedTensors, TensorSource};
 #[derive(Debug)]
 pub struct Ranker {
     features: Features,
-    backbone: Option<Network>,
-    multi_task_type: MultiTaskType,
+    shared: Shared,
     towers: Vec<Tower>,
-    stratifiers: Vec<Stratifier>,
     tasks: Vec<String>,
     state: NamedTensors,
     layers: Vec<Layer>,
     tally: Tally,
     batch_norms: BatchNorms,
+}
+
+/// What lies below the towers.
+#[derive(Debug)]
+enum Shared {
+    /// The features.
+    Nothing,
+    /// This backbone.
+    All(Network),
+    /// The features and this backbone side by side.
+    Partial(Network),
 }
 
 /// How large a model would be.
@@ -52,30 +59,26 @@ struct BatchNorms {
 impl Ranker {
     /// Builds the model in f32 on `device` with parameters drawn from `seed`.
     ///
-    /// `sampling_ratios` holds, per model task, the share of negatives kept over the share of positives kept.
+    /// `sampling_ratio` says, for a task, the share of negatives kept over the share of positives kept.
     ///
     /// # Errors
-    /// When the configuration does not make a model, naming the key, or the device is out of memory.
+    /// When data of these widths does not fit the model, naming the key, or the device is out of memory.
     pub fn build(
-        config: &ModelConfig,
+        spec: &ModelSpec,
         widths: &FeatureWidths,
-        sampling_ratios: &[f64],
+        sampling_ratio: &dyn Fn(&str) -> f64,
         seed: u64,
         device: Device,
     ) -> Result<Self, ModelError> {
-        Self::assemble(Builder::new(seed, device), config, widths, sampling_ratios)
+        Self::assemble(Builder::new(seed, device), spec, widths, sampling_ratio)
     }
 
     /// Measures the model without making it.
     ///
     /// # Errors
-    /// When the configuration does not make a model, naming the key.
-    pub fn plan(
-        config: &ModelConfig,
-        widths: &FeatureWidths,
-        sampling_ratios: &[f64],
-    ) -> Result<Plan, ModelError> {
-        let planned = Self::assemble(Builder::plan(), config, widths, sampling_ratios)?;
+    /// When data of these widths does not fit the model, naming the key.
+    pub fn plan(spec: &ModelSpec, widths: &FeatureWidths) -> Result<Plan, ModelError> {
+        let planned = Self::assemble(Builder::plan(), spec, widths, &|_| 1.0)?;
         let outputs = planned.layers.iter();
         let outputs = outputs.map(|layer| layer.output.unsigned_abs());
         let Tally {
@@ -92,29 +95,24 @@ impl Ranker {
 
     fn assemble(
         mut builder: Builder,
-        config: &ModelConfig,
+        spec: &ModelSpec,
         widths: &FeatureWidths,
-        sampling_ratios: &[f64],
+        sampling_ratio: &dyn Fn(&str) -> f64,
     ) -> Result<Self, ModelError> {
-        check(config, sampling_ratios)?;
-        let features = Features::build(&mut builder, widths, config)?;
+        let features = Features::build(&mut builder, widths, spec)?;
         let layout = features.layout();
-        let backbone = build_backbone(&mut builder, &layout, config)?;
-        let input = match &backbone {
-            None => Input::Features(&layout),
-            Some(backbone) => Input::Computed(match config.multi_task_type {
-                MultiTaskType::SharePartial => layout.width() + backbone.out_features(),
-                MultiTaskType::ShareAll | MultiTaskType::ShareNone => backbone.out_features(),
-            }),
+        let shared = Shared::build(&mut builder, &layout, &spec.sharing)?;
+        let input = match &shared {
+            Shared::Nothing => Input::Features(&layout),
+            Shared::All(backbone) => Input::Computed(backbone.out_features()),
+            Shared::Partial(backbone) => Input::Computed(layout.width() + backbone.out_features()),
         };
-        let towers = Tower::build_all(&mut builder, input, config, sampling_ratios)?;
+        let towers = Tower::build_all(&mut builder, input, &spec.tasks, sampling_ratio)?;
         Ok(Self {
             features,
-            backbone,
-            multi_task_type: config.multi_task_type,
+            shared,
             towers,
-            stratifiers: Stratifier::build_all(widths.discrete, config.stratifiers.as_deref())?,
-            tasks: config.tasks.keys().cloned().collect(),
+            tasks: spec.tasks.iter().map(|task| task.name.clone()).collect(),
             batch_norms: BatchNorms::of(&builder.state),
             state: builder.state,
             layers: builder.layers,
@@ -147,13 +145,13 @@ impl Ranker {
         }
         grad_if(mode, || {
             let features = self.features.forward(batch, mode)?;
-            let Some(backbone) = &self.backbone else {
-                return Ok(features);
-            };
-            let shared = backbone.forward(&features, mode)?;
-            match self.multi_task_type {
-                MultiTaskType::SharePartial => Ok(Tensor::f_cat(&[features, shared], 1)?),
-                MultiTaskType::ShareAll | MultiTaskType::ShareNone => Ok(shared),
+            match &self.shared {
+                Shared::Nothing => Ok(features),
+                Shared::All(backbone) => Ok(backbone.forward(&features, mode)?),
+                Shared::Partial(backbone) => {
+                    let shared = backbone.forward(&features, mode)?;
+                    Ok(Tensor::f_cat(&[features, shared], 1)?)
+                }
             }
         })
     }
@@ -163,15 +161,6 @@ impl Ranker {
         let logits = self.towers.iter().map(|tower| tower.forward(input, mode));
         let logits = Tensor::f_cat(&logits.collect::<Result<Vec<_>, _>>()?, 1)?;
         Ok(logits.f_to_kind(self.kind())?)
-    }
-
-    /// The rows of `batch` that each stratifier of the configuration chooses, in its order.
-    ///
-    /// # Errors
-    /// When there are stratifiers and the batch has no discrete features, or libtorch refuses.
-    pub fn strata(&self, batch: &Batch) -> Result<Vec<Stratum>, ModelError> {
-        let strata = self.stratifiers.iter();
-        strata.map(|stratifier| stratifier.stratum(batch)).collect()
     }
 
     /// Every parameter and buffer by its name, in the order of the original trainer. The tensors share memory with
@@ -211,20 +200,6 @@ impl Ranker {
         let first = self.state.parameters().next();
         first.map_or(Kind::Float, |(_, tensor)| tensor.kind())
     }
-
-    /// Converts every floating-point tensor to `kind` in place. Gradients are lost; an optimizer must be built after.
-    ///
-    /// # Errors
-    /// When libtorch refuses.
-    pub fn set_kind(&mut self, kind: Kind) -> Result<(), ModelError> {
-        for (_, entry) in self.state.iter() {
-            if entry.tensor.is_floating_point() {
-                let converted = tch::no_grad(|| entry.tensor.f_to_kind(kind))?;
-                entry.tensor.shallow_clone().f_set_data(&converted)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl BatchNorms {
@@ -254,19 +229,21 @@ impl BatchNorms {
     }
 }
 
-fn build_backbone(
-    builder: &mut Builder,
-    layout: &Layout,
-    config: &ModelConfig,
-) -> Result<Option<Network>, ModelError> {
-    let Some(config) = &config.backbone else {
-        return Ok(None);
-    };
-    let scope = Scope::new("model._backbone", "model.backbone");
-    if config.affine_map.is_some() {
-        return Err(scope.error("affine_map", "only a task has a logit to map, remove it"));
+impl Shared {
+    fn build(
+        builder: &mut Builder,
+        layout: &Layout,
+        sharing: &Sharing,
+    ) -> Result<Self, ModelError> {
+        let scope = Scope::new("model._backbone", "model.backbone");
+        let mut backbone =
+            |spec: &NetworkSpec| Network::build(builder, &scope, Input::Features(layout), spec);
+        match sharing {
+            Sharing::None => Ok(Self::Nothing),
+            Sharing::All(spec) => backbone(spec).map(Self::All),
+            Sharing::Partial(spec) => backbone(spec).map(Self::Partial),
+        }
     }
-    Network::build(builder, &scope, Input::Features(layout), config).map(Some)
 }
 
 /// Runs `body` with gradients when training, without otherwise.

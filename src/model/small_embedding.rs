@@ -1,16 +1,12 @@
 //! Small embeddings: learned tables over columns of the discrete features.
 
-use std::collections::HashSet;
-
-use indexmap::IndexMap;
 use tch::Tensor;
 
 use super::ModelError;
 use super::embedding_table::EmbeddingTable;
 use super::features::discrete_column;
-use super::input::size;
 use super::scope::{Builder, Scope};
-use crate::config::{SmallEmbeddingTable, SmallEmbeddingsConfig, TaskModel};
+use crate::config::SmallEmbeddingSpec;
 use crate::torch::TorchError;
 use crate::torch::named::component;
 
@@ -27,45 +23,24 @@ pub(super) struct SmallEmbedding {
 }
 
 impl SmallEmbedding {
-    /// All tables in the order of the configuration; `discrete` is the number of discrete columns.
-    pub(super) fn build_all(
+    /// Table number `i` of the configuration; `discrete` is the number of discrete columns.
+    pub(super) fn build(
         builder: &mut Builder,
+        i: usize,
         discrete: usize,
-        config: Option<&SmallEmbeddingsConfig>,
-        tasks: &IndexMap<String, TaskModel>,
-    ) -> Result<Vec<Self>, ModelError> {
-        let tables = config.map_or(&[][..], |config| &config.tables);
-        let mut names: HashSet<String> = tasks.keys().map(|task| component(task)).collect();
-        let mut embeddings = Vec::with_capacity(tables.len());
-        for (i, table) in tables.iter().enumerate() {
-            let name = component(&table.name);
-            let key = format!("model.small_embeddings.tables[{i}]");
-            let scope = Scope::new(format!("model._small_embeddings.{name}"), key);
-            if name.is_empty() || !names.insert(name) {
-                let problem = format!(
-                    "expected a name that no other table and no task has, found `{}`",
-                    table.name
-                );
-                return Err(scope.error("name", problem));
-            }
-            embeddings.push(Self::build(builder, &scope, discrete, table)?);
-        }
-        Ok(embeddings)
-    }
-
-    fn build(
-        builder: &mut Builder,
-        scope: &Scope,
-        discrete: usize,
-        config: &SmallEmbeddingTable,
+        spec: &SmallEmbeddingSpec,
     ) -> Result<Self, ModelError> {
-        let [rows, width] = [size(config.num_embeddings), size(config.embedding_dim)];
+        let scope = Scope::new(
+            format!("model._small_embeddings.{}", component(&spec.name)),
+            format!("model.small_embeddings.tables[{i}]"),
+        );
+        let [rows, width] = [spec.rows.to_i64(), spec.width.to_i64()];
         Ok(Self {
-            name: config.name.clone(),
+            name: spec.name.clone(),
             width,
             rows,
-            column: discrete_column(scope, "index", config.index, discrete)?,
-            table: EmbeddingTable::build(builder, scope, rows, width)?,
+            column: discrete_column(&scope, "index", spec.column, discrete)?,
+            table: EmbeddingTable::build(builder, &scope, rows, width)?,
         })
     }
 
@@ -82,24 +57,31 @@ mod tests {
 
     use super::super::test_support::{builder, check_gradients, double, fill};
     use super::*;
+    use crate::config::Size;
 
-    fn config(name: &str, index: i64) -> SmallEmbeddingTable {
-        let text = format!("{{name: {name}, num_embeddings: 3, embedding_dim: 2, index: {index}}}");
-        crate::config::parse(&text).unwrap()
+    fn spec(column: usize) -> SmallEmbeddingSpec {
+        let size = |size| Size::new(size).unwrap();
+        SmallEmbeddingSpec {
+            name: "a".to_owned(),
+            rows: size(3),
+            width: size(2),
+            column,
+        }
     }
 
-    fn build(tables: Vec<SmallEmbeddingTable>) -> Result<Vec<SmallEmbedding>, ModelError> {
-        let config = SmallEmbeddingsConfig { tables };
-        let tasks = IndexMap::new();
-        SmallEmbedding::build_all(&mut builder(), 2, Some(&config), &tasks)
+    fn build(builder: &mut Builder, column: usize) -> Result<SmallEmbedding, ModelError> {
+        SmallEmbedding::build(builder, 1, 2, &spec(column))
     }
 
     #[test]
     fn ids_outside_the_table_take_its_edges() {
         let mut builder = builder();
-        let scope = Scope::new("t", "t");
-        let embedding = SmallEmbedding::build(&mut builder, &scope, 2, &config("a", 1)).unwrap();
-        fill(&builder, "t.weight", &[0.0, 0.5, 1.0, 1.5, 2.0, 2.5]);
+        let embedding = build(&mut builder, 1).unwrap();
+        fill(
+            &builder,
+            "model._small_embeddings.a.weight",
+            &[0.0, 0.5, 1.0, 1.5, 2.0, 2.5],
+        );
         let discrete = Tensor::from_slice(&[9_i64, -7, 9, 0, 9, 1, 9, 2, 9, 3, 9, i64::MAX]);
         let found = embedding.forward(&discrete.view([6, 2])).unwrap();
         let expected = [
@@ -111,8 +93,7 @@ mod tests {
     #[test]
     fn gradients_are_those_of_finite_differences() {
         let mut builder = builder();
-        let scope = Scope::new("t", "t");
-        let embedding = SmallEmbedding::build(&mut builder, &scope, 2, &config("a", 0)).unwrap();
+        let embedding = build(&mut builder, 0).unwrap();
         let parameters = double(&builder);
         let discrete = Tensor::from_slice(&[0_i64, 0, 2, 0, 2, 0]).view([3, 2]);
         check_gradients(&parameters, || {
@@ -123,17 +104,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_looked_up_is_refused_by_its_key() {
-        let message = build(vec![config("a", 0), config("b", 2)]).unwrap_err();
         assert_eq!(
-            message.to_string(),
+            build(&mut builder(), 2).unwrap_err().to_string(),
             "model.small_embeddings.tables[1].index: expected one of the 2 columns of the discrete features, from 0, \
              found 2"
-        );
-        let message = build(vec![config("a", 0), config("a", 1)]).unwrap_err();
-        assert!(
-            message
-                .to_string()
-                .starts_with("model.small_embeddings.tables[1].name: ")
         );
     }
 }

@@ -3,6 +3,29 @@
 use tch::{Device, Kind, Tensor};
 
 use super::scope::Builder;
+use crate::config::{self, FeatureTransformSpec, ModelConfig, ModelSpec, NetworkSpec, Sharing};
+
+/// A model of one task with these sections besides.
+fn spec(sections: &str) -> ModelSpec {
+    let text = format!("{{tasks: {{t: {{mlp_config: {{layer_sizes: [1]}}}}}}, {sections}}}");
+    let config: ModelConfig = config::parse(&text).unwrap();
+    config.spec().unwrap()
+}
+
+/// The network that `config` describes.
+pub(super) fn network(config: &str) -> NetworkSpec {
+    let transform = "featurization_config: {log1p_abs_config: {}}";
+    let sections = format!("multi_task_type: share_all, backbone: {config}, {transform}");
+    match spec(&sections).sharing {
+        Sharing::All(network) => network,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The feature transform that `config` describes.
+pub(super) fn features(config: &str) -> FeatureTransformSpec {
+    spec(&format!("featurization_config: {config}")).features
+}
 
 /// A builder on the CPU.
 pub(super) fn builder() -> Builder {

@@ -7,7 +7,7 @@ use super::input::Input;
 use super::network::Network;
 use super::scope::{Builder, Scope};
 use super::{Mode, ModelError};
-use crate::config::{ModelConfig, TaskModel};
+use crate::config::{NetworkSpec, TaskSpec};
 use crate::torch::TorchError;
 use crate::torch::named::component;
 
@@ -21,27 +21,30 @@ pub(super) struct Tower {
 
 impl Tower {
     /// All networks, then all affine maps, then all calibrators: the order of the original's state.
+    ///
+    /// `sampling_ratio` says by how much more negatives than positives of a task were kept.
     pub(super) fn build_all(
         builder: &mut Builder,
         input: Input<'_>,
-        config: &ModelConfig,
-        sampling_ratios: &[f64],
+        tasks: &[TaskSpec],
+        sampling_ratio: &dyn Fn(&str) -> f64,
     ) -> Result<Vec<Self>, ModelError> {
         let mut networks = Vec::new();
-        for (name, task) in &config.tasks {
-            let scope = scope("_towers", name);
-            networks.push(build_network(builder, &scope, input, task)?);
+        for task in tasks {
+            let scope = scope("_towers", &task.name);
+            networks.push(build_network(builder, &scope, input, &task.network)?);
         }
         let mut maps = Vec::new();
-        for (name, task) in &config.tasks {
-            let scope = scope("_affine_maps", name).child("", "affine_map");
-            let map = task.affine_map.as_ref();
+        for task in tasks {
+            let scope = scope("_affine_maps", &task.name);
+            let map = task.affine_map;
             let map = map.map(|map| LogitMap::build(builder, &scope, map));
             maps.push(map.transpose()?);
         }
         let mut calibrators = Vec::new();
-        for (name, &ratio) in config.tasks.keys().zip(sampling_ratios) {
-            let scope = scope("_calibrators", name);
+        for task in tasks {
+            let scope = scope("_calibrators", &task.name);
+            let ratio = sampling_ratio(&task.name);
             calibrators.push(Calibrator::build(builder, &scope, ratio)?);
         }
         let parts = networks.into_iter().zip(maps).zip(calibrators);
@@ -82,15 +85,16 @@ fn build_network(
     builder: &mut Builder,
     scope: &Scope,
     input: Input<'_>,
-    task: &TaskModel,
+    spec: &NetworkSpec,
 ) -> Result<Network, ModelError> {
-    let network = Network::build(builder, scope, input, task)?;
+    let network = Network::build(builder, scope, input, spec)?;
     match network.out_features() {
         1 => Ok(network),
         found => {
+            // Cross layers alone end in as many columns as they read.
             let problem =
                 format!("expected a tower that ends in one logit, found a last width of {found}");
-            Err(scope.error(network.key(), problem))
+            Err(scope.error("dcn_config", problem))
         }
     }
 }

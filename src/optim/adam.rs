@@ -3,9 +3,8 @@
 use tch::{Kind, Tensor};
 
 use super::groups::{Group, groups};
-use super::schedule::Schedule;
 use super::{OptimError, clip};
-use crate::config::{AdamConfig, RecapOptimizerConfig};
+use crate::config::{AdamSpec, OptimizerSpec, Schedule};
 use crate::torch::fused::{self, AdamLists, AdamStep, TensorList};
 use crate::torch::named::{NamedTensors, TensorSource};
 
@@ -13,7 +12,7 @@ use crate::torch::named::{NamedTensors, TensorSource};
 #[derive(Debug)]
 pub struct Optimizer {
     groups: Vec<AdamGroup>,
-    adam: AdamConfig,
+    adam: AdamSpec,
     /// All trainable parameters.
     params: TensorList,
     state: NamedTensors,
@@ -28,26 +27,19 @@ struct AdamGroup {
 }
 
 impl Optimizer {
-    /// Builds the optimizer of the trainable tensors among `parameters`, which it will change in place. `tasks` are
-    /// the model tasks.
+    /// Builds the optimizer of the trainable tensors among `parameters`, which it will change in place.
     ///
     /// # Errors
-    /// When groups of parameters and learning rates do not match one to one, naming what lacks a partner; when a
-    /// constant is out of range; when there is nothing to train.
-    pub fn build(
-        config: &RecapOptimizerConfig,
-        parameters: &NamedTensors,
-        tasks: &[String],
-    ) -> Result<Self, OptimError> {
-        let adam = check_adam(config.adam.as_ref())?;
-        let groups = groups(config, parameters, tasks)?;
+    /// When what belongs to no tower has no rate, or nothing has that rate; when there is nothing to train.
+    pub fn build(spec: &OptimizerSpec, parameters: &NamedTensors) -> Result<Self, OptimError> {
+        let groups = groups(&spec.rates, parameters)?;
         let state = zero_state(parameters)?;
         let built = groups
             .into_iter()
             .map(|group| AdamGroup::build(group, parameters, &state));
         Ok(Self {
             groups: built.collect(),
-            adam,
+            adam: spec.adam,
             params: TensorList::new(parameters.parameters().map(|(_, tensor)| tensor)),
             state,
         })
@@ -75,9 +67,9 @@ impl Optimizer {
                 &group.lists,
                 AdamStep {
                     learning_rate: group.schedule.rate(step),
-                    beta_1: self.adam.beta_1,
-                    beta_2: self.adam.beta_2,
-                    epsilon: self.adam.epsilon,
+                    beta_1: self.adam.beta_1.get(),
+                    beta_2: self.adam.beta_2.get(),
+                    epsilon: self.adam.epsilon.get(),
                 },
                 found_inf,
             )?;
@@ -213,35 +205,10 @@ fn zero_state(parameters: &NamedTensors) -> Result<NamedTensors, OptimError> {
     Ok(state)
 }
 
-fn check_adam(config: Option<&AdamConfig>) -> Result<AdamConfig, OptimError> {
-    let error = |key: &str, problem: String| OptimError::Config {
-        key: format!("optimizer.adam{key}"),
-        problem,
-    };
-    let Some(config) = config else {
-        return Err(error("", "required".to_owned()));
-    };
-    for (key, beta) in [(".beta_1", config.beta_1), (".beta_2", config.beta_2)] {
-        if !(0.0..1.0).contains(&beta) {
-            return Err(error(
-                key,
-                format!("expected at least 0 and below 1, found {beta}"),
-            ));
-        }
-    }
-    if config.epsilon >= 0.0 {
-        return Ok(config.clone());
-    }
-    Err(error(
-        ".epsilon",
-        format!("expected at least 0, found {}", config.epsilon),
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use crate::config::{self, ModelConfig, RecapOptimizerConfig};
 
     fn parameters() -> NamedTensors {
         let mut parameters = NamedTensors::new();
@@ -255,7 +222,9 @@ mod tests {
     fn build(rates: &str, parameters: &NamedTensors) -> Result<Optimizer, OptimError> {
         let text = format!("{{adam: {{epsilon: 0.5}}, {rates}}}");
         let config: RecapOptimizerConfig = config::parse(&text).unwrap();
-        Optimizer::build(&config, parameters, &["a.b".to_owned()])
+        let model = "{tasks: {a.b: {mlp_config: {layer_sizes: [1]}}}}";
+        let model: ModelConfig = config::parse(model).unwrap();
+        Optimizer::build(&config.spec(&model).unwrap(), parameters)
     }
 
     fn single() -> &'static str {
@@ -403,13 +372,10 @@ mod tests {
             built.learning_rates(0),
             [("a.b".to_owned(), 2.0), ("backbone".to_owned(), 1.0)]
         );
-        let message = |towers: &str, rest: &str| rates(towers, rest).unwrap_err().to_string();
-        assert!(message("", backbone).contains("`a.b` has no rate"));
-        assert!(message(tower, "").contains("backbone_learning_rate: required"));
-        let extra = format!("{tower}, c: {{constant: 1.0}}");
+        let message = rates(tower, "").unwrap_err().to_string();
         assert!(
-            message(&extra, backbone)
-                .contains("tower_learning_rates.c: the model has no such task")
+            message.contains("backbone_learning_rate: required"),
+            "{message}"
         );
     }
 }

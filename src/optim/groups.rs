@@ -1,8 +1,7 @@
 //! Which parameter is trained at which rate.
 
 use super::OptimError;
-use super::schedule::Schedule;
-use crate::config::{MultiTaskLearningRates, RecapOptimizerConfig};
+use crate::config::{Rates, Schedule};
 use crate::torch::named::{NamedTensors, component};
 
 /// Name of the group of everything that is no tower.
@@ -25,86 +24,61 @@ pub(super) struct Group {
 /// Sorts the parameters into groups: those of the towers in the order of their rates, then the backbone.
 ///
 /// # Errors
-/// When a group has no rate, or a rate no group.
-pub(super) fn groups(
-    config: &RecapOptimizerConfig,
-    parameters: &NamedTensors,
-    tasks: &[String],
-) -> Result<Vec<Group>, OptimError> {
-    let names = || parameters.parameters().map(|(name, _)| name.to_owned());
-    if names().next().is_none() {
+/// When the backbone has parameters and no rate, or a rate and no parameters.
+pub(super) fn groups(rates: &Rates, parameters: &NamedTensors) -> Result<Vec<Group>, OptimError> {
+    let mut rest: Vec<String> = parameters
+        .parameters()
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    if rest.is_empty() {
         return Err(OptimError::NoParameters);
     }
-    if let Some(rate) = &config.single_task_learning_rate {
-        return Ok(vec![Group {
-            name: SINGLE.to_owned(),
-            schedule: Schedule::build(rate, "optimizer.single_task_learning_rate")?,
-            parameters: names().collect(),
-        }]);
-    }
-    let Some(rates) = &config.multi_task_learning_rates else {
-        return Err(error(
-            "",
-            "expected multi_task_learning_rates or single_task_learning_rate",
-        ));
-    };
-    by_task(rates, names().collect(), tasks)
-}
-
-fn by_task(
-    rates: &MultiTaskLearningRates,
-    names: Vec<String>,
-    tasks: &[String],
-) -> Result<Vec<Group>, OptimError> {
-    let towers = &rates.tower_learning_rates;
-    if let Some(task) = tasks.iter().find(|task| !towers.contains_key(*task)) {
-        let problem = format!("the model task `{task}` has no rate, add one");
-        return Err(error(
-            ".multi_task_learning_rates.tower_learning_rates",
-            &problem,
-        ));
-    }
-    let mut rest = names;
-    let mut groups = Vec::new();
-    for (task, rate) in towers {
-        let key = format!(".multi_task_learning_rates.tower_learning_rates.{task}");
-        if !tasks.contains(task) {
-            return Err(error(&key, "the model has no such task, remove the rate"));
+    let (towers, backbone) = match rates {
+        Rates::Single(schedule) => {
+            return Ok(vec![Group {
+                name: SINGLE.to_owned(),
+                schedule: schedule.clone(),
+                parameters: rest,
+            }]);
         }
+        Rates::PerTask { towers, backbone } => (towers, backbone),
+    };
+    let mut groups = Vec::new();
+    for (task, schedule) in towers {
         let (own, others) = rest.into_iter().partition(|name| belongs_to(name, task));
         rest = others;
         groups.push(Group {
             name: task.clone(),
-            schedule: Schedule::build(rate, &format!("optimizer{key}"))?,
+            schedule: schedule.clone(),
             parameters: own,
         });
     }
-    groups.extend(backbone(rates, rest)?);
+    groups.extend(of_backbone(backbone.as_ref(), rest)?);
     Ok(groups)
 }
 
-fn backbone(
-    rates: &MultiTaskLearningRates,
+/// Only the model knows whether something is left for the backbone's rate.
+fn of_backbone(
+    rate: Option<&Schedule>,
     parameters: Vec<String>,
 ) -> Result<Option<Group>, OptimError> {
-    let key = ".multi_task_learning_rates.backbone_learning_rate";
-    match (&rates.backbone_learning_rate, parameters.first()) {
+    let error = |problem: String| OptimError::Config {
+        key: "optimizer.multi_task_learning_rates.backbone_learning_rate".to_owned(),
+        problem,
+    };
+    match (rate, parameters.first()) {
         (Some(rate), Some(_)) => Ok(Some(Group {
             name: BACKBONE.to_owned(),
-            schedule: Schedule::build(rate, &format!("optimizer{key}"))?,
+            schedule: rate.clone(),
             parameters,
         })),
         (None, None) => Ok(None),
-        (None, Some(name)) => {
-            let problem = format!(
-                "required: {} parameters belong to no tower, the first is `{name}`",
-                parameters.len()
-            );
-            Err(error(key, &problem))
-        }
+        (None, Some(name)) => Err(error(format!(
+            "required: {} parameters belong to no tower, the first is `{name}`",
+            parameters.len()
+        ))),
         (Some(_), None) => Err(error(
-            key,
-            "every parameter of the model belongs to a tower, remove the rate",
+            "every parameter of the model belongs to a tower, remove the rate".to_owned(),
         )),
     }
 }
@@ -115,11 +89,4 @@ fn belongs_to(parameter: &str, task: &str) -> bool {
     let mut parts = parameter.split('.');
     let place = parts.find(|part| matches!(*part, "_towers" | "_affine_maps"));
     place.is_some() && parts.next() == Some(safe.as_str())
-}
-
-fn error(key: &str, problem: &str) -> OptimError {
-    OptimError::Config {
-        key: format!("optimizer{key}"),
-        problem: problem.to_owned(),
-    }
 }

@@ -4,7 +4,7 @@ mod adam;
 mod clip;
 mod error;
 mod groups;
-pub mod schedule;
+mod schedule;
 
 pub use adam::Optimizer;
 pub use error::OptimError;

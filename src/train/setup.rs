@@ -46,15 +46,15 @@ fn build_fitting(
     fits: impl Fn(&Plan) -> Result<(), TrainError>,
 ) -> anyhow::Result<Ranker> {
     let widths = data::feature_widths(&config.train_data)?;
-    let tasks: Vec<String> = config.model.tasks.keys().cloned().collect();
-    let ratios = sampling_ratios(&tasks, &config.train_data.tasks);
-    fits(&Ranker::plan(&config.model, &widths, &ratios)?)?;
+    let spec = config.model.spec()?;
+    fits(&Ranker::plan(&spec, &widths)?)?;
     let seed = config.training.seed.cast_unsigned();
-    let ranker = Ranker::build(&config.model, &widths, &ratios, seed, device)?;
+    let ratio = |task: &str| sampling_ratio(task, &config.train_data.tasks);
+    let ranker = Ranker::build(&spec, &widths, &ratio, seed, device)?;
     info!(
         name: "model",
         parameters = ranker.state().parameter_count(),
-        tasks = tasks.len(),
+        tasks = ranker.tasks().len(),
         "model"
     );
     Ok(ranker)
@@ -93,7 +93,7 @@ pub fn build_stepper(
     let fits = |plan: &Plan| fit::training(plan, config, place);
     let ranker = build_fitting(config, device, fits)?;
     let loss = build_loss(&config.model, &config.train_data, device)?;
-    let optimizer = Optimizer::build(&config.optimizer, ranker.state(), ranker.tasks())?;
+    let optimizer = Optimizer::build(&config.optimizer.spec(&config.model)?, ranker.state())?;
     Ok(Stepper {
         verdicts: Verdicts::new(ranker.tasks()),
         ranker,
@@ -122,13 +122,10 @@ fn step_options(config: &RecapConfig, place: Place) -> StepOptions {
     }
 }
 
-/// By model task: how much more likely a negative was kept than a positive.
-fn sampling_ratios(model_tasks: &[String], data_tasks: &IndexMap<String, TaskData>) -> Vec<f64> {
+/// How much more likely a negative of `task` was kept than a positive.
+fn sampling_ratio(task: &str, data_tasks: &IndexMap<String, TaskData>) -> f64 {
     let ratio = |task: &TaskData| task.neg_downsampling_rate / task.pos_downsampling_rate;
-    model_tasks
-        .iter()
-        .map(|name| data_tasks.get(name).map_or(1.0, ratio))
-        .collect()
+    data_tasks.get(task).map_or(1.0, ratio)
 }
 
 /// Opens the training data at `resume`, or at its start.

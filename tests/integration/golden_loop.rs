@@ -2,7 +2,6 @@
 
 use recap_train::checkpoint::TorchSnapshot;
 use recap_train::model::{LoadOptions, NamedTensors};
-use recap_train::optim::Optimizer;
 use recap_train::torch::named::TensorSource;
 use recap_train::train::TrainError;
 use recap_train::train::checks::{Checks, Verdicts};
@@ -11,7 +10,7 @@ use recap_train::train::statistics::Statistics;
 use recap_train::train::step::{StepOptions, Stepper};
 use tch::{Kind, Tensor};
 
-use crate::golden_model::{Case, Tensors, batch, fixture, json, named, tensors};
+use crate::golden_model::{Case, Tensors, batch, build_optimizer, fixture, json, named, tensors};
 
 /// The model of the runs in its first state.
 fn stepper() -> (Stepper, Vec<String>) {
@@ -22,7 +21,7 @@ fn stepper() -> (Stepper, Vec<String>) {
         .load_state(&init, &LoadOptions::default())
         .unwrap();
     let tasks = case.ranker.tasks().to_vec();
-    let optimizer = Optimizer::build(&case.config.optimizer, case.ranker.state(), &tasks).unwrap();
+    let optimizer = build_optimizer(&case.config, &case.ranker).unwrap();
     let options = StepOptions {
         accumulation: 1,
         mixed_precision: false,

@@ -7,6 +7,7 @@ use recap_train::batch::{Batch, FeatureWidths};
 use recap_train::config::{self, PositiveFloat, RecapConfig, TaskModel};
 use recap_train::loss::{Losses, MultiTaskLoss, Reductions};
 use recap_train::model::{LoadOptions, Mode, NamedTensors, Ranker};
+use recap_train::optim::Optimizer;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
@@ -131,13 +132,11 @@ impl Case {
 
     fn build(name: &'static str, kind: Kind, config: RecapConfig) -> Self {
         let info = json(&format!("{name}/info.json"));
-        let ratios = sampling_ratios(&config);
-        let widths = widths(&config);
-        let mut ranker = Ranker::build(&config.model, &widths, &ratios, 0, Device::Cpu).unwrap();
+        let ranker = build_ranker(&config, &widths(&config), 0).unwrap();
         let init = named(&tensors(&format!("{name}/init_state.safetensors")));
         let report = ranker.load_state(&init, &LoadOptions::default()).unwrap();
         assert_eq!(report.loaded.len(), ranker.state().len());
-        ranker.set_kind(kind).unwrap();
+        set_kind(&ranker, kind);
         // The original takes label columns by position.
         let columns = label_columns_by_position(&info);
         let weights: Vec<f64> = config.model.tasks.values().map(|t| t.pos_weight).collect();
@@ -220,13 +219,34 @@ fn silence_dropout(task: &mut TaskModel) {
     }
 }
 
-pub(crate) fn sampling_ratios(config: &RecapConfig) -> Vec<f64> {
-    let data = &config.train_data.tasks;
-    let ratio = |task| {
-        let data: &config::TaskData = &data[task];
+/// The model of `config` with the sampling ratios of its data.
+pub(crate) fn build_ranker(
+    config: &RecapConfig,
+    widths: &FeatureWidths,
+    seed: u64,
+) -> anyhow::Result<Ranker> {
+    let ratio = |task: &str| {
+        let data = &config.train_data.tasks[task];
         data.neg_downsampling_rate / data.pos_downsampling_rate
     };
-    config.model.tasks.keys().map(ratio).collect()
+    let spec = config.model.spec()?;
+    Ok(Ranker::build(&spec, widths, &ratio, seed, Device::Cpu)?)
+}
+
+/// The optimizer of `config` for `ranker`.
+pub(crate) fn build_optimizer(config: &RecapConfig, ranker: &Ranker) -> anyhow::Result<Optimizer> {
+    let spec = config.optimizer.spec(&config.model)?;
+    Ok(Optimizer::build(&spec, ranker.state())?)
+}
+
+/// Computes in `kind` from here on.
+fn set_kind(ranker: &Ranker, kind: Kind) {
+    for (_, entry) in ranker.state().iter() {
+        if entry.tensor.is_floating_point() {
+            let converted = entry.tensor.detach().to_kind(kind);
+            entry.tensor.shallow_clone().set_data(&converted);
+        }
+    }
 }
 
 pub(crate) fn widths(config: &RecapConfig) -> FeatureWidths {

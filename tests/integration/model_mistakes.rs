@@ -11,7 +11,7 @@ use recap_train::optim::Optimizer;
 use serde_json::Value;
 use tch::{Device, Kind};
 
-use crate::golden_model::{Case, first_row, json, sampling_ratios, widths};
+use crate::golden_model::{Case, build_optimizer, build_ranker, first_row, json, widths};
 use crate::support::fixtures;
 
 const BASE: &str = "i_share_all_parallel";
@@ -109,13 +109,13 @@ struct Started {
 fn start(text: &str) -> anyhow::Result<Started> {
     let environment = |name: &str| (name == "GOLDEN_DIR").then(|| "/golden".to_owned());
     let config = config::parse_recap(Path::new("c.yaml"), text, &[], &environment)?.config;
-    let (model, ratios) = (&config.model, sampling_ratios(&config));
-    let ranker = Ranker::build(model, &widths(&config), &ratios, 0, Device::Cpu)?;
+    let model = &config.model;
+    let ranker = build_ranker(&config, &widths(&config), 0)?;
     let columns: Vec<String> = config.train_data.tasks.keys().cloned().collect();
     let weights: Vec<f64> = model.tasks.values().map(|task| task.pos_weight).collect();
     let reductions = Reductions::default();
     let loss = MultiTaskLoss::build(ranker.tasks(), &columns, &weights, Device::Cpu, reductions)?;
-    let optimizer = Optimizer::build(&config.optimizer, ranker.state(), ranker.tasks())?;
+    let optimizer = build_optimizer(&config, &ranker)?;
     Ok(Started {
         config,
         ranker,

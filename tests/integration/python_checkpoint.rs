@@ -92,7 +92,8 @@ fn a_trained_checkpoint_gives_the_same_logits_in_python() {
     run.ok(&[]);
     let config = load(&run);
     let widths = feature_widths(&config.train_data).unwrap();
-    let ranker = Ranker::build(&config.model, &widths, &[1.0; 2], 99, Device::Cpu).unwrap();
+    let spec = config.model.spec().unwrap();
+    let ranker = Ranker::build(&spec, &widths, &|_| 1.0, 99, Device::Cpu).unwrap();
     let folder = run.path("save/12");
     let source = Checkpoint::open(&folder).unwrap().model().unwrap();
     ranker.load_state(&source, &LoadOptions::default()).unwrap();

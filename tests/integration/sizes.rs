@@ -94,8 +94,7 @@ fn variants() -> Vec<Vec<String>> {
 fn prepare(loaded: &Loaded) -> anyhow::Result<()> {
     let config = &loaded.config;
     let widths = feature_widths(&config.train_data)?;
-    let ratios = vec![1.0; config.model.tasks.len()];
-    let plan = Ranker::plan(&config.model, &widths, &ratios)?;
+    let plan = Ranker::plan(&config.model.spec()?, &widths)?;
     fit::training(&plan, config, Place::ALONE)?;
     if plan.parameters < SMALL {
         build_stepper(config, Device::Cpu, Place::ALONE)?;

@@ -1,0 +1,335 @@
+//! The whole model: tasks with a logit each, what they share, tables that fit, columns that can exist.
+
+use std::collections::{HashMap, HashSet};
+
+use super::features::{FeatureTransformSpec, features};
+use super::network::{NetworkSpec, network};
+use super::number::{Finite, NonEmpty, NonNegative, Probability};
+use super::{Path, Rules};
+use crate::config::validate::{names, path};
+use crate::config::value::Size;
+use crate::config::{ModelConfig, MultiTaskType, PositionDebiasConfig, TaskModel};
+
+/// The most values of an embedding table, each of which every process holds whole: 4 GiB of f32.
+const MAX_TABLE_VALUES: u64 = 1 << 30;
+
+/// The ranking model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSpec {
+    /// The tasks in the order of their logits; their parameters have names of their own.
+    pub tasks: NonEmpty<TaskSpec>,
+    /// What the towers read.
+    pub sharing: Sharing,
+    /// How dense features are transformed.
+    pub features: FeatureTransformSpec,
+    /// Tables over discrete columns, whose names no task and no other table has.
+    pub small_embeddings: Vec<SmallEmbeddingSpec>,
+    /// The embedding of the position.
+    pub position: Option<PositionSpec>,
+}
+
+/// What the towers read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sharing {
+    /// The features.
+    None,
+    /// The output of this backbone.
+    All(NetworkSpec),
+    /// The features and the output of this backbone side by side.
+    Partial(NetworkSpec),
+}
+
+/// One task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskSpec {
+    /// Its name.
+    pub name: String,
+    /// Its tower, which ends in one logit where the configuration alone says in how many.
+    pub network: NetworkSpec,
+    /// A learned scale and shift on the logit.
+    pub affine_map: Option<AffineMapSpec>,
+    /// Factor of the loss of positive rows.
+    pub pos_weight: NonNegative,
+}
+
+/// First values of a scale and a shift.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AffineMapSpec {
+    /// The factor.
+    pub scale: Finite,
+    /// The summand.
+    pub bias: Finite,
+}
+
+/// A table over a discrete column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SmallEmbeddingSpec {
+    /// Its name.
+    pub name: String,
+    /// Rows of the table.
+    pub rows: Size,
+    /// Width of a row.
+    pub width: Size,
+    /// The discrete column.
+    pub column: usize,
+}
+
+/// The embedding of the position.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PositionSpec {
+    /// The last position with a row of its own.
+    pub max_position: Size,
+    /// Width of a row.
+    pub width: Size,
+    /// How often the position of a row is hidden in training.
+    pub drop_probability: Probability,
+    /// The discrete column.
+    pub column: usize,
+}
+
+/// Reads the model by itself.
+pub(in crate::config) fn model(config: &ModelConfig, rules: &mut Rules<'_>) -> ModelSpec {
+    let here = path(&["model"]);
+    let tasks = tasks(config, &here.key("tasks"), rules);
+    let sharing = sharing(config, &here, rules);
+    let features = features(
+        config.featurization_config.as_ref(),
+        &here.key("featurization_config"),
+        rules,
+    );
+    if config.large_embeddings.is_some() {
+        rules.broken(
+            &here.key("large_embeddings"),
+            "large embeddings are not supported, expected null",
+        );
+    };
+    let position = config.position_debias_config.as_ref();
+    let position =
+        position.map(|config| position_debias(config, &here.key("position_debias_config"), rules));
+    score_weights(config, &here.key("score_weights"), rules);
+    stratifiers(config, &here.key("stratifiers"), rules);
+    for (path, index) in discrete_columns(config) {
+        let expected = "a column of the discrete features, from 0";
+        rules.expect(index >= 0, &path, expected, index);
+    }
+    ModelSpec {
+        tasks,
+        sharing,
+        features,
+        small_embeddings: small_embeddings(config, &here, rules),
+        position,
+    }
+}
+
+/// A backbone where the towers read one, and none where they do not.
+fn sharing(config: &ModelConfig, here: &Path, rules: &mut Rules<'_>) -> Sharing {
+    let at = here.key("backbone");
+    let backbone = config.backbone.as_ref().map(|backbone| {
+        if backbone.affine_map.is_some() {
+            rules.broken(
+                &at.key("affine_map"),
+                "a backbone has no logit to map, put affine_map on the tasks",
+            );
+        };
+        network(backbone, &at, rules)
+    });
+    let problem = match (config.multi_task_type, backbone) {
+        (MultiTaskType::ShareNone, None) => return Sharing::None,
+        (MultiTaskType::ShareAll, Some(backbone)) => return Sharing::All(backbone),
+        (MultiTaskType::SharePartial, Some(backbone)) => return Sharing::Partial(backbone),
+        (MultiTaskType::ShareNone, Some(_)) => "share_none has no backbone",
+        (MultiTaskType::ShareAll | MultiTaskType::SharePartial, None) => {
+            "share_all and share_partial need one"
+        }
+    };
+    // Decoding has a rule of its own for this, about the section as a whole.
+    if !rules.at.is_blamed(here) {
+        rules.broken(&at, problem);
+    }
+    Sharing::None
+}
+
+fn tasks(config: &ModelConfig, here: &Path, rules: &mut Rules<'_>) -> NonEmpty<TaskSpec> {
+    rules.expect(
+        !config.tasks.is_empty(),
+        here,
+        "at least one task",
+        "an empty mapping",
+    );
+    let mut safe_names = HashMap::new();
+    let mut tasks = Vec::with_capacity(config.tasks.len());
+    for (name, config) in &config.tasks {
+        let here = here.key(name);
+        if let Some(other) = safe_names.insert(safe_name(name), name) {
+            rules.broken(
+                &here,
+                format!("its parameters would have the same names as those of {other:?}, rename one of the two"),
+            );
+        }
+        tasks.push(task(name, config, &here, rules));
+    }
+    NonEmpty::or(tasks, || TaskSpec {
+        name: String::new(),
+        network: NetworkSpec::STAND_IN,
+        affine_map: None,
+        pos_weight: NonNegative::STAND_IN,
+    })
+}
+
+/// `name` as parameter names hold it: a dot there begins a part.
+fn safe_name(name: &str) -> String {
+    name.replace('.', "__")
+}
+
+fn task(name: &str, config: &TaskModel, here: &Path, rules: &mut Rules<'_>) -> TaskSpec {
+    let network = network(config, here, rules);
+    let pos_weight = NonNegative::read(
+        config.pos_weight,
+        &here.key("pos_weight"),
+        "a finite number of at least 0",
+        rules,
+    );
+    let affine_map = config.affine_map.as_ref().map(|map| {
+        let mut number = |key, value| {
+            let here = here.key("affine_map").key(key);
+            Finite::read(value, &here, "a finite number", rules)
+        };
+        AffineMapSpec {
+            scale: number("scale", map.scale),
+            bias: number("bias", map.bias),
+        }
+    });
+    if let Some((keys, width)) = network.output().filter(|(_, width)| *width != 1) {
+        let at = keys.iter().fold(here.clone(), |path, key| path.key(key));
+        rules.broken(
+            &at,
+            format!("a task has one logit, expected a last width of 1, found {width}"),
+        );
+    }
+    TaskSpec {
+        name: name.to_owned(),
+        network,
+        affine_map,
+        pos_weight,
+    }
+}
+
+/// A weight is a number, and of a task.
+fn score_weights(config: &ModelConfig, here: &Path, rules: &mut Rules<'_>) {
+    for (name, weight) in config.score_weights.iter().flatten() {
+        let here = here.key(name);
+        rules.expect(weight.is_finite(), &here, "a finite number", weight);
+        if !config.tasks.contains_key(name) {
+            let hint = rules.at.suggest(name, names(&config.tasks));
+            rules.at_odds(&here, format!("model.tasks has no such task{hint}"));
+        }
+    }
+}
+
+/// A name in reports stands for one column.
+fn stratifiers(config: &ModelConfig, here: &Path, rules: &mut Rules<'_>) {
+    let mut columns = HashMap::new();
+    for (i, stratifier) in config.stratifiers.iter().flatten().enumerate() {
+        let column = *columns.entry(&stratifier.name).or_insert(stratifier.index);
+        rules.expect(
+            column == stratifier.index,
+            &here.index(i).key("index"),
+            &format!("column {column}, as for the other stratifiers of this name"),
+            stratifier.index,
+        );
+    }
+}
+
+/// The columns of the discrete features that the model names, with the path of each.
+pub(in crate::config) fn discrete_columns(config: &ModelConfig) -> Vec<(Path, i64)> {
+    let here = path(&["model"]);
+    let mut columns = Vec::new();
+    for (i, stratifier) in config.stratifiers.iter().flatten().enumerate() {
+        let path = here.key("stratifiers").index(i).key("index");
+        columns.push((path, stratifier.index));
+    }
+    if let Some(position) = &config.position_debias_config {
+        let path = here
+            .key("position_debias_config")
+            .key("position_feature_index");
+        columns.push((path, position.position_feature_index));
+    }
+    let small = config.small_embeddings.iter();
+    for (i, table) in small.flat_map(|small| &small.tables).enumerate() {
+        let path = here.key("small_embeddings").key("tables");
+        columns.push((path.index(i).key("index"), table.index));
+    }
+    columns
+}
+
+fn position_debias(
+    config: &PositionDebiasConfig,
+    here: &Path,
+    rules: &mut Rules<'_>,
+) -> PositionSpec {
+    // One row each for 0, for the last position and for the unknown one.
+    let rows = config.max_position.get() + 2;
+    fits_whole(rows, config.num_dims, &here.key("max_position"), rules);
+    PositionSpec {
+        max_position: config.max_position,
+        width: config.num_dims,
+        drop_probability: Probability::read(
+            config.drop_probability,
+            &here.key("drop_probability"),
+            "a probability from 0 to 1",
+            rules,
+        ),
+        column: column(config.position_feature_index),
+    }
+}
+
+fn small_embeddings(
+    config: &ModelConfig,
+    here: &Path,
+    rules: &mut Rules<'_>,
+) -> Vec<SmallEmbeddingSpec> {
+    let here = here.key("small_embeddings").key("tables");
+    let small = config.small_embeddings.iter();
+    let tables = small.flat_map(|small| &small.tables).enumerate();
+    let mut taken: HashSet<String> = config.tasks.keys().map(|task| safe_name(task)).collect();
+    let mut specs = Vec::new();
+    for (i, table) in tables {
+        let here = here.index(i);
+        let name = safe_name(&table.name);
+        rules.expect(
+            !name.is_empty() && taken.insert(name),
+            &here.key("name"),
+            "a name that no other table and no task has",
+            format!("`{}`", table.name),
+        );
+        fits_whole(
+            table.num_embeddings.get(),
+            table.embedding_dim,
+            &here,
+            rules,
+        );
+        specs.push(SmallEmbeddingSpec {
+            name: table.name.clone(),
+            rows: table.num_embeddings,
+            width: table.embedding_dim,
+            column: column(table.index),
+        });
+    }
+    specs
+}
+
+/// Every process holds a table whole and updates all of it every step, so it must be small.
+fn fits_whole(rows: u64, width: Size, here: &Path, rules: &mut Rules<'_>) {
+    let width = width.get();
+    if rows.saturating_mul(width) > MAX_TABLE_VALUES {
+        rules.broken(
+            here,
+            format!("{rows} rows of {width} are too many for a table held whole"),
+        );
+    }
+}
+
+/// An index, which is reported where it is negative.
+fn column(index: i64) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
+}
