@@ -17,6 +17,7 @@
 //! | [`torch`] | what tch lacks, behind the only `unsafe` |
 //! | [`config`], [`batch`] | leaves: the typed config, the batch |
 //! | [`whole_file`], [`printable`], [`machine`] | leaves for every room: files that are whole or not there, text that is safe to print, cores and memory that this process may use |
+//! | [`splitmix`], [`protobuf`] | leaves for every room: random bits by position, the wire format of records and events |
 //! | [`interrupt`], [`redact`] | leaves for every room: signals that ask a run to end, what an address must not show |
 //!
 //! # The journey of one example
@@ -61,7 +62,9 @@ pub mod optim;
 pub mod output;
 pub mod plot;
 pub mod printable;
+pub mod protobuf;
 pub mod redact;
+pub mod splitmix;
 pub mod torch;
 pub mod train;
 pub mod whole_file;

@@ -1,6 +1,8 @@
 //! Counter-based random numbers: every draw is a pure function of (seed, purpose, position), so that any thread or
 //! rank can compute it and nothing but the position has to be saved.
 
+use crate::splitmix::{GAMMA, draw};
+
 /// What a draw is for; keeps the streams apart.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
@@ -23,17 +25,17 @@ pub(crate) struct Draw(u64);
 impl Draw {
     /// The stream of one purpose under `seed`.
     pub(crate) fn new(seed: u64, purpose: Purpose) -> Self {
-        Self(mix(mix(seed) ^ (purpose as u64)))
+        Self(draw(draw(seed) ^ (purpose as u64)))
     }
 
     /// The sub-stream at `position`.
     pub(crate) fn at(self, position: u64) -> Self {
-        Self(mix(self.0.wrapping_add(position.wrapping_mul(GOLDEN))))
+        Self(draw(self.0.wrapping_add(position.wrapping_mul(GAMMA))))
     }
 
     /// 64 random bits.
     pub(crate) fn bits(self) -> u64 {
-        mix(self.0)
+        draw(self.0)
     }
 
     /// Uniform in `0..bound`; `bound` is at least 1.
@@ -47,16 +49,6 @@ impl Draw {
     pub(crate) fn unit(self) -> f32 {
         (self.bits() >> 40) as f32 / (1u32 << 24) as f32
     }
-}
-
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// The finaliser of SplitMix64: a bijection in which every input bit reaches every output bit.
-fn mix(value: u64) -> u64 {
-    let mut z = value.wrapping_add(GOLDEN);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

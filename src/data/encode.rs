@@ -1,5 +1,7 @@
 //! Writes tf.Examples: the opposite of [`example`](super::example).
 
+use crate::protobuf::{push_bytes, push_varint};
+
 /// One example in the making; its buffers are used again for the next.
 #[derive(Debug, Default)]
 pub(crate) struct ExampleWriter {
@@ -8,9 +10,9 @@ pub(crate) struct ExampleWriter {
 }
 
 /// Numbers of the lists in a `Feature`.
-const BYTES_LIST: u8 = 1;
-const FLOAT_LIST: u8 = 2;
-const INT64_LIST: u8 = 3;
+const BYTES_LIST: u64 = 1;
+const FLOAT_LIST: u64 = 2;
+const INT64_LIST: u64 = 3;
 
 impl ExampleWriter {
     /// Adds a feature of floats.
@@ -25,7 +27,7 @@ impl ExampleWriter {
     pub(crate) fn ints(&mut self, key: &str, values: &[i64]) {
         self.list.clear();
         for value in values {
-            varint(value.cast_unsigned(), &mut self.list);
+            push_varint(value.cast_unsigned(), &mut self.list);
         }
         self.packed(key, INT64_LIST);
     }
@@ -34,49 +36,32 @@ impl ExampleWriter {
     pub(crate) fn strings<'a>(&mut self, key: &str, values: impl IntoIterator<Item = &'a [u8]>) {
         self.list.clear();
         for value in values {
-            field(1, value, &mut self.list);
+            push_bytes(1, value, &mut self.list);
         }
         self.entry(key, BYTES_LIST);
     }
 
     /// Appends the example to `payload` and begins the next.
     pub(crate) fn finish(&mut self, payload: &mut Vec<u8>) {
-        field(1, &self.features, payload);
+        push_bytes(1, &self.features, payload);
         self.features.clear();
     }
 
     /// The numbers in `list` as a packed field.
-    fn packed(&mut self, key: &str, kind: u8) {
+    fn packed(&mut self, key: &str, kind: u64) {
         let mut packed = Vec::with_capacity(self.list.len() + 11);
-        field(1, &self.list, &mut packed);
+        push_bytes(1, &self.list, &mut packed);
         self.list = packed;
         self.entry(key, kind);
     }
 
     /// The map entry of `key` with the list message in `list`.
-    fn entry(&mut self, key: &str, kind: u8) {
+    fn entry(&mut self, key: &str, kind: u64) {
         let mut feature = Vec::with_capacity(self.list.len() + 11);
-        field(kind, &self.list, &mut feature);
+        push_bytes(kind, &self.list, &mut feature);
         let mut entry = Vec::with_capacity(feature.len() + key.len() + 22);
-        field(1, key.as_bytes(), &mut entry);
-        field(2, &feature, &mut entry);
-        field(1, &entry, &mut self.features);
+        push_bytes(1, key.as_bytes(), &mut entry);
+        push_bytes(2, &feature, &mut entry);
+        push_bytes(1, &entry, &mut self.features);
     }
-}
-
-/// Appends a length-delimited protobuf field.
-fn field(number: u8, bytes: &[u8], out: &mut Vec<u8>) {
-    out.push(number << 3 | 2);
-    varint(bytes.len() as u64, out);
-    out.extend_from_slice(bytes);
-}
-
-/// Appends a protobuf varint.
-fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    #[allow(clippy::cast_possible_truncation, reason = "below 0x80")]
-    out.push(value as u8);
 }

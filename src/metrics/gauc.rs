@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rows::Row;
 use super::{Auroc, Metric, Ranking, RankingLimits, Rows, StableMean};
+use crate::splitmix::draw;
 
 /// What one group takes besides its rows.
 const GROUP_BYTES: usize = 128;
@@ -158,10 +159,7 @@ impl Metric for Gauc {
 
 /// Whether a group is among the one in 2^`halvings` that are kept: by the leading bits of a hash of its id.
 fn is_kept(group: i64, halvings: u32) -> bool {
-    let mut mixed = group.cast_unsigned().wrapping_add(0x9E37_79B9_7F4A_7C15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (mixed ^ (mixed >> 31)).leading_zeros() >= halvings
+    draw(group.cast_unsigned()).leading_zeros() >= halvings
 }
 
 #[cfg(test)]

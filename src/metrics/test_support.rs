@@ -1,17 +1,16 @@
 //! Checks that every metric must pass, and seeded samples to run them on.
 
 use super::{Metric, Rows, Scores};
+use crate::splitmix::{GAMMA, draw};
 
-/// A counter-based generator (splitmix64): the same numbers for the same seed everywhere.
+/// A counter-based generator: the same numbers for the same seed everywhere.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        let bits = draw(self.0);
+        self.0 = self.0.wrapping_add(GAMMA);
+        bits
     }
 
     /// Uniform in [0, 1).

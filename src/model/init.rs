@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 
 use crate::machine;
+use crate::splitmix::{GAMMA, mix};
 
 /// Values per unit of work of one thread.
 const CHUNK: usize = 1 << 16;
@@ -58,7 +59,7 @@ fn fill(values: &mut [f32], bound: f64, key: u64, start: u64) {
     let low = -bound as f32;
     let step = (2.0 * bound / f64::from(1 << 24)) as f32;
     for (i, pair) in values.chunks_mut(2).enumerate() {
-        let bits = mix(key.wrapping_add((start / 2 + i as u64).wrapping_mul(WEYL)));
+        let bits = mix(key.wrapping_add((start / 2 + i as u64).wrapping_mul(GAMMA)));
         for (value, bits) in pair
             .iter_mut()
             .zip([(bits >> 40) as u32, bits as u32 & 0xff_ffff])
@@ -68,19 +69,9 @@ fn fill(values: &mut [f32], bound: f64, key: u64, start: u64) {
     }
 }
 
-/// An odd constant near 2^64 divided by the golden ratio: successive multiples are spread evenly.
-const WEYL: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// A bijection of 64-bit numbers under which near inputs give unrelated outputs.
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
 fn key(seed: u64, name: &str) -> u64 {
-    name.bytes().fold(mix(seed ^ WEYL), |key, byte| {
-        mix(key ^ u64::from(byte)).wrapping_add(WEYL)
+    name.bytes().fold(mix(seed ^ GAMMA), |key, byte| {
+        mix(key ^ u64::from(byte)).wrapping_add(GAMMA)
     })
 }
 

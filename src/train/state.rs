@@ -9,6 +9,7 @@ use super::validation::{Score, Verdict};
 use crate::config::TrainingConfig;
 use crate::data::Position;
 use crate::distributed::env::Place;
+use crate::splitmix::draw;
 
 /// `state` in `state.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -130,13 +131,7 @@ impl TrainState {
 /// The seed of libtorch's generator (dropout) for one step on one rank: SplitMix64 over the three.
 #[must_use]
 pub fn step_seed(seed: i64, step: u64, rank: u64) -> i64 {
-    let mix = |state: u64| {
-        let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
-    mix(mix(mix(seed.cast_unsigned()) ^ step) ^ rank).cast_signed()
+    draw(draw(draw(seed.cast_unsigned()) ^ step) ^ rank).cast_signed()
 }
 
 #[cfg(test)]

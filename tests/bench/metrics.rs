@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use recap_train::metrics::{MetricSet, Scores, SetBatch};
+use recap_train::splitmix;
 
 /// Rows of a batch.
 const BATCH: usize = 1 << 14;
@@ -36,17 +37,9 @@ struct Args {
     bench: bool,
 }
 
-/// The finaliser of SplitMix64: 64 even bits from a counter.
-fn mix(mut bits: u64) -> u64 {
-    bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
-}
-
 /// Uniform in [0, 1) with 24 bits.
 fn unit(counter: u64) -> f32 {
-    (mix(counter) >> 40) as f32 / (1_u32 << 24) as f32
+    (splitmix::draw(counter) >> 40) as f32 / (1_u32 << 24) as f32
 }
 
 fn main() {

@@ -21,8 +21,10 @@ mod leaves {
     }
     pub mod machine;
     pub mod printable;
+    pub mod protobuf;
     pub mod redact;
+    pub mod splitmix;
     pub mod whole_file;
 }
 
-use leaves::{batch, machine, printable, redact, whole_file};
+use leaves::{batch, machine, printable, protobuf, redact, splitmix, whole_file};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may import; `*` is every room.
-const RULE: [(&str, &[&str]); 26] = [
+const RULE: [(&str, &[&str]); 28] = [
     ("main", &["*"]),
     ("lib", &["*"]),
     ("build", &[]),
@@ -46,10 +46,20 @@ const RULE: [(&str, &[&str]); 26] = [
     ("machine", &[]),
     ("interrupt", &[]),
     ("redact", &[]),
+    ("splitmix", &[]),
+    ("protobuf", &[]),
 ];
 
 /// Rooms that every room may import.
-const LEAVES: [&str; 5] = ["whole_file", "printable", "machine", "interrupt", "redact"];
+const LEAVES: [&str; 7] = [
+    "whole_file",
+    "printable",
+    "machine",
+    "interrupt",
+    "redact",
+    "splitmix",
+    "protobuf",
+];
 
 /// Rooms that do not know libtorch.
 const WITHOUT_TCH: [&str; 8] = [

@@ -1,5 +1,7 @@
 //! TensorBoard's events as protobuf bytes: only the messages and fields that this program writes.
 
+use crate::protobuf::Message;
+
 /// Written first into every file; from this version on readers honour [`Event::Start`].
 const FILE_VERSION: &str = "brain.Event:2";
 
@@ -65,7 +67,7 @@ impl Event<'_> {
                 });
             }),
         }
-        event.0
+        event.into_bytes()
     }
 }
 
@@ -89,60 +91,6 @@ fn encode_histogram(message: &mut Message, histogram: &Histogram) {
     message.double(5, histogram.sum_of_squares);
     message.doubles(6, &histogram.limits);
     message.doubles(7, &histogram.counts);
-}
-
-/// A protobuf message in the making.
-#[derive(Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn raw(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value.to_le_bytes()[0] | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value.to_le_bytes()[0]);
-    }
-
-    fn tag(&mut self, field: u64, wire_type: u64) {
-        self.raw(field << 3 | wire_type);
-    }
-
-    fn varint(&mut self, field: u64, value: u64) {
-        self.tag(field, 0);
-        self.raw(value);
-    }
-
-    fn double(&mut self, field: u64, value: f64) {
-        self.tag(field, 1);
-        self.0.extend(value.to_le_bytes());
-    }
-
-    #[allow(clippy::cast_possible_truncation, reason = "the field is that narrow")]
-    fn float(&mut self, field: u64, value: f64) {
-        self.tag(field, 5);
-        self.0.extend((value as f32).to_le_bytes());
-    }
-
-    fn bytes(&mut self, field: u64, value: &[u8]) {
-        self.tag(field, 2);
-        self.raw(value.len() as u64);
-        self.0.extend(value);
-    }
-
-    fn doubles(&mut self, field: u64, values: &[f64]) {
-        let packed: Vec<u8> = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        self.bytes(field, &packed);
-    }
-
-    fn message(&mut self, field: u64, fill: impl FnOnce(&mut Self)) {
-        let mut inner = Self::default();
-        fill(&mut inner);
-        self.bytes(field, &inner.0);
-    }
 }
 
 #[cfg(test)]
