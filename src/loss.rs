@@ -1,35 +1,10 @@
-//! The training loss: binary cross-entropy per task, reduced over the batch and then over the tasks.
+//! The training loss: binary cross-entropy per task, its mean over the batch, and the mean of these over the tasks.
 //!
 //! Legend: `B` rows, `T` model tasks, `D` data tasks.
 
 use tch::{Device, Kind, Tensor};
 
 use crate::torch::TorchError;
-
-/// How many losses become one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reduction {
-    /// The arithmetic mean.
-    #[default]
-    Mean,
-    /// The sum.
-    Sum,
-    /// The smallest; equal ones share the gradient.
-    Min,
-    /// The largest; equal ones share the gradient.
-    Max,
-    /// The lower median; its first occurrence takes the gradient.
-    Median,
-}
-
-/// How the losses of a batch become one number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reductions {
-    /// Over the rows of a batch, per task.
-    pub rows: Reduction,
-    /// Over the tasks.
-    pub tasks: Reduction,
-}
 
 /// The losses of one batch.
 #[derive(Debug)]
@@ -87,7 +62,6 @@ pub struct MultiTaskLoss {
     data_tasks: usize,
     /// `[T]` f32; `None` where all are 1.
     pos_weights: Option<Tensor>,
-    reductions: Reductions,
 }
 
 impl MultiTaskLoss {
@@ -100,7 +74,6 @@ impl MultiTaskLoss {
         data_tasks: &[String],
         pos_weights: &[f64],
         device: Device,
-        reductions: Reductions,
     ) -> Result<Self, LossError> {
         if pos_weights.len() != model_tasks.len() {
             return Err(LossError::PosWeights {
@@ -129,7 +102,6 @@ impl MultiTaskLoss {
             columns,
             data_tasks: data_tasks.len(),
             pos_weights,
-            reductions,
         })
     }
 
@@ -160,8 +132,8 @@ impl MultiTaskLoss {
             pos_weights.transpose()?.as_ref(),
             tch::Reduction::None,
         )?;
-        let per_task = self.reductions.rows.over_first(&losses)?;
-        let total = self.reductions.tasks.over_first(&per_task)?;
+        let per_task = losses.f_mean_dim(0, false, None)?;
+        let total = per_task.f_mean_dim(0, false, None)?;
         Ok(Losses { total, per_task })
     }
 
@@ -179,19 +151,6 @@ impl MultiTaskLoss {
             Some(columns) => Ok(table.f_index_select(1, columns)?),
             None => Ok(table.shallow_clone()),
         }
-    }
-}
-
-impl Reduction {
-    /// Reduces the first dimension.
-    fn over_first(self, losses: &Tensor) -> Result<Tensor, TorchError> {
-        Ok(match self {
-            Self::Mean => losses.f_mean_dim(0, false, None)?,
-            Self::Sum => losses.f_sum_dim_intlist(0, false, None)?,
-            Self::Min => losses.f_amin(0, false)?,
-            Self::Max => losses.f_amax(0, false)?,
-            Self::Median => losses.f_median_dim(0, false)?.0,
-        })
     }
 }
 
@@ -213,10 +172,10 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    fn build(reductions: Reductions, pos_weights: &[f64]) -> MultiTaskLoss {
+    fn build(pos_weights: &[f64]) -> MultiTaskLoss {
         let model = names(&["a", "b"]);
         let data = names(&["b", "x", "a"]);
-        MultiTaskLoss::build(&model, &data, pos_weights, Device::Cpu, reductions).unwrap()
+        MultiTaskLoss::build(&model, &data, pos_weights, Device::Cpu).unwrap()
     }
 
     /// One row of per-task losses: `ln(1 + e^-x)` for a positive label, `ln(1 + e^x)` for a negative one.
@@ -246,7 +205,7 @@ mod tests {
     #[test]
     fn labels_and_weights_find_their_task_by_name() {
         let (logits, labels, weights) = example();
-        let loss = build(Reductions::default(), &[1.0, 2.0]);
+        let loss = build(&[1.0, 2.0]);
         let losses = loss.forward(&logits, &labels, Some(&weights)).unwrap();
         let a = (2.0 * softplus(1.0) + softplus(-0.5) + 4.0 * softplus(1.0)) / 3.0;
         let b = (2.0 * softplus(2.0) + 3.0 * softplus(3.0) + 0.5 * 2.0 * softplus(0.0)) / 3.0;
@@ -255,41 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn every_reduction_reduces_rows_and_tasks() {
-        let (logits, labels, _) = example();
-        let a = [softplus(1.0), softplus(-0.5), softplus(1.0)];
-        let b = [softplus(2.0), softplus(3.0), softplus(0.0)];
-        let cases = [
-            (
-                Reduction::Mean,
-                a.iter().sum::<f64>() / 3.0,
-                b.iter().sum::<f64>() / 3.0,
-            ),
-            (Reduction::Sum, a.iter().sum(), b.iter().sum()),
-            (Reduction::Min, a[1], b[2]),
-            (Reduction::Max, a[0], b[1]),
-            (Reduction::Median, a[0], b[0]),
-        ];
-        for (rows, a, b) in cases {
-            for (tasks, total) in [
-                (Reduction::Mean, (a + b) / 2.0),
-                (Reduction::Sum, a + b),
-                (Reduction::Min, a.min(b)),
-                (Reduction::Max, a.max(b)),
-                (Reduction::Median, a.min(b)),
-            ] {
-                let loss = build(Reductions { rows, tasks }, &[1.0, 1.0]);
-                let losses = loss.forward(&logits, &labels, None).unwrap();
-                close(&doubles(&losses.per_task), &[a, b]);
-                close(&doubles(&losses.total), &[total]);
-            }
-        }
-    }
-
-    #[test]
     fn labels_and_weights_of_other_tasks_are_refused() {
         let (logits, labels, weights) = example();
-        let loss = build(Reductions::default(), &[1.0, 1.0]);
+        let loss = build(&[1.0, 1.0]);
         let message = |labels: &Tensor, weights: &Tensor| {
             let losses = loss.forward(&logits, labels, Some(weights));
             losses.unwrap_err().to_string()
@@ -308,13 +235,7 @@ mod tests {
     #[test]
     fn a_task_without_a_label_is_named() {
         let model = names(&["a", "c"]);
-        let built = MultiTaskLoss::build(
-            &model,
-            &names(&["a"]),
-            &[1.0, 1.0],
-            Device::Cpu,
-            Reductions::default(),
-        );
+        let built = MultiTaskLoss::build(&model, &names(&["a"]), &[1.0, 1.0], Device::Cpu);
         let message = built.unwrap_err().to_string();
         assert_eq!(
             message,

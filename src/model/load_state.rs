@@ -6,29 +6,6 @@ use std::fmt;
 use super::ModelError;
 use crate::torch::named::{NamedTensors, TensorSource};
 
-/// How to load a state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadOptions {
-    /// Refuse, before anything is changed, unless every tensor fits.
-    pub strict: bool,
-    /// Load only tensors whose name is, or continues after a dot, one of these; the others are neither missing nor
-    /// unexpected. `None`: all.
-    pub subset: Option<Vec<String>>,
-    /// Pairs of (beginning of a name in the source, what stands there in the model); the first that fits counts.
-    pub rename: Vec<(String, String)>,
-}
-
-impl Default for LoadOptions {
-    /// Strict, everything, under the same names.
-    fn default() -> Self {
-        Self {
-            strict: true,
-            subset: None,
-            rename: Vec::new(),
-        }
-    }
-}
-
 /// A tensor whose sizes differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShapeMismatch {
@@ -40,11 +17,9 @@ pub struct ShapeMismatch {
     pub found: Vec<i64>,
 }
 
-/// What was loaded and what was not, by name in the model; in the order of the model, then of the source.
+/// What does not fit, by name; in the order of the model, then of the source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadReport {
-    /// Loaded.
-    pub loaded: Vec<String>,
     /// In the model, but not in the source.
     pub missing: Vec<String>,
     /// In the source, but not in the model.
@@ -80,9 +55,6 @@ impl fmt::Display for LoadReport {
                 separator = "; ";
             }
         }
-        if separator.is_empty() {
-            write!(f, "all {} tensors fit", self.loaded.len())?;
-        }
         Ok(())
     }
 }
@@ -96,58 +68,35 @@ fn describe(mismatch: &ShapeMismatch) -> String {
     format!("{name} (expected {expected:?}, found {found:?})")
 }
 
-/// Copies from `source` into `state` what fits; the copies take the element type and device of `state`.
-pub(super) fn load(
-    state: &NamedTensors,
-    source: &impl TensorSource,
-    options: &LoadOptions,
-) -> Result<LoadReport, ModelError> {
-    let (report, plan) = compare(state, source, options);
-    if options.strict && !report.is_complete() {
+/// Copies `source` into `state`, or nothing where not every tensor fits; the copies take the element type and device
+/// of `state`.
+pub(super) fn load(state: &NamedTensors, source: &impl TensorSource) -> Result<(), ModelError> {
+    let report = compare(state, source);
+    if !report.is_complete() {
         return Err(ModelError::State(report));
     }
-    for (name, source_name) in plan {
-        let read = source
-            .read(&source_name)
-            .map_err(|source| ModelError::Read {
-                name: source_name,
-                source,
-            })?;
-        if let Some(entry) = state.get(&name) {
-            tch::no_grad(|| entry.tensor.shallow_clone().f_copy_(&read))?;
-        }
+    for (name, entry) in state.iter() {
+        let read = source.read(name).map_err(|source| ModelError::Read {
+            name: name.to_owned(),
+            source,
+        })?;
+        tch::no_grad(|| entry.tensor.shallow_clone().f_copy_(&read))?;
     }
-    Ok(report)
+    Ok(())
 }
 
-/// The report, and pairs of names (in the model, in the source) of what fits.
-fn compare(
-    state: &NamedTensors,
-    source: &impl TensorSource,
-    options: &LoadOptions,
-) -> (LoadReport, Vec<(String, String)>) {
-    let wanted = |name: &str| match &options.subset {
-        Some(subset) => subset.iter().any(|part| is_within(name, part)),
-        None => true,
-    };
+fn compare(state: &NamedTensors, source: &impl TensorSource) -> LoadReport {
     let mut report = LoadReport::default();
-    let mut plan = Vec::new();
     let mut seen = HashSet::new();
-    for source_name in source.names() {
-        let name = rename(&source_name, &options.rename);
-        if !wanted(&name) {
-            continue;
-        }
+    for name in source.names() {
         let Some(entry) = state.get(&name) else {
             report.unexpected.push(name);
             continue;
         };
         let expected = entry.tensor.size();
-        let found = source.shape(&source_name).unwrap_or_default();
+        let found = source.shape(&name).unwrap_or_default();
         seen.insert(name.clone());
-        if expected == found {
-            plan.push((name, source_name));
-        } else {
+        if expected != found {
             report.mismatched.push(ShapeMismatch {
                 name,
                 expected,
@@ -155,30 +104,10 @@ fn compare(
             });
         }
     }
-    let fits: HashSet<&String> = plan.iter().map(|(name, _)| name).collect();
-    for (name, _) in state.iter().filter(|(name, _)| wanted(name)) {
-        if fits.contains(&name.to_owned()) {
-            report.loaded.push(name.to_owned());
-        } else if !seen.contains(name) {
-            report.missing.push(name.to_owned());
-        }
-    }
-    (report, plan)
-}
-
-fn is_within(name: &str, part: &str) -> bool {
-    let part = part.strip_suffix('.').unwrap_or(part);
-    let rest = name.strip_prefix(part);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-fn rename(name: &str, rules: &[(String, String)]) -> String {
-    for (from, to) in rules {
-        if let Some(rest) = name.strip_prefix(from.as_str()) {
-            return format!("{to}{rest}");
-        }
-    }
-    name.to_owned()
+    let names = state.iter().map(|(name, _)| name);
+    let missing = names.filter(|name| !seen.contains(*name));
+    report.missing = missing.map(str::to_owned).collect();
+    report
 }
 
 #[cfg(test)]
@@ -210,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strict_load_names_everything_that_does_not_fit_and_changes_nothing() {
+    fn a_load_names_everything_that_does_not_fit_and_changes_nothing() {
         let target = target();
         let source = state(&[
             ("a.x", 2, 1.0),
@@ -218,7 +147,7 @@ mod tests {
             ("ab", 1, 1.0),
             ("d", 1, 1.0),
         ]);
-        let error = load(&target, &source, &LoadOptions::default()).unwrap_err();
+        let error = load(&target, &source).unwrap_err();
         assert_eq!(
             error.to_string(),
             "the state does not fit the model: 1 missing: c; 1 unexpected: d; \
@@ -228,33 +157,16 @@ mod tests {
     }
 
     #[test]
-    fn a_lenient_load_takes_what_fits() {
+    fn a_state_that_fits_is_copied_whole() {
         let target = target();
-        let source = state(&[("a.x", 2, 1.0), ("a.y", 4, 1.0), ("d", 1, 1.0)]);
-        let options = LoadOptions {
-            strict: false,
-            ..LoadOptions::default()
-        };
-        let report = load(&target, &source, &options).unwrap();
-        assert_eq!(report.loaded, ["a.x"]);
-        assert_eq!(report.missing, ["ab", "c"]);
-        assert_eq!(value(&target, "a.x"), 1);
-        assert_eq!(value(&target, "a.y"), 0);
-    }
-
-    #[test]
-    fn a_subset_ends_at_a_dot_and_a_rename_applies_before_it() {
-        let target = target();
-        let source = state(&[("old.x", 2, 1.0), ("old.y", 3, 2.0), ("ab", 1, 3.0)]);
-        let options = LoadOptions {
-            strict: true,
-            subset: Some(vec!["a".to_owned()]),
-            rename: vec![("old.".to_owned(), "a.".to_owned())],
-        };
-        let report = load(&target, &source, &options).unwrap();
-        assert_eq!(report.loaded, ["a.x", "a.y"]);
-        assert!(report.is_complete());
-        assert_eq!(value(&target, "a.y"), 2);
-        assert_eq!(value(&target, "ab"), 0);
+        let source = state(&[
+            ("ab", 1, 3.0),
+            ("a.x", 2, 1.0),
+            ("a.y", 3, 2.0),
+            ("c", 1, 4.0),
+        ]);
+        load(&target, &source).unwrap();
+        let values = ["a.x", "a.y", "ab", "c"].map(|name| value(&target, name));
+        assert_eq!(values, [1, 2, 3, 4]);
     }
 }

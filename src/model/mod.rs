@@ -30,7 +30,7 @@ mod test_support;
 mod tower;
 
 pub use error::ModelError;
-pub use load_state::{LoadOptions, LoadReport, ShapeMismatch};
+pub use load_state::{LoadReport, ShapeMismatch};
 pub use log_statistics::{LogMoments, LogStatistics, StatisticsError};
 pub use outputs::Outputs;
 pub use ranker::{Plan, Ranker};

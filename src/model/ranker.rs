@@ -8,7 +8,7 @@ use super::network::Network;
 use super::outputs::Outputs;
 use super::scope::{Builder, Layer, Scope, Tally};
 use super::tower::Tower;
-use super::{LoadOptions, LoadReport, Mode, ModelError, load_state};
+use super::{Mode, ModelError, load_state};
 use crate::batch::{Batch, FeatureWidths};
 use crate::config::{ModelSpec, NetworkSpec, Sharing};
 use crate::torch::fused::TensorList;
@@ -173,13 +173,9 @@ impl Ranker {
     /// Copies a state into the model.
     ///
     /// # Errors
-    /// When `options` are strict and something does not fit (nothing is changed then), or a tensor cannot be read.
-    pub fn load_state(
-        &self,
-        source: &impl TensorSource,
-        options: &LoadOptions,
-    ) -> Result<LoadReport, ModelError> {
-        load_state::load(&self.state, source, options)
+    /// When something does not fit (nothing is changed then), or a tensor cannot be read.
+    pub fn load_state(&self, source: &impl TensorSource) -> Result<(), ModelError> {
+        load_state::load(&self.state, source)
     }
 
     /// The model tasks: the columns of every output.

@@ -12,7 +12,7 @@ use super::{Remedy, TrainError};
 use crate::checkpoint::{Checkpoint, Snapshot, TorchSnapshot, format::Tensors, newest_valid};
 use crate::config::RecapConfig;
 use crate::distributed::SingleProcess;
-use crate::model::{LoadOptions, ModelError, NamedTensors, Ranker};
+use crate::model::{ModelError, NamedTensors, Ranker};
 use crate::optim::OptimError;
 use crate::torch::named::TensorSource;
 
@@ -173,8 +173,8 @@ impl Target<'_> {
     }
 
     fn load_model(self, ranker: &Ranker, source: &impl TensorSource) -> anyhow::Result<()> {
-        match ranker.load_state(source, &LoadOptions::default()) {
-            Ok(_) => Ok(()),
+        match ranker.load_state(source) {
+            Ok(()) => Ok(()),
             Err(error @ ModelError::State(_)) => Err(self.mismatch(error).into()),
             Err(error) => Err(self.failed(error)),
         }

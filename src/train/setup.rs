@@ -10,7 +10,7 @@ use super::step::{StepOptions, Stepper};
 use super::{TrainError, fit};
 use crate::config::{ModelConfig, RecapConfig, RecapDataConfig, TaskData};
 use crate::data::{self, Loader, LoaderOptions, Mode, Position};
-use crate::loss::{LossError, MultiTaskLoss, Reductions};
+use crate::loss::{LossError, MultiTaskLoss};
 use crate::model::{Plan, Ranker};
 use crate::optim::Optimizer;
 use crate::torch::{device, precision};
@@ -72,13 +72,7 @@ pub fn build_loss(
     let model_tasks: Vec<String> = model.tasks.keys().cloned().collect();
     let data_tasks: Vec<String> = data.tasks.keys().cloned().collect();
     let pos_weights: Vec<f64> = model.tasks.values().map(|task| task.pos_weight).collect();
-    MultiTaskLoss::build(
-        &model_tasks,
-        &data_tasks,
-        &pos_weights,
-        device,
-        Reductions::default(),
-    )
+    MultiTaskLoss::build(&model_tasks, &data_tasks, &pos_weights, device)
 }
 
 /// Builds model, loss and optimizer in their initial state.

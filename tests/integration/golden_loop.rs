@@ -1,7 +1,7 @@
 //! The step and the warm start against runs of the original's loop on a tiny model.
 
 use recap_train::checkpoint::TorchSnapshot;
-use recap_train::model::{LoadOptions, NamedTensors};
+use recap_train::model::NamedTensors;
 use recap_train::torch::named::TensorSource;
 use recap_train::train::TrainError;
 use recap_train::train::checks::{Checks, Verdicts};
@@ -17,9 +17,7 @@ fn stepper() -> (Stepper, Vec<String>) {
     let case = Case::load("i_share_all_parallel", Kind::Float);
     let noise = case.noise("zero_true_gradient_params");
     let init = named(&tensors("../loop/init_state.safetensors"));
-    case.ranker
-        .load_state(&init, &LoadOptions::default())
-        .unwrap();
+    case.ranker.load_state(&init).unwrap();
     let tasks = case.ranker.tasks().to_vec();
     let optimizer = build_optimizer(&case.config, &case.ranker).unwrap();
     let options = StepOptions {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use recap_train::config::{self, RecapConfig};
 use recap_train::exit::Exit;
-use recap_train::loss::{MultiTaskLoss, Reductions};
+use recap_train::loss::MultiTaskLoss;
 use recap_train::model::{Mode, Ranker};
 use recap_train::optim::Optimizer;
 use serde_json::Value;
@@ -113,8 +113,7 @@ fn start(text: &str) -> anyhow::Result<Started> {
     let ranker = build_ranker(&config, &widths(&config), 0)?;
     let columns: Vec<String> = config.train_data.tasks.keys().cloned().collect();
     let weights: Vec<f64> = model.tasks.values().map(|task| task.pos_weight).collect();
-    let reductions = Reductions::default();
-    let loss = MultiTaskLoss::build(ranker.tasks(), &columns, &weights, Device::Cpu, reductions)?;
+    let loss = MultiTaskLoss::build(ranker.tasks(), &columns, &weights, Device::Cpu)?;
     let optimizer = build_optimizer(&config, &ranker)?;
     Ok(Started {
         config,

@@ -7,7 +7,7 @@ use recap_train::batch::Batch;
 use recap_train::checkpoint::{Checkpoint, tensor_file};
 use recap_train::config::{self, RecapConfig};
 use recap_train::data::feature_widths;
-use recap_train::model::{LoadOptions, Mode, Ranker};
+use recap_train::model::{Mode, Ranker};
 use tch::{Device, Kind, Tensor};
 
 use crate::support::{Run, fixtures, stderr};
@@ -96,7 +96,7 @@ fn a_trained_checkpoint_gives_the_same_logits_in_python() {
     let ranker = Ranker::build(&spec, &widths, &|_| 1.0, 99, Device::Cpu).unwrap();
     let folder = run.path("save/12");
     let source = Checkpoint::open(&folder).unwrap().model().unwrap();
-    ranker.load_state(&source, &LoadOptions::default()).unwrap();
+    ranker.load_state(&source).unwrap();
     let batch = run.path("batch.safetensors");
     write(&batch, &ranker, &awkward_batch());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/load_checkpoint.py");
