@@ -2,23 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ctr, Metric, Pctr, Rows};
+use super::{Metric, Rows, StableMean};
 
 /// Mean prediction / mean label: 1 is calibrated on the whole, above 1 the model expects too much.
 ///
 /// NaN without rows or without a positive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    prediction: Pctr,
-    label: Ctr,
+    prediction: StableMean,
+    label: StableMean,
 }
 
 impl Metric for Calibration {
     type Value = f64;
 
     fn update(&mut self, rows: &Rows<'_>) {
-        self.prediction.update(rows);
-        self.label.update(rows);
+        for row in rows.iter() {
+            self.prediction.add(row.probability(), row.weight);
+            self.label.add(row.label, row.weight);
+        }
     }
 
     fn merge(&mut self, other: &Self) {

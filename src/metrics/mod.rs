@@ -1,6 +1,6 @@
 //! How good the predictions are: weighted metrics that stream, merge across ranks and never grow with the data.
 //!
-//! One metric per file, each with the same verbs in the same order: [`Metric::update`], [`Metric::merge`],
+//! One metric per file ([`RowMean`] is several), each with the same verbs in the same order: [`Metric::update`], [`Metric::merge`],
 //! [`Metric::compute`], [`Metric::reset`]. Every state is plain data under `serde`, so that ranks and checkpoints can
 //! exchange it; numbers that may be NaN travel as their bits. What a metric cannot know (no row, one class missing,
 //! no weight) it reports as NaN, never as a guess and never as a panic.
@@ -14,28 +14,22 @@
 //! told otherwise. [`MetricSet`] has one of each per task and per stratum, with AUROC and PR-AUC on one ranking.
 
 mod auroc;
-mod bits;
+pub(crate) mod bits;
 mod calibration;
-mod count;
 mod cross_entropy;
-mod ctr;
 mod curve;
 mod digest;
 mod error;
 mod gauc;
-mod log_loss;
 mod mean;
 mod names;
 mod normalized_entropy;
 mod nrce;
-mod pctr;
 mod pr_auc;
-mod precision;
-mod query;
 mod ranking;
 mod rce;
-mod recall;
 mod reliability;
+mod row_mean;
 mod rows;
 mod set;
 mod stratum;
@@ -45,25 +39,19 @@ mod test_support;
 
 pub use auroc::Auroc;
 pub use calibration::Calibration;
-pub use count::Count;
 pub use cross_entropy::CrossEntropyConfig;
-pub use ctr::Ctr;
 pub use curve::{Curve, CurvePoint};
 pub use error::MetricError;
 pub use gauc::{Gauc, GroupedEstimate};
-pub use log_loss::LogLoss;
 pub use mean::StableMean;
-pub use names::MetricName;
+pub use names::{Better, MetricName};
 pub use normalized_entropy::NormalizedEntropy;
 pub use nrce::Nrce;
-pub use pctr::Pctr;
 pub use pr_auc::PrAuc;
-pub use precision::Precision;
-pub use query::{QueryRanks, QuerySummary, ranks_of_positives};
 pub use ranking::{Estimate, Ranking, RankingLimits};
 pub use rce::Rce;
-pub use recall::Recall;
 pub use reliability::{Reliability, ReliabilityBin, ReliabilityTable};
+pub use row_mean::{RowMean, RowValue};
 pub use rows::{Row, Rows, Scores, sigmoid};
 pub use set::{MetricSet, Results, SetBatch};
 pub use stratum::{Stratified, Stratum};

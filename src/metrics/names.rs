@@ -36,6 +36,15 @@ pub enum MetricName {
     Reliability,
 }
 
+/// Which values of a metric a better model has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// Higher ones.
+    Higher,
+    /// Lower ones.
+    Lower,
+}
+
 impl MetricName {
     /// Every metric, in the order of results.
     pub const ALL: [Self; 14] = [
@@ -76,6 +85,29 @@ impl MetricName {
         }
     }
 
+    /// Which of its values are better; `None` for a metric that says nothing of a model's quality.
+    #[must_use]
+    pub fn better(self) -> Option<Better> {
+        match self {
+            Self::Count | Self::Ctr | Self::Pctr | Self::Calibration => None,
+            Self::LogLoss | Self::NormalizedEntropy | Self::Reliability => Some(Better::Lower),
+            Self::Rce
+            | Self::Nrce
+            | Self::Auroc
+            | Self::PrAuc
+            | Self::Gauc
+            | Self::Precision
+            | Self::Recall => Some(Better::Higher),
+        }
+    }
+
+    /// The metric called `name`, in any case.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let is_meant = |metric: &Self| metric.as_str().eq_ignore_ascii_case(name);
+        Self::ALL.into_iter().find(is_meant)
+    }
+
     /// The metrics that `which_metrics` selects: names separated by commas, in any case and order, or `all`. None
     /// selects every metric that needs no group ids.
     ///
@@ -112,13 +144,9 @@ impl MetricName {
     }
 
     fn parse(name: &str) -> Result<Self, MetricError> {
-        let is_meant = |metric: &Self| metric.as_str().eq_ignore_ascii_case(name);
-        Self::ALL
-            .into_iter()
-            .find(is_meant)
-            .ok_or_else(|| MetricError::UnknownMetric {
-                name: name.to_owned(),
-            })
+        Self::named(name).ok_or_else(|| MetricError::UnknownMetric {
+            name: name.to_owned(),
+        })
     }
 }
 

@@ -107,7 +107,7 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Count, Ctr};
+    use crate::metrics::{RowMean, RowValue};
 
     #[test]
     fn only_the_rows_of_the_stratum_count() {
@@ -117,12 +117,12 @@ mod tests {
         };
         let scores = Scores::Logits(&[0.0; 4]);
         let rows = Rows::new(scores, &[1.0, 1.0, 0.0, 1.0]).unwrap();
-        let mut ctr = Stratified::new(stratum.clone(), Ctr::default());
+        let mut ctr = Stratified::new(stratum.clone(), RowMean::new(RowValue::Label));
         ctr.update(&rows, &[7, 1, 7, 7]).unwrap();
         assert!((ctr.compute() - 2.0 / 3.0).abs() < 1e-12);
         ctr.update(&rows, &[0; 4]).unwrap();
         assert!((ctr.compute() - 2.0 / 3.0).abs() < 1e-12);
-        let mut other = Stratified::new(stratum, Ctr::default());
+        let mut other = Stratified::new(stratum, RowMean::new(RowValue::Label));
         other.update(&rows, &[0, 7, 0, 0]).unwrap();
         ctr.merge(&other);
         assert!((ctr.compute() - 3.0 / 4.0).abs() < 1e-12);
@@ -137,8 +137,8 @@ mod tests {
         };
         let rows = Rows::new(Scores::Logits(&[0.0; 3]), &[1.0, 1.0, 1.0]).unwrap();
         let rows = rows.with_weights(&[1.0, 10.0, 100.0]).unwrap();
-        let mut count = Stratified::new(stratum, Count::default());
+        let mut count = Stratified::new(stratum, RowMean::new(RowValue::Label));
         count.update(&rows, &[1, 0, 1]).unwrap();
-        assert!((count.compute() - 101.0).abs() < 1e-9);
+        assert!((count.metric().sum() - 101.0).abs() < 1e-9);
     }
 }

@@ -3,27 +3,22 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Auroc, Calibration, Count, Ctr, Curve, Gauc, LogLoss, Metric, MetricName, NormalizedEntropy,
-    Nrce, Pctr, PrAuc, Precision, Ranking, Rce, Recall, Reliability, ReliabilityTable, Results,
-    Rows,
+    Auroc, Calibration, Curve, Gauc, Metric, MetricName, NormalizedEntropy, Nrce, PrAuc, Ranking,
+    Rce, Reliability, ReliabilityTable, Results, RowMean, RowValue, Rows,
 };
 
 /// One metric of a task with its rows so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum State {
-    Count(Count),
-    Ctr(Ctr),
-    Pctr(Pctr),
+    /// A mean by the name it is told under, which for the number of positives is that of its sum.
+    Mean(MetricName, RowMean),
     Calibration(Calibration),
-    LogLoss(LogLoss),
     NormalizedEntropy(NormalizedEntropy),
     Rce(Rce),
     Nrce(Nrce),
     /// AUROC and PR-AUC, as far as chosen, over one ranking.
     Ranking(Ranking),
     Gauc(Gauc),
-    Precision(Precision),
-    Recall(Recall),
     Reliability(Reliability),
 }
 
@@ -38,18 +33,13 @@ pub struct TaskMetrics {
 macro_rules! on_each {
     ($state:expr, $metric:ident => $do:expr) => {
         match $state {
-            State::Count($metric) => $do,
-            State::Ctr($metric) => $do,
-            State::Pctr($metric) => $do,
+            State::Mean(_, $metric) => $do,
             State::Calibration($metric) => $do,
-            State::LogLoss($metric) => $do,
             State::NormalizedEntropy($metric) => $do,
             State::Rce($metric) => $do,
             State::Nrce($metric) => $do,
             State::Ranking($metric) => $do,
             State::Gauc($metric) => $do,
-            State::Precision($metric) => $do,
-            State::Recall($metric) => $do,
             State::Reliability($metric) => $do,
         }
     };
@@ -58,38 +48,33 @@ macro_rules! on_each {
 impl State {
     /// A fresh state for `name`; none where `name` shares that of another metric.
     fn new(name: MetricName, chosen: &[MetricName]) -> Option<Self> {
+        let mean = |value| Self::Mean(name, RowMean::new(value));
         Some(match name {
-            MetricName::Count => Self::Count(Count::default()),
-            MetricName::Ctr => Self::Ctr(Ctr::default()),
-            MetricName::Pctr => Self::Pctr(Pctr::default()),
+            MetricName::Count | MetricName::Ctr => mean(RowValue::Label),
+            MetricName::Pctr => mean(RowValue::Prediction),
+            MetricName::LogLoss => mean(RowValue::LogLoss),
+            MetricName::Precision => mean(RowValue::Precision),
+            MetricName::Recall => mean(RowValue::Recall),
             MetricName::Calibration => Self::Calibration(Calibration::default()),
-            MetricName::LogLoss => Self::LogLoss(LogLoss::default()),
             MetricName::NormalizedEntropy => Self::NormalizedEntropy(NormalizedEntropy::default()),
             MetricName::Rce => Self::Rce(Rce::default()),
             MetricName::Nrce => Self::Nrce(Nrce::default()),
             MetricName::PrAuc if chosen.contains(&MetricName::Auroc) => return None,
             MetricName::Auroc | MetricName::PrAuc => Self::Ranking(Ranking::default()),
             MetricName::Gauc => Self::Gauc(Gauc::default()),
-            MetricName::Precision => Self::Precision(Precision::default()),
-            MetricName::Recall => Self::Recall(Recall::default()),
             MetricName::Reliability => Self::Reliability(Reliability::default()),
         })
     }
 
     fn merge(&mut self, other: &Self) {
         match (self, other) {
-            (Self::Count(own), Self::Count(other)) => own.merge(other),
-            (Self::Ctr(own), Self::Ctr(other)) => own.merge(other),
-            (Self::Pctr(own), Self::Pctr(other)) => own.merge(other),
+            (Self::Mean(_, own), Self::Mean(_, other)) => own.merge(other),
             (Self::Calibration(own), Self::Calibration(other)) => own.merge(other),
-            (Self::LogLoss(own), Self::LogLoss(other)) => own.merge(other),
             (Self::NormalizedEntropy(own), Self::NormalizedEntropy(other)) => own.merge(other),
             (Self::Rce(own), Self::Rce(other)) => own.merge(other),
             (Self::Nrce(own), Self::Nrce(other)) => own.merge(other),
             (Self::Ranking(own), Self::Ranking(other)) => own.merge(other),
             (Self::Gauc(own), Self::Gauc(other)) => own.merge(other),
-            (Self::Precision(own), Self::Precision(other)) => own.merge(other),
-            (Self::Recall(own), Self::Recall(other)) => own.merge(other),
             (Self::Reliability(own), Self::Reliability(other)) => own.merge(other),
             // Sets are compared name by name before anything is merged, so the kinds agree.
             _ => debug_assert!(false, "states of different metrics"),
@@ -102,11 +87,9 @@ impl State {
             results.insert(name.as_str().to_owned(), value);
         };
         match self {
-            Self::Count(metric) => say(MetricName::Count, metric.compute()),
-            Self::Ctr(metric) => say(MetricName::Ctr, metric.compute()),
-            Self::Pctr(metric) => say(MetricName::Pctr, metric.compute()),
+            Self::Mean(MetricName::Count, metric) => say(MetricName::Count, metric.sum()),
+            Self::Mean(name, metric) => say(*name, metric.compute()),
             Self::Calibration(metric) => say(MetricName::Calibration, metric.compute()),
-            Self::LogLoss(metric) => say(MetricName::LogLoss, metric.compute()),
             Self::NormalizedEntropy(metric) => say(MetricName::NormalizedEntropy, metric.compute()),
             Self::Rce(metric) => say(MetricName::Rce, metric.compute()),
             Self::Nrce(metric) => say(MetricName::Nrce, metric.compute()),
@@ -119,8 +102,6 @@ impl State {
                 }
             }
             Self::Gauc(metric) => say(MetricName::Gauc, metric.compute().value),
-            Self::Precision(metric) => say(MetricName::Precision, metric.compute()),
-            Self::Recall(metric) => say(MetricName::Recall, metric.compute()),
             Self::Reliability(metric) => {
                 let error = metric.compute().expected_calibration_error;
                 say(MetricName::Reliability, error);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::session::Session;
-use crate::metrics::{Metric, MetricSet, Results, TaskMetrics};
+use crate::metrics::{Metric, MetricSet, Results, TaskMetrics, bits};
 
 /// Metrics of the log lines; results hold all.
 const LOGGED: [&str; 8] = [
@@ -25,19 +25,6 @@ pub struct Evaluation {
     pub(super) loss_sum: f64,
     /// The metrics with everything they can tell.
     pub metrics: MetricSet,
-}
-
-/// A number that may be NaN, which JSON cannot write, as its bits.
-mod bits {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        value.to_bits().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<f64, D::Error> {
-        u64::deserialize(deserializer).map(f64::from_bits)
-    }
 }
 
 impl Evaluation {

@@ -18,16 +18,11 @@ use crate::checkpoint::format::BEST;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::RecapConfig;
 use crate::data::{DataError, Fault};
+use crate::metrics::{Better, MetricName};
 use crate::model::Ranker;
 
 /// Key in `state.json` of the best checkpoint that says by which metric.
 const SCORE_KEY: &str = "best";
-
-/// Results that are better when they are lower.
-const LOWER_IS_BETTER: [&str; 4] = ["loss", "log_loss", "normalized_entropy", "reliability"];
-
-/// Results that say nothing of a model's quality.
-const NO_QUALITY: [&str; 4] = ["count", "ctr", "pctr", "calibration"];
 
 /// `training.keep_best_metric` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -301,7 +296,7 @@ fn check_name(name: &str, evaluators: &[Evaluator]) -> Result<(), BestMetricErro
             known: examples.collect(),
         });
     }
-    if NO_QUALITY.contains(&metric_of(name)) {
+    if better(name).is_none() {
         return Err(BestMetricError::NoQuality {
             name: name.to_owned(),
         });
@@ -309,9 +304,12 @@ fn check_name(name: &str, evaluators: &[Evaluator]) -> Result<(), BestMetricErro
     Ok(())
 }
 
-/// The metric of the result called `name`.
-fn metric_of(name: &str) -> &str {
-    name.rsplit(['/', ' ']).next().unwrap_or(name)
+/// Which values of the result called `name` are better.
+fn better(name: &str) -> Option<Better> {
+    match name.rsplit(['/', ' ']).next().unwrap_or(name) {
+        "loss" => Some(Better::Lower),
+        metric => MetricName::named(metric)?.better(),
+    }
 }
 
 /// Running statistics differ by rank; a checkpoint has those of rank 0. Gives them to every rank and returns its own.
@@ -344,7 +342,7 @@ impl BestMetric {
         };
         Ok(Self {
             name: name.to_owned(),
-            is_lower_better: LOWER_IS_BETTER.contains(&metric_of(name)),
+            is_lower_better: better(name) == Some(Better::Lower),
             score: None,
             found,
         })
