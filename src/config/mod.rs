@@ -1,6 +1,7 @@
 //! The configuration: one YAML file, parsed once into types that cannot be wrong.
 //!
-//! One section per file. No torch; of ours only leaves for every room are imported here.
+//! One section per file: they say what the file says, and `spec` makes of model and optimizer values that cannot be
+//! wrong. No torch; of ours only leaves for every room are imported here.
 
 #[macro_use]
 mod section;

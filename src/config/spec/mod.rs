@@ -56,14 +56,14 @@ fn alone<T>(make: impl FnOnce(&mut Rules<'_>) -> T) -> Result<T, ConfigError> {
 }
 
 impl Rules<'_> {
-    /// The only one of `given` that is there; reports where the decoder has not that it is none or more than one.
+    /// The only one of `given` that is there, else the first; reports none or several where the decoder has not.
     fn only<T>(
         &mut self,
         given: impl IntoIterator<Item = Option<T>>,
         here: &Path,
         members: &str,
     ) -> Option<T> {
-        let mut given: Vec<T> = given.into_iter().flatten().collect();
+        let given: Vec<T> = given.into_iter().flatten().collect();
         if given.len() != 1 && self.can_read(here) && !self.at.is_blamed(here) {
             let mark = self.at.mark(here);
             let kind = ProblemKind::ExactlyOne {
@@ -73,6 +73,6 @@ impl Rules<'_> {
             };
             self.at.report(here.clone(), &mark, kind);
         }
-        given.pop()
+        given.into_iter().next()
     }
 }

@@ -333,3 +333,43 @@ fn fits_whole(rows: u64, width: Size, here: &Path, rules: &mut Rules<'_>) {
 fn column(index: i64) -> usize {
     usize::try_from(index).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{ModelConfig, parse};
+
+    /// What is said of a model with these small embeddings.
+    fn said(tables: &str) -> String {
+        let config = format!(
+            "{{tasks: {{t.a: {{mlp_config: {{layer_sizes: [1]}}}}}}, featurization_config: {{log1p_abs_config: {{}}}}, \
+             small_embeddings: {{tables: [{tables}]}}}}"
+        );
+        let config: ModelConfig = parse(&config).unwrap();
+        let spec = config.spec();
+        spec.map_or_else(|error| error.to_string(), |_| "fits".to_owned())
+    }
+
+    #[test]
+    fn tables_have_names_of_their_own_and_fit_every_process() {
+        let table = |name: &str, rows: u64| {
+            format!("{{name: {name}, num_embeddings: {rows}, embedding_dim: 1024, index: 0}}")
+        };
+        assert_eq!(said(&table("a", 1 << 20)), "fits");
+        for (tables, expected) in [
+            (
+                table("a", (1 << 20) + 1),
+                "model.small_embeddings.tables[0]: 1048577 rows of 1024 are too many for a table held whole",
+            ),
+            (
+                [table("a", 1), table("a", 1)].join(", "),
+                "tables[1].name: expected a name that no other table and no task has, found `a`",
+            ),
+            (
+                table("t.a", 1),
+                "tables[0].name: expected a name that no other table and no task has, found `t.a`",
+            ),
+        ] {
+            assert!(said(&tables).contains(expected), "{}", said(&tables));
+        }
+    }
+}
