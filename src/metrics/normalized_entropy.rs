@@ -2,22 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CrossEntropyConfig, Metric, Rce, Rows};
+use super::{Metric, Rce, Rows};
 
 /// CE / CE of always predicting the mean label: 0 is perfect, 1 no better than the mean. Equal to 1 − RCE/100.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NormalizedEntropy {
     relative: Rce,
-}
-
-impl NormalizedEntropy {
-    /// With smoothed labels or another distance from the ends of the scale.
-    #[must_use]
-    pub fn new(config: CrossEntropyConfig) -> Self {
-        Self {
-            relative: Rce::new(config),
-        }
-    }
 }
 
 impl Metric for NormalizedEntropy {

@@ -152,15 +152,6 @@ impl TaskMetrics {
             _ => None,
         })
     }
-
-    /// GAUC with its error and its share of groups, if it is among the metrics.
-    #[must_use]
-    pub fn gauc(&self) -> Option<super::GroupedEstimate> {
-        self.states.iter().find_map(|state| match state {
-            State::Gauc(gauc) => Some(gauc.compute()),
-            _ => None,
-        })
-    }
 }
 
 impl Metric for TaskMetrics {
@@ -221,6 +212,6 @@ mod tests {
         assert_eq!(names, ["auroc", "pr_auc"]);
         let one = TaskMetrics::new(&[MetricName::PrAuc]);
         assert_eq!(one.compute().len(), 1);
-        assert!(one.ranking().is_some() && one.curve(10).is_some() && one.gauc().is_none());
+        assert!(one.ranking().is_some() && one.curve(10).is_some());
     }
 }
