@@ -1,121 +1,76 @@
-//! One batch, on the host as it was read and on a device as the model takes it. A leaf: imports nothing of ours.
+//! One batch on the host: plain numbers and strings, nothing of a device. A leaf: imports nothing of ours.
 //!
 //! Legend: `B` rows, `Fc`/`Fb`/`Fd` continuous/binary/discrete columns, `E` embedding width, `T` data tasks.
 
-mod host;
+use std::sync::Arc;
 
-pub use host::{FeatureWidths, HostBatch, HostTensor, HostValues};
-use tch::{Device, Kind, Tensor};
-
-/// One batch on a device.
-#[derive(Debug)]
-pub struct Batch {
-    /// `[B, Fc]` f32.
-    pub continuous: Tensor,
-    /// `[B, Fb]` f32.
-    pub binary: Tensor,
-    /// `[B, Fd]` i64, where the data has it.
-    pub discrete: Option<Tensor>,
-    /// `[B, E]` f32, where the data has it.
-    pub user_embedding: Option<Tensor>,
-    /// `[B, E]` f32, where the data has it.
-    pub user_eng_embedding: Option<Tensor>,
-    /// `[B, E]` f32, where the data has it.
-    pub author_embedding: Option<Tensor>,
-    /// `[B, T]` f32, in the order of the data tasks; absent in inference.
-    pub labels: Option<Tensor>,
-    /// `[B, T]` f32; absent where every weight is one.
-    pub weights: Option<Tensor>,
+/// The values of one host tensor, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HostValues {
+    /// 32-bit floats.
+    F32(Vec<f32>),
+    /// 64-bit integers.
+    I64(Vec<i64>),
+    /// Booleans.
+    Bool(Vec<bool>),
+    /// Bytes 0 to 255 as numbers.
+    U8(Vec<u8>),
+    /// Strings of bytes; never reach a device.
+    Bytes(Vec<Vec<u8>>),
+    /// Rows of any length, one after another; the shape is `[B, longest row]`. Never reach a device.
+    Ragged {
+        /// Where each row ends in `values`.
+        ends: Vec<usize>,
+        /// `F32`, `I64` or `Bytes`.
+        values: Box<HostValues>,
+    },
 }
 
-impl Batch {
-    /// The first feature, label or weight that is not a finite number in any row, or in `row` alone, and its first such
-    /// row. Continuous features may be: the model replaces such values.
-    #[must_use]
-    pub fn first_non_finite(&self, row: Option<i64>) -> Option<(&'static str, usize)> {
-        let inputs = [
-            ("labels", self.labels.as_ref()),
-            ("weights", self.weights.as_ref()),
-            ("binary", Some(&self.binary)),
-            ("user_embedding", self.user_embedding.as_ref()),
-            ("user_eng_embedding", self.user_eng_embedding.as_ref()),
-            ("author_embedding", self.author_embedding.as_ref()),
-        ];
-        inputs.into_iter().find_map(|(name, tensor)| {
-            let rows = row.map_or(Some(tensor?.shallow_clone()), |row| {
-                tensor?.f_narrow(0, row, 1).ok()
-            })?;
-            let bad = rows.f_isfinite().ok()?.f_logical_not().ok()?;
-            let bad = bad.f_nonzero().ok()?;
-            let first = (bad.size().first()? > &0).then(|| bad.int64_value(&[0, 0]))?;
-            Some((name, usize::try_from(first + row.unwrap_or(0)).ok()?))
-        })
-    }
+/// A tensor on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    /// Sizes, outermost first; the first is `B`.
+    pub shape: Vec<usize>,
+    /// As many values as the product of `shape`.
+    pub values: HostValues,
+}
 
-    /// Copies `host` to `device`, the features in f32 (`discrete` in i64).
-    ///
-    /// # Errors
-    /// When a feature is missing or holds strings, or the device is out of memory.
-    pub fn from_host(host: &HostBatch, device: Device) -> Result<Self, BatchError> {
-        Self::from_host_with(host, |tensor| tensor.to_device(device))
-    }
-
-    /// The same, with `copy` as the way to the device: it gets tensors of numbers and keeps their shape and type.
-    ///
-    /// # Errors
-    /// When a feature is missing or holds strings, or `copy` or the device fails.
-    pub fn from_host_with(
-        host: &HostBatch,
-        copy: impl Fn(&HostTensor) -> Result<Tensor, tch::TchError>,
-    ) -> Result<Self, BatchError> {
-        let convert = |name: &'static str, tensor: &HostTensor, kind| {
-            tensor.check(name)?;
-            copy(tensor)
-                .and_then(|tensor| tensor.f_to_kind(kind))
-                .map_err(|source| BatchError::Torch { name, source })
-        };
-        let optional = |name: &'static str, kind| match host.feature(name) {
-            Some(feature) => convert(name, feature, kind).map(Some),
-            None => Ok(None),
-        };
-        let required = |name| optional(name, Kind::Float)?.ok_or(BatchError::Missing { name });
-        let floats = |name, tensor: &Option<HostTensor>| {
-            tensor
-                .as_ref()
-                .map(|tensor| convert(name, tensor, Kind::Float))
-                .transpose()
-        };
-        Ok(Self {
-            continuous: required("continuous")?,
-            binary: required("binary")?,
-            discrete: optional("discrete", Kind::Int64)?,
-            user_embedding: optional("user_embedding", Kind::Float)?,
-            user_eng_embedding: optional("user_eng_embedding", Kind::Float)?,
-            author_embedding: optional("author_embedding", Kind::Float)?,
-            labels: floats("labels", &host.labels)?,
-            weights: floats("weights", &host.weights)?,
-        })
-    }
-
-    /// All tensors of the batch.
-    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        let optional = [
-            &self.discrete,
-            &self.user_embedding,
-            &self.user_eng_embedding,
-            &self.author_embedding,
-            &self.labels,
-            &self.weights,
-        ];
-        [&self.continuous, &self.binary]
-            .into_iter()
-            .chain(optional.into_iter().flatten())
-    }
-
+/// One batch as it was read and preprocessed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostBatch {
     /// `B`.
+    pub rows: usize,
+    /// Every feature by its name after renaming: `continuous` `[B, Fc]`, `binary` `[B, Fb]`, `discrete` `[B, Fd]`,
+    /// the embeddings `[B, E]`, and what else was asked for.
+    pub features: Vec<(Arc<str>, HostTensor)>,
+    /// `[B, T]` in the order of the data tasks; absent in inference.
+    pub labels: Option<HostTensor>,
+    /// `[B, T]`; absent where every weight is one.
+    pub weights: Option<HostTensor>,
+}
+
+impl HostBatch {
+    /// The feature called `name`.
     #[must_use]
-    pub fn rows(&self) -> i64 {
-        self.continuous.size()[0]
+    pub fn feature(&self, name: &str) -> Option<&HostTensor> {
+        self.features
+            .iter()
+            .find(|(known, _)| &**known == name)
+            .map(|(_, tensor)| tensor)
+    }
+
+    /// The rows for which `keep` is true, in their order; `keep` has one entry a row.
+    #[must_use]
+    pub fn only(&self, keep: &[bool]) -> Self {
+        let features = self.features.iter();
+        Self {
+            rows: keep.iter().filter(|&&keep| keep).count(),
+            features: features
+                .map(|(name, tensor)| (Arc::clone(name), tensor.only(keep)))
+                .collect(),
+            labels: self.labels.as_ref().map(|labels| labels.only(keep)),
+            weights: self.weights.as_ref().map(|weights| weights.only(keep)),
+        }
     }
 }
 
@@ -129,57 +84,110 @@ impl HostTensor {
             .collect()
     }
 
-    /// Copies the numbers to `device` as they are.
-    fn to_device(&self, device: Device) -> Result<Tensor, tch::TchError> {
-        let host = match &self.values {
-            HostValues::F32(values) => Tensor::f_from_slice(values),
-            HostValues::I64(values) => Tensor::f_from_slice(values),
-            HostValues::Bool(values) => Tensor::f_from_slice(values),
-            HostValues::U8(values) => Tensor::f_from_slice(values),
-            HostValues::Bytes(_) | HostValues::Ragged { .. } => {
-                Err(tch::TchError::Torch("not numbers".to_owned()))
-            }
-        };
-        host?.f_view(self.sizes().as_slice())?.f_to_device(device)
-    }
-
-    /// Whether the tensor called `name` can go to a device.
-    fn check(&self, name: &'static str) -> Result<(), BatchError> {
-        match &self.values {
-            HostValues::Bytes(_) => Err(BatchError::Strings { name }),
-            HostValues::Ragged { .. } => Err(BatchError::Ragged { name }),
-            _ => Ok(()),
+    fn only(&self, keep: &[bool]) -> Self {
+        let mut shape = self.shape.clone();
+        if let Some(rows) = shape.first_mut() {
+            *rows = keep.iter().filter(|&&keep| keep).count();
+        }
+        Self {
+            values: self.values.only(keep),
+            shape,
         }
     }
 }
 
-/// Why a host batch cannot go to a device.
-#[derive(Debug, thiserror::Error)]
-pub enum BatchError {
-    /// The model needs a feature that was not read.
-    #[error("the batch has no feature `{name}`: add it to renamed_features or features")]
-    Missing {
-        /// The feature.
-        name: &'static str,
-    },
-    /// Strings are no input of a model.
-    #[error("feature `{name}` holds strings, the model needs numbers")]
-    Strings {
-        /// The feature.
-        name: &'static str,
-    },
-    /// Rows of different lengths are no tensor.
-    #[error("feature `{name}` has rows of different lengths, the model needs a fixed width")]
-    Ragged {
-        /// The feature.
-        name: &'static str,
-    },
-    /// libtorch refused.
-    #[error("cannot move feature `{name}` to the device")]
-    Torch {
-        /// The feature.
-        name: &'static str,
-        /// What libtorch said.
-        source: tch::TchError,
-    },
+impl HostValues {
+    fn only(&self, keep: &[bool]) -> Self {
+        fn of<T: Clone>(values: &[T], keep: &[bool]) -> Vec<T> {
+            let width = values.len() / keep.len().max(1);
+            let rows = values.chunks_exact(width.max(1)).zip(keep);
+            rows.filter(|(_, keep)| **keep)
+                .flat_map(|(row, _)| row.iter().cloned())
+                .collect()
+        }
+        match self {
+            Self::F32(values) => Self::F32(of(values, keep)),
+            Self::I64(values) => Self::I64(of(values, keep)),
+            Self::Bool(values) => Self::Bool(of(values, keep)),
+            Self::U8(values) => Self::U8(of(values, keep)),
+            Self::Bytes(values) => Self::Bytes(of(values, keep)),
+            Self::Ragged { ends, values } => {
+                let mut kept = vec![false; ends.last().copied().unwrap_or(0)];
+                let (mut begin, mut new_ends, mut end) = (0, Vec::new(), 0);
+                for (&row_end, &keep) in ends.iter().zip(keep) {
+                    if keep {
+                        kept[begin..row_end].fill(true);
+                        end += row_end - begin;
+                        new_ends.push(end);
+                    }
+                    begin = row_end;
+                }
+                let values = Box::new(values.only(&kept));
+                Self::Ragged {
+                    ends: new_ends,
+                    values,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_can_be_left_out() {
+        let tensor = |shape: &[usize], values| HostTensor {
+            shape: shape.to_vec(),
+            values,
+        };
+        let ragged = |ends: &[usize], values: &[i64]| HostValues::Ragged {
+            ends: ends.to_vec(),
+            values: Box::new(HostValues::I64(values.to_vec())),
+        };
+        let batch = HostBatch {
+            rows: 3,
+            features: vec![
+                (
+                    "wide".into(),
+                    tensor(&[3, 2], HostValues::F32(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])),
+                ),
+                ("empty".into(), tensor(&[3, 0], HostValues::I64(Vec::new()))),
+                (
+                    "bag".into(),
+                    tensor(&[3, 2], ragged(&[2, 3, 4], &[7, 8, 9, 10])),
+                ),
+            ],
+            labels: Some(tensor(&[3, 1], HostValues::F32(vec![0.0, 1.0, 0.0]))),
+            weights: None,
+        };
+        let kept = batch.only(&[true, false, true]);
+        assert_eq!(kept.rows, 2);
+        let wide = HostValues::F32(vec![1.0, 2.0, 5.0, 6.0]);
+        assert_eq!(kept.feature("wide"), Some(&tensor(&[2, 2], wide)));
+        assert_eq!(kept.feature("empty").unwrap().shape, [2, 0]);
+        let bag = kept.feature("bag").unwrap();
+        assert_eq!(bag.values, ragged(&[2, 3], &[7, 8, 10]));
+        let labels = HostValues::F32(vec![0.0, 0.0]);
+        assert_eq!(kept.labels, Some(tensor(&[2, 1], labels)));
+        assert_eq!(batch.only(&[true; 3]), batch);
+    }
+}
+
+/// How wide the features of a batch are, after preprocessing: known from schema and config, before any data is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureWidths {
+    /// `Fc`.
+    pub continuous: usize,
+    /// `Fb`.
+    pub binary: usize,
+    /// `Fd`; 0 where the data has no discrete features.
+    pub discrete: usize,
+    /// Width of `user_embedding`, if `renamed_features` has it.
+    pub user_embedding: Option<usize>,
+    /// Width of `user_eng_embedding`, if `renamed_features` has it.
+    pub user_eng_embedding: Option<usize>,
+    /// Width of `author_embedding`, if `renamed_features` has it.
+    pub author_embedding: Option<usize>,
 }

@@ -1,6 +1,5 @@
 //! The one table of exit codes, and which error maps to which.
 
-use crate::batch::BatchError;
 use crate::checkpoint::CheckpointError;
 use crate::cli::UsageError;
 use crate::config::ConfigError;
@@ -14,6 +13,7 @@ use crate::metrics::MetricError;
 use crate::model::ModelError;
 use crate::optim::OptimError;
 use crate::output::OutputError;
+use crate::torch::batch::BatchError;
 use crate::train::TrainError;
 use crate::train::evaluate::EvaluateError;
 use crate::train::validation::BestMetricError;

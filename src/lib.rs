@@ -14,8 +14,8 @@
 //! | [`model`], [`loss`], [`optim`] | logits, what is minimised, what minimises it |
 //! | [`checkpoint`] | folders that are complete or invisible, and which of them stay |
 //! | [`distributed`] | several processes as one training |
-//! | [`torch`] | what tch lacks, behind the only `unsafe` |
-//! | [`config`], [`batch`] | leaves: the typed config, the batch |
+//! | [`torch`] | what tch lacks, behind the only `unsafe`; the batch on a device |
+//! | [`config`], [`batch`] | leaves: the typed config, the batch on the host |
 //! | [`whole_file`], [`printable`], [`machine`] | leaves for every room: files that are whole or not there, text that is safe to print, cores and memory that this process may use |
 //! | [`splitmix`], [`protobuf`] | leaves for every room: random bits by position, the wire format of records and events |
 //! | [`interrupt`], [`redact`] | leaves for every room: signals that ask a run to end, what an address must not show |
@@ -35,7 +35,7 @@
 //! `main → cli, logging, exit, commands`; `commands → train` and everything below; `train →` everything below;
 //! `data, model, loss, optim, metrics, checkpoint, distributed, torch → config, batch` (and `model, loss, optim,
 //! checkpoint, distributed → torch`, `plot → metrics`, `convert → data`), never each other, never upward; `output`, `config` and `batch`
-//! import nothing of ours but the leaves for every room. tch is unknown to `config`, `data`, `convert`, `metrics` and `cli`. `exit` may look at every room's
+//! import nothing of ours but the leaves for every room. tch is unknown to `config`, `batch`, `data`, `convert`, `metrics` and `cli`. `exit` may look at every room's
 //! errors; `logging` asks `distributed` which rank this is. A test holds this (`tests/integration/rooms.rs`).
 //!
 //! # Determinism

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use tracing::{info, warn};
 
 use super::chosen;
-use crate::batch::{Batch, HostBatch, HostTensor, HostValues};
+use crate::batch::{HostBatch, HostTensor, HostValues};
 use crate::cli::PredictArgs;
 use crate::config::{RecapConfig, RecapDataConfig};
 use crate::data::{self, Loader, LoaderOptions, Mode};
@@ -16,6 +16,7 @@ use crate::logging::bar::Bar;
 use crate::model::{self, Ranker};
 use crate::output::{Column, TableWriter, Values};
 use crate::printable;
+use crate::torch::batch::Batch;
 use crate::train::restore::load_weights;
 use crate::train::setup::{Place, build_device, build_ranker};
 

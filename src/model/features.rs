@@ -9,8 +9,9 @@ use super::position_debias::PositionDebias;
 use super::scope::{Builder, Scope};
 use super::small_embedding::SmallEmbedding;
 use super::{Mode, ModelError};
-use crate::batch::{Batch, FeatureWidths};
+use crate::batch::FeatureWidths;
 use crate::config::ModelSpec;
+use crate::torch::batch::Batch;
 
 /// Transformed dense features, small embeddings, embeddings that come with the features, position: side by side.
 #[derive(Debug)]

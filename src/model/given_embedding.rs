@@ -7,7 +7,8 @@ use super::features::check_width;
 use super::input::columns;
 use super::norm::{EPSILON, LayerNorm};
 use super::scope::{Builder, Scope};
-use crate::batch::{Batch, FeatureWidths};
+use crate::batch::FeatureWidths;
+use crate::torch::batch::Batch;
 
 /// An embedding that comes with the features.
 #[derive(Debug)]

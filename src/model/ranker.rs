@@ -9,8 +9,9 @@ use super::outputs::Outputs;
 use super::scope::{Builder, Layer, Scope, Tally};
 use super::tower::Tower;
 use super::{Mode, ModelError, load_state};
-use crate::batch::{Batch, FeatureWidths};
+use crate::batch::FeatureWidths;
 use crate::config::{ModelSpec, NetworkSpec, Sharing};
+use crate::torch::batch::Batch;
 use crate::torch::fused::TensorList;
 use crate::torch::named::{NamedTensors, TensorSource};
 

@@ -1,5 +1,6 @@
-//! What tch lacks, behind one safe door.
+//! What tch lacks, behind one safe door, and the batch on a device.
 
+pub mod batch;
 pub mod device;
 pub mod fused;
 pub mod linear;

@@ -9,9 +9,9 @@ use super::setup::{build_loader, build_stepper};
 use super::state::TrainState;
 use super::step::{StepOutput, Stepper};
 use super::{TrainError, in_trial, restore};
-use crate::batch::Batch;
 use crate::distributed::DataParallel;
 use crate::distributed::timeline::Overlap;
+use crate::torch::batch::Batch;
 
 /// Runs `num_train_steps` steps from the start (or the warm start), numbered from 0 as the schedules count them.
 ///

@@ -8,7 +8,7 @@ use super::evaluation::Evaluation;
 use super::groups;
 use super::pipeline::source_of;
 use super::setup::{Place, build_loss};
-use crate::batch::{Batch, HostBatch, HostTensor, HostValues};
+use crate::batch::{HostBatch, HostTensor, HostValues};
 use crate::config::{RecapConfig, RecapDataConfig, StratifierConfig};
 use crate::data::{self, DataError, LoadedBatch, Loader, LoaderOptions, Mode, Next, RecordId};
 use crate::interrupt::{Interrupt, LOOK};
@@ -16,6 +16,7 @@ use crate::logging::bar::Bar;
 use crate::loss::MultiTaskLoss;
 use crate::metrics::{MetricError, MetricName, MetricSet, Scores, SetBatch, Stratum, TaskMetrics};
 use crate::model::{self, Ranker};
+use crate::torch::batch::Batch;
 
 /// The feature whose value groups the rows of a user together, for GAUC.
 const GROUP_FEATURE: &str = "meta__user_id";

@@ -13,9 +13,9 @@ use tch::Device;
 use super::TrainError;
 use super::staging::{Staged, Stager};
 use super::times::Beside;
-use crate::batch::Batch;
 use crate::data::{Background, LoadedBatch, Loader, Meter, NotJoined, Position, RecordId};
 use crate::interrupt::{Interrupt, LOOK};
+use crate::torch::batch::Batch;
 
 /// Batches that wait on the device, or are on their way to it, beside the one that trains.
 const AHEAD: usize = 1;

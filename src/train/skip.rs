@@ -8,8 +8,8 @@ use tracing::info;
 use super::TrainError;
 use super::statistics::Statistics;
 use super::step::{StepOutput, Stepper};
-use crate::batch::Batch;
 use crate::distributed::Collective;
+use crate::torch::batch::Batch;
 
 /// What a rank says of its words at most.
 const MAX_WORDS_BYTES: usize = 2000;

@@ -5,8 +5,9 @@ use tch::{Device, TchError, Tensor};
 use tracing::warn;
 
 use super::pipeline::DeviceBatch;
-use crate::batch::{Batch, HostTensor, HostValues};
+use crate::batch::{HostTensor, HostValues};
 use crate::data::LoadedBatch;
+use crate::torch::batch::Batch;
 use crate::torch::fused::TensorList;
 use crate::torch::transfer::{Arrival, CopyStream, HostSlice};
 

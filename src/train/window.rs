@@ -8,9 +8,9 @@ use tracing::info;
 use super::evaluate::floats;
 use super::session::Session;
 use super::step::StepOutput;
-use crate::batch::Batch;
 use crate::config::RecapConfig;
 use crate::metrics::{Metric, MetricSet, Scores, SetBatch};
+use crate::torch::batch::Batch;
 
 /// What is computed beside the loss.
 const METRICS: &str = "count,ctr,pctr,calibration,rce,auroc";

@@ -17,10 +17,11 @@ use std::process::Command;
 use std::time::Instant;
 
 use clap::Parser;
-use recap_train::batch::{Batch, HostBatch};
+use recap_train::batch::HostBatch;
 use recap_train::config::{self, RecapConfig};
 use recap_train::data::{Loader, LoaderOptions, Mode};
 use recap_train::model::{self, Ranker};
+use recap_train::torch::batch::Batch;
 use recap_train::torch::memory;
 use recap_train::train::setup::{Place, build_device, build_ranker};
 

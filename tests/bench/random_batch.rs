@@ -1,6 +1,6 @@
 //! Random batches of the production shape, shared by the benches of the step and of ranks.
 
-use recap_train::batch::Batch;
+use recap_train::torch::batch::Batch;
 use tch::{Device, Kind, Tensor};
 
 /// `rows` rows of noise on `device`, with labels of every data task.

@@ -23,7 +23,6 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use random_batch::random_batch;
-use recap_train::batch::Batch;
 use recap_train::config;
 use recap_train::distributed::env::Launch;
 use recap_train::distributed::launcher::Launcher;
@@ -31,6 +30,7 @@ use recap_train::distributed::store::Stop;
 use recap_train::distributed::timeline::Overlap;
 use recap_train::distributed::{self, Card, Collective, DataParallel, Terms};
 use recap_train::model::Mode;
+use recap_train::torch::batch::Batch;
 use recap_train::torch::memory;
 use recap_train::train::setup::{build_device, build_stepper};
 use recap_train::train::step::Stepper;

@@ -14,11 +14,7 @@ mod data;
 #[allow(dead_code, unused_imports, reason = "the program uses more of it")]
 #[path = "../../src"]
 mod leaves {
-    // Without its device part.
-    pub mod batch {
-        mod host;
-        pub use host::*;
-    }
+    pub mod batch;
     pub mod machine;
     pub mod printable;
     pub mod protobuf;

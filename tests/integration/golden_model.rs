@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use recap_train::batch::{Batch, FeatureWidths};
+use recap_train::batch::FeatureWidths;
 use recap_train::config::{self, PositiveFloat, RecapConfig, TaskModel};
 use recap_train::loss::{Losses, MultiTaskLoss};
 use recap_train::model::{Mode, NamedTensors, Ranker};
 use recap_train::optim::Optimizer;
+use recap_train::torch::batch::Batch;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use recap_train::batch::{Batch, FeatureWidths};
+use recap_train::batch::FeatureWidths;
 use recap_train::config::{self, MultiTaskType, PositiveFloat, RecapConfig, TaskModel};
 use recap_train::model::{Mode, Ranker};
+use recap_train::torch::batch::Batch;
 use tch::Kind;
 
 use crate::golden_model::{Case, build_ranker, first_row, json, shape, widths};

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use recap_train::batch::Batch;
 use recap_train::checkpoint::{Checkpoint, tensor_file};
 use recap_train::config::{self, RecapConfig};
 use recap_train::data::feature_widths;
 use recap_train::model::{Mode, Ranker};
+use recap_train::torch::batch::Batch;
 use tch::{Device, Kind, Tensor};
 
 use crate::support::{Run, fixtures, stderr};

@@ -62,8 +62,8 @@ const LEAVES: [&str; 7] = [
 ];
 
 /// Rooms that do not know libtorch.
-const WITHOUT_TCH: [&str; 8] = [
-    "config", "data", "convert", "cli", "machine", "metrics", "output", "plot",
+const WITHOUT_TCH: [&str; 9] = [
+    "config", "batch", "data", "convert", "cli", "machine", "metrics", "output", "plot",
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -7,11 +7,11 @@ use anyhow::Context;
 use tch::Device;
 use tracing::info;
 
-use crate::batch::Batch;
 use crate::cli::UsageError;
 use crate::config::RecapConfig;
 use crate::data::{Loader, LoaderOptions, Mode};
 use crate::model::LogMoments;
+use crate::torch::batch::Batch;
 
 /// Reads `train_data` once, as training would see it, and writes the file: `chosen`, or the one that the config names.
 ///
