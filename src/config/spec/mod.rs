@@ -3,6 +3,7 @@
 //! One file per part, each with its types and the functions that make them. These report every problem to [`Rules`]
 //! and go on with a value that stands in for what is wrong: whether the result may be used is known when all is read.
 
+mod embeddings;
 mod features;
 mod model;
 mod network;
@@ -17,15 +18,17 @@ use super::path::Path;
 use super::validate::Rules;
 use super::{ModelConfig, RecapOptimizerConfig};
 
+pub use embeddings::{PositionSpec, SmallEmbeddingSpec};
 pub use features::{FeatureTransformSpec, LayerNormSpec};
-pub use model::{AffineMapSpec, ModelSpec, PositionSpec, Sharing, SmallEmbeddingSpec, TaskSpec};
+pub use model::{AffineMapSpec, ModelSpec, Sharing, TaskSpec};
 pub use network::{
     Aggregation, BatchNormSpec, DcnSpec, DlrmSpec, MaskBlockSpec, MaskNetSpec, MlpSpec, NetworkSpec,
 };
 pub use number::{Finite, Fraction, Magnitude, NonEmpty, NonNegative, Probability};
 pub use optimizer::{AdamSpec, OptimizerSpec, Rates, Schedule};
 
-pub(super) use model::{discrete_columns, model};
+pub(super) use embeddings::discrete_columns;
+pub(super) use model::model;
 pub(super) use optimizer::optimizer;
 
 impl ModelConfig {
