@@ -4,6 +4,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::config::NonNegative;
 use crate::torch::TorchError;
 
 /// The losses of one batch.
@@ -23,14 +24,6 @@ pub enum LossError {
     NoLabel {
         /// The model task.
         task: String,
-    },
-    /// There must be one weight per task.
-    #[error("expected {expected} pos_weights, one per model task, found {found}")]
-    PosWeights {
-        /// Number of model tasks.
-        expected: usize,
-        /// Number of weights.
-        found: usize,
     },
     /// Labels or weights are of other data tasks.
     #[error("the loss was built for {expected} data tasks, the batch has {what} of {found}")]
@@ -65,28 +58,22 @@ pub struct MultiTaskLoss {
 }
 
 impl MultiTaskLoss {
-    /// `pos_weights` holds, per model task, the factor on the loss of positive labels.
+    /// `model_tasks` are the model tasks with the factor on the loss of their positive labels.
     ///
     /// # Errors
-    /// When a model task is not among the data tasks, or the weights are not one per model task.
+    /// When a model task is not among the data tasks.
     pub fn build(
-        model_tasks: &[String],
-        data_tasks: &[String],
-        pos_weights: &[f64],
+        model_tasks: &[(&str, NonNegative)],
+        data_tasks: &[&str],
         device: Device,
     ) -> Result<Self, LossError> {
-        if pos_weights.len() != model_tasks.len() {
-            return Err(LossError::PosWeights {
-                expected: model_tasks.len(),
-                found: pos_weights.len(),
-            });
-        }
-        let columns = if model_tasks == data_tasks {
+        let columns = if model_tasks.iter().map(|(task, _)| task).eq(data_tasks) {
             None
         } else {
             let columns = label_columns(model_tasks, data_tasks)?;
             Some(Tensor::f_from_slice(&columns)?.f_to_device(device)?)
         };
+        let pos_weights: Vec<f64> = model_tasks.iter().map(|(_, weight)| weight.get()).collect();
         #[allow(
             clippy::float_cmp,
             reason = "exactly 1 is the weight that does nothing"
@@ -95,7 +82,7 @@ impl MultiTaskLoss {
         let pos_weights = if all_one {
             None
         } else {
-            let weights = Tensor::f_from_slice(pos_weights)?.f_to_kind(Kind::Float)?;
+            let weights = Tensor::f_from_slice(&pos_weights)?.f_to_kind(Kind::Float)?;
             Some(weights.f_to_device(device)?)
         };
         Ok(Self {
@@ -154,12 +141,17 @@ impl MultiTaskLoss {
     }
 }
 
-fn label_columns(model_tasks: &[String], data_tasks: &[String]) -> Result<Vec<i64>, LossError> {
-    let column = |task: &String| {
+fn label_columns(
+    model_tasks: &[(&str, NonNegative)],
+    data_tasks: &[&str],
+) -> Result<Vec<i64>, LossError> {
+    let column = |(task, _): &(&str, NonNegative)| {
         let position = data_tasks.iter().position(|known| known == task);
         position
             .and_then(|position| i64::try_from(position).ok())
-            .ok_or_else(|| LossError::NoLabel { task: task.clone() })
+            .ok_or_else(|| LossError::NoLabel {
+                task: (*task).to_owned(),
+            })
     };
     model_tasks.iter().map(column).collect()
 }
@@ -168,14 +160,13 @@ fn label_columns(model_tasks: &[String], data_tasks: &[String]) -> Result<Vec<i6
 mod tests {
     use super::*;
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|&name| name.to_owned()).collect()
+    fn weight(value: f64) -> NonNegative {
+        NonNegative::new(value).unwrap()
     }
 
-    fn build(pos_weights: &[f64]) -> MultiTaskLoss {
-        let model = names(&["a", "b"]);
-        let data = names(&["b", "x", "a"]);
-        MultiTaskLoss::build(&model, &data, pos_weights, Device::Cpu).unwrap()
+    fn build([a, b]: [f64; 2]) -> MultiTaskLoss {
+        let model = [("a", weight(a)), ("b", weight(b))];
+        MultiTaskLoss::build(&model, &["b", "x", "a"], Device::Cpu).unwrap()
     }
 
     /// One row of per-task losses: `ln(1 + e^-x)` for a positive label, `ln(1 + e^x)` for a negative one.
@@ -205,7 +196,7 @@ mod tests {
     #[test]
     fn labels_and_weights_find_their_task_by_name() {
         let (logits, labels, weights) = example();
-        let loss = build(&[1.0, 2.0]);
+        let loss = build([1.0, 2.0]);
         let losses = loss.forward(&logits, &labels, Some(&weights)).unwrap();
         let a = (2.0 * softplus(1.0) + softplus(-0.5) + 4.0 * softplus(1.0)) / 3.0;
         let b = (2.0 * softplus(2.0) + 3.0 * softplus(3.0) + 0.5 * 2.0 * softplus(0.0)) / 3.0;
@@ -216,7 +207,7 @@ mod tests {
     #[test]
     fn labels_and_weights_of_other_tasks_are_refused() {
         let (logits, labels, weights) = example();
-        let loss = build(&[1.0, 1.0]);
+        let loss = build([1.0, 1.0]);
         let message = |labels: &Tensor, weights: &Tensor| {
             let losses = loss.forward(&logits, labels, Some(weights));
             losses.unwrap_err().to_string()
@@ -234,8 +225,8 @@ mod tests {
 
     #[test]
     fn a_task_without_a_label_is_named() {
-        let model = names(&["a", "c"]);
-        let built = MultiTaskLoss::build(&model, &names(&["a"]), &[1.0, 1.0], Device::Cpu);
+        let model = [("a", weight(1.0)), ("c", weight(1.0))];
+        let built = MultiTaskLoss::build(&model, &["a"], Device::Cpu);
         let message = built.unwrap_err().to_string();
         assert_eq!(
             message,

@@ -183,7 +183,7 @@ impl Evaluator {
             device,
             tasks: names.iter().filter_map(find).collect(),
             stratifiers,
-            loss: build_loss(&config.model, data, device).ok(),
+            loss: build_loss(&config.model.spec()?, data, device).ok(),
             metrics,
         })
     }

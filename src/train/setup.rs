@@ -8,7 +8,7 @@ use tracing::{debug, info};
 use super::checks::{Checks, Verdicts};
 use super::step::{StepOptions, Stepper};
 use super::{TrainError, fit};
-use crate::config::{ModelConfig, RecapConfig, RecapDataConfig, TaskData};
+use crate::config::{ModelSpec, RecapConfig, RecapDataConfig, TaskData};
 use crate::data::{self, Loader, LoaderOptions, Mode, Position};
 use crate::loss::{LossError, MultiTaskLoss};
 use crate::model::{Plan, Ranker};
@@ -65,14 +65,14 @@ fn build_fitting(
 /// # Errors
 /// When a task has no label.
 pub fn build_loss(
-    model: &ModelConfig,
+    model: &ModelSpec,
     data: &RecapDataConfig,
     device: Device,
 ) -> Result<MultiTaskLoss, LossError> {
-    let model_tasks: Vec<String> = model.tasks.keys().cloned().collect();
-    let data_tasks: Vec<String> = data.tasks.keys().cloned().collect();
-    let pos_weights: Vec<f64> = model.tasks.values().map(|task| task.pos_weight).collect();
-    MultiTaskLoss::build(&model_tasks, &data_tasks, &pos_weights, device)
+    let tasks = model.tasks.iter();
+    let tasks: Vec<_> = tasks.map(|t| (t.name.as_str(), t.pos_weight)).collect();
+    let data_tasks: Vec<&str> = data.tasks.keys().map(String::as_str).collect();
+    MultiTaskLoss::build(&tasks, &data_tasks, device)
 }
 
 /// Builds model, loss and optimizer in their initial state.
@@ -86,7 +86,7 @@ pub fn build_stepper(
 ) -> anyhow::Result<Stepper> {
     let fits = |plan: &Plan| fit::training(plan, config, place);
     let ranker = build_fitting(config, device, fits)?;
-    let loss = build_loss(&config.model, &config.train_data, device)?;
+    let loss = build_loss(&config.model.spec()?, &config.train_data, device)?;
     let optimizer = Optimizer::build(&config.optimizer.spec(&config.model)?, ranker.state())?;
     Ok(Stepper {
         verdicts: Verdicts::new(ranker.tasks()),

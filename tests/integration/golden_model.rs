@@ -139,8 +139,7 @@ impl Case {
         set_kind(&ranker, kind);
         // The original takes label columns by position.
         let columns = label_columns_by_position(&info);
-        let weights: Vec<f64> = config.model.tasks.values().map(|t| t.pos_weight).collect();
-        let loss = MultiTaskLoss::build(ranker.tasks(), &columns, &weights, Device::Cpu);
+        let loss = build_loss(&config, &columns);
         let stored = tensors(&format!("{name}/batches.safetensors"));
         let batches = (0..5).map(|i| batch(&stored, i, kind)).collect();
         Self {
@@ -225,6 +224,21 @@ pub(crate) fn build_ranker(
     };
     let spec = config.model.spec()?;
     Ok(Ranker::build(&spec, widths, &ratio, seed, Device::Cpu)?)
+}
+
+/// The loss of `config` on labels of these tasks.
+pub(crate) fn build_loss(
+    config: &RecapConfig,
+    columns: &[String],
+) -> anyhow::Result<MultiTaskLoss> {
+    let spec = config.model.spec()?;
+    let tasks: Vec<_> = spec
+        .tasks
+        .iter()
+        .map(|task| (task.name.as_str(), task.pos_weight))
+        .collect();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    Ok(MultiTaskLoss::build(&tasks, &columns, Device::Cpu)?)
 }
 
 /// The optimizer of `config` for `ranker`.

@@ -9,9 +9,11 @@ use recap_train::loss::MultiTaskLoss;
 use recap_train::model::{Mode, Ranker};
 use recap_train::optim::Optimizer;
 use serde_json::Value;
-use tch::{Device, Kind};
+use tch::Kind;
 
-use crate::golden_model::{Case, build_optimizer, build_ranker, first_row, json, widths};
+use crate::golden_model::{
+    Case, build_loss, build_optimizer, build_ranker, first_row, json, widths,
+};
 use crate::support::fixtures;
 
 const BASE: &str = "i_share_all_parallel";
@@ -109,11 +111,9 @@ struct Started {
 fn start(text: &str) -> anyhow::Result<Started> {
     let environment = |name: &str| (name == "GOLDEN_DIR").then(|| "/golden".to_owned());
     let config = config::parse_recap(Path::new("c.yaml"), text, &[], &environment)?.config;
-    let model = &config.model;
     let ranker = build_ranker(&config, &widths(&config), 0)?;
     let columns: Vec<String> = config.train_data.tasks.keys().cloned().collect();
-    let weights: Vec<f64> = model.tasks.values().map(|task| task.pos_weight).collect();
-    let loss = MultiTaskLoss::build(ranker.tasks(), &columns, &weights, Device::Cpu)?;
+    let loss = build_loss(&config, &columns)?;
     let optimizer = build_optimizer(&config, &ranker)?;
     Ok(Started {
         config,
