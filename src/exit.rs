@@ -16,6 +16,7 @@ use crate::output::OutputError;
 use crate::torch::batch::BatchError;
 use crate::train::TrainError;
 use crate::train::evaluate::EvaluateError;
+use crate::train::evaluation::NoRows;
 use crate::train::validation::BestMetricError;
 
 /// How the program ended. A panic ends with 101, which Rust gives by itself.
@@ -108,6 +109,9 @@ impl Exit {
                 EvaluateError::NotFinite { input: None, .. } => Self::Diverged,
                 _ => Self::Usage,
             });
+        }
+        if error.is::<NoRows>() {
+            return Some(Self::Data);
         }
         if error.is::<BestMetricError>() {
             return Some(Self::Usage);

@@ -9,8 +9,8 @@ use anyhow::Context;
 use tch::Device;
 use tracing::{info, warn};
 
-use super::chosen;
 use super::report::Report;
+use super::{chosen, outputs};
 use crate::checkpoint::{Checkpoint, CheckpointError, global_steps};
 use crate::cli::{EvaluateArgs, UsageError};
 use crate::config::RecapConfig;
@@ -34,6 +34,9 @@ const MARKS: &str = "evaled_by";
 /// # Errors
 /// When a checkpoint or the data cannot be read, or a result cannot be written.
 pub(super) fn run(config: &RecapConfig, args: &EvaluateArgs) -> anyhow::Result<()> {
+    for path in [&args.output, &args.plot].into_iter().flatten() {
+        outputs::refuse_saved(path)?;
+    }
     let picture = args.plot.as_deref().map(Picture::of).transpose()?;
     let device = build_device(Place::ALONE)?;
     let session = Session {
@@ -119,6 +122,7 @@ impl Session<'_> {
             let begin = Instant::now();
             // Nothing is lost when this command is killed, so that it listens for no signal.
             if let Some(evaluation) = evaluator.run(&self.ranker, Place::ALONE, None)? {
+                let evaluation = evaluation.with_rows()?;
                 let examples = evaluation.examples;
                 let seconds = begin.elapsed().as_secs_f64();
                 info!(

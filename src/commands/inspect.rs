@@ -9,6 +9,7 @@ use anyhow::Context;
 use tracing::{info, warn};
 
 use self::summary::Summary;
+use super::outputs;
 use crate::cli::InspectArgs;
 use crate::config::RecapConfig;
 use crate::data::{LoadedBatch, Loader, LoaderOptions, Mode};
@@ -19,6 +20,9 @@ use crate::printable;
 /// # Errors
 /// When the data cannot be read or the output cannot be written.
 pub(super) fn run(config: &RecapConfig, args: &InspectArgs) -> anyhow::Result<()> {
+    if let Some(path) = &args.output {
+        outputs::refuse_saved(path)?;
+    }
     let options = LoaderOptions {
         seed: config.training.seed.cast_unsigned(),
         rank: 0,

@@ -7,6 +7,7 @@ mod doctor;
 mod evaluate;
 mod generate;
 mod inspect;
+mod outputs;
 mod predict;
 mod report;
 mod shell;

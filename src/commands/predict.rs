@@ -7,7 +7,7 @@ use anyhow::Context;
 use tch::{Device, Kind, Tensor};
 use tracing::{info, warn};
 
-use super::chosen;
+use super::{chosen, outputs};
 use crate::batch::{HostBatch, HostTensor, HostValues};
 use crate::cli::PredictArgs;
 use crate::config::{RecapConfig, RecapDataConfig};
@@ -28,6 +28,7 @@ const META: &str = "meta__";
 /// # Errors
 /// When checkpoint or records cannot be read, or the predictions cannot be written.
 pub(super) fn run(config: &RecapConfig, args: &PredictArgs) -> anyhow::Result<()> {
+    outputs::refuse_saved(&args.output)?;
     let mut table = TableWriter::create(&args.output)?;
     let device = build_device(Place::ALONE)?;
     let folder = chosen::checkpoint(config, args.checkpoint.as_deref())?;

@@ -84,6 +84,7 @@ pub(super) fn read(path: &Path, plan: &Plan) -> Result<Vocabulary, String> {
         discrete: written.discrete.0,
     };
     check_columns(&vocabulary, plan)?;
+    check_medians(&vocabulary)?;
     check_values("one_hot", &vocabulary.one_hot, vocabulary.rows)?;
     check_values("discrete", &vocabulary.discrete, vocabulary.rows)?;
     check_ranges(&vocabulary, plan)?;
@@ -132,6 +133,18 @@ fn check_columns(vocabulary: &Vocabulary, plan: &Plan) -> Result<(), String> {
         if expected != found {
             return Err(format!(
                 "{key} is of the columns [{found}], the mapping has [{expected}]"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What stands for empty cells fits where it goes.
+fn check_medians(vocabulary: &Vocabulary) -> Result<(), String> {
+    for (column, median) in vocabulary.medians.iter().flatten() {
+        if !median.is_finite() || median.abs() > f64::from(f32::MAX) {
+            return Err(format!(
+                "medians.{column}: {median} does not fit a 32-bit float: it was changed by hand"
             ));
         }
     }

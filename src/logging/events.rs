@@ -12,8 +12,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::superseded;
 use crate::whole_file::{Appended, RecordFile};
 
-/// Name in the folder of the run.
-const FILE: &str = "events.jsonl";
+/// Name of the log in `training.save_dir`.
+pub const FILE: &str = "events.jsonl";
 /// Bytes of records that wait until the folder of the run is known.
 const PENDING_BYTES: usize = 1 << 20;
 /// No record is longer. A file that ends with more than this without a line break is none of ours.

@@ -4,7 +4,7 @@
 //! is drawn. [`schema`] is what machines may rely on.
 
 pub mod bar;
-mod events;
+pub mod events;
 mod pace;
 mod plain;
 mod record;

@@ -9,6 +9,7 @@ pub mod named;
 pub mod precision;
 pub mod process_group;
 pub mod profile;
+pub mod random;
 mod sys;
 mod sys_process_group;
 mod sys_profile;

@@ -27,6 +27,7 @@ pub(super) mod ffi {
         fn push(self: Pin<&mut TensorList>, tensor: &Tensor);
         fn is_empty(self: &TensorList) -> bool;
 
+        fn manual_seed(seed: i64) -> Result<()>;
         fn set_tf32(on: bool) -> Result<()>;
         fn set_autocast(cuda: bool, on: bool) -> Result<()>;
         fn load_cuda() -> Result<String>;

@@ -6,6 +6,13 @@ use tracing::info;
 use super::session::Session;
 use crate::metrics::{Metric, MetricSet, Results, TaskMetrics, bits};
 
+/// The files of a partition hold no record that can be evaluated.
+#[derive(Debug, thiserror::Error)]
+#[error("validation_data.{partition}: there is no row to evaluate on in its files")]
+pub struct NoRows {
+    partition: String,
+}
+
 /// Metrics of the log lines; results hold all.
 const LOGGED: [&str; 8] = [
     "count", "ctr", "pctr", "log_loss", "rce", "nrce", "auroc", "pr_auc",
@@ -51,9 +58,23 @@ impl Evaluation {
     /// When a rank is lost, or sends something that cannot be read.
     pub fn gather(self, session: &Session) -> anyhow::Result<Self> {
         if !session.is_distributed() {
-            return Ok(self);
+            return self.with_rows();
         }
-        session.merge(self, Self::add)
+        session.merge(self, Self::add)?.with_rows()
+    }
+
+    /// Itself, if it has seen rows: of none there is nothing to say, and nobody should take that for a result.
+    ///
+    /// # Errors
+    /// When there is no row.
+    pub fn with_rows(self) -> anyhow::Result<Self> {
+        if self.examples == 0 {
+            return Err(NoRows {
+                partition: self.partition,
+            }
+            .into());
+        }
+        Ok(self)
     }
 
     fn add(&mut self, share: &Self) -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ use crate::torch::batch::Batch;
 use crate::torch::named::TensorSource;
 use crate::torch::precision::autocast_bf16;
 use crate::torch::profile;
+use crate::torch::random::manual_seed;
 
 /// What a step needs beside the batch.
 #[derive(Debug)]
@@ -129,7 +130,7 @@ impl Stepper {
     }
 
     pub(super) fn forward_pass(&self, step: u64, batch: &Batch) -> anyhow::Result<Pass> {
-        tch::manual_seed(step_seed(self.options.seed, step, self.options.rank));
+        manual_seed(step_seed(self.options.seed, step, self.options.rank))?;
         let begin = Instant::now();
         let (logits, losses) = self
             .forward(batch)

@@ -506,7 +506,7 @@ fn goes_on_with(before: usize, after: usize, folders: [u64; 3]) {
     assert!(run.checkpoint("save", first).0 == run.checkpoint("save", second).0);
     let optimizer = |step| {
         let mut state = tensors(&run, "save", step, "optimizer.safetensors");
-        state.retain(|name, _| !name.ends_with("/grad"));
+        state.retain(|name, _| !name.contains("/grad"));
         state
     };
     let moments = optimizer(first);

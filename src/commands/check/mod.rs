@@ -15,6 +15,7 @@ use anyhow::Context;
 use serde::Serialize;
 use tch::Device;
 
+use super::outputs;
 use crate::checkpoint::try_save_dir;
 use crate::cli::CheckArgs;
 use crate::config::{Loaded, RecapConfig};
@@ -51,6 +52,9 @@ pub(super) fn run(path: &Path, loaded: &Loaded, args: &CheckArgs) -> anyhow::Res
     if args.print {
         let resolved = loaded.to_annotated_yaml()?;
         writeln!(io::stdout(), "{resolved}")?;
+    }
+    if let Some(path) = &args.output {
+        outputs::refuse_saved(path)?;
     }
     let config = &loaded.config;
     if let Err(error) = super::check_columns(path, loaded) {

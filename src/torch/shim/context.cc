@@ -28,6 +28,9 @@ void keep_freed_memory() {
 
 rust::String cpu_capability() { return rust::String(at::get_cpu_capability()); }
 
+// Makes libtorch's generator on first use, which asks the system for random bytes and may be refused.
+void manual_seed(int64_t seed) { at::manual_seed(static_cast<uint64_t>(seed)); }
+
 void set_tf32(bool on) {
   auto& context = at::globalContext();
   context.setAllowTF32CuDNN(on);

@@ -23,6 +23,7 @@ struct TensorList {
 std::unique_ptr<TensorList> tensor_list();
 
 // context.cc
+void manual_seed(int64_t seed);
 void set_tf32(bool on);
 void set_autocast(bool cuda, bool on);
 rust::String load_cuda();
