@@ -122,6 +122,7 @@ mod tests {
             assert_eq!(problem(key, "/a/b"), "");
         }
         assert_eq!(problem("inputs", "s3://b/*.gz"), "");
+        assert_eq!(problem("inputs", "s3://b/year=202?/month=01/*.gz"), "");
         assert!(problem("data_root", "hdfs://n/x").contains("no store that is known"));
         assert_eq!(problem("labels", "a == \"x://y\""), "");
     }

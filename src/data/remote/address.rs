@@ -149,6 +149,8 @@ mod tests {
         let address = Address::of(Path::new("s3://bucket/a b/c?.gz")).unwrap();
         assert_eq!(address.root, "s3://bucket");
         assert_eq!(address.path().unwrap().as_ref(), "a b/c?.gz");
+        let address = Address::of(Path::new("s3://bucket/year=202?/month=01/*.gz")).unwrap();
+        assert_eq!(address.key, "year=202?/month=01/*.gz");
         let address = Address::of(Path::new("http://host:80/a%20b.gz")).unwrap();
         assert_eq!(address.root, "http://host:80");
         assert_eq!(address.path().unwrap().as_ref(), "a b.gz");
