@@ -6,9 +6,10 @@ use std::sync::Arc;
 use object_store::aws::AmazonS3Builder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
-use object_store::{ClientOptions, ObjectStore, RetryConfig, path};
+use object_store::{ClientOptions, RetryConfig, path};
 
 use super::client::Connector;
+use super::store::Store;
 use super::{ANSWER_TIME, RemoteError, variables};
 use crate::redact;
 
@@ -90,18 +91,9 @@ impl Address {
         })
     }
 
-    pub(super) fn check_listable(&self) -> Result<(), RemoteError> {
-        if self.is_http() {
-            return Err(RemoteError::Address {
-                reason: "HTTP servers do not list: name one file, or use s3:// or gs://".to_owned(),
-            });
-        }
-        Ok(())
-    }
-
     /// A connection with what the environment says: `AWS_*` for S3 and whatever speaks its protocol, `GOOGLE_*` for
     /// Google Cloud Storage.
-    pub(super) fn store(&self) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+    pub(super) fn store(&self) -> Result<Store, object_store::Error> {
         let retry = RetryConfig {
             max_retries: MAX_RETRIES,
             retry_timeout: ANSWER_TIME,
@@ -110,32 +102,32 @@ impl Address {
         Ok(match self.root.split_once("://") {
             Some(("s3", bucket)) => {
                 variables::report_unused_of_s3();
-                Arc::new(
+                Store::listing(Arc::new(
                     AmazonS3Builder::from_env()
                         .with_http_connector(Connector::Signed)
                         .with_bucket_name(bucket)
                         .with_retry(retry)
                         .build()?,
-                )
+                ))
             }
             Some(("gs", bucket)) => {
                 variables::report_unused_of_gcs();
-                Arc::new(
+                Store::listing(Arc::new(
                     GoogleCloudStorageBuilder::from_env()
                         .with_http_connector(Connector::Signed)
                         .with_bucket_name(bucket)
                         .with_retry(retry)
                         .build()?,
-                )
+                ))
             }
-            _ => Arc::new(
+            _ => Store::of_files(Arc::new(
                 HttpBuilder::new()
                     .with_http_connector(Connector::Open)
                     .with_url(&self.root)
                     .with_client_options(ClientOptions::new().with_allow_http(true))
                     .with_retry(retry)
                     .build()?,
-            ),
+            )),
         })
     }
 }

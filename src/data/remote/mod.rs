@@ -6,16 +6,16 @@
 mod address;
 mod client;
 mod read;
+mod store;
 mod variables;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::{TryFutureExt, TryStreamExt};
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path};
+use object_store::ObjectMeta;
 use tokio::runtime::Handle;
 
 pub(crate) use address::{is_remote, pattern_prefix};
@@ -23,11 +23,12 @@ pub(crate) use read::RemoteFile;
 
 use crate::redact;
 use address::Address;
+use store::Store;
 
 /// For a request with all its tries: an object's size, a page of a listing, a range. What drips in more slowly has not
 /// come.
 const ANSWER_TIME: Duration = Duration::from_secs(120);
-/// More objects than this are not listed: their names alone would take the memory of a training.
+/// More objects and folders than this are not listed: their names alone would take the memory of a training.
 const MAX_OBJECTS: usize = 1_000_000;
 /// Bytes of what a store says that are passed on.
 const MAX_WORDS: usize = 1000;
@@ -82,8 +83,14 @@ pub enum RemoteError {
     /// An answer did not come, or not whole, in the time for all tries.
     #[error("no whole answer came within {} s, all tries taken together", ANSWER_TIME.as_secs())]
     TooSlow,
+    /// The store has just let a request wait in vain.
+    #[error("not asked again: it did not answer {seconds} s ago; run the same command again later")]
+    NotAsked {
+        /// How long ago that request was given up.
+        seconds: u64,
+    },
     /// A listing goes on and on.
-    #[error("there are more than {MAX_OBJECTS} objects: name a folder further down")]
+    #[error("there are more than {MAX_OBJECTS} objects and folders: name a folder further down")]
     TooMany,
     /// The object is another one than when reading began.
     #[error(
@@ -155,15 +162,6 @@ fn words(text: &str) -> String {
     }
 }
 
-/// `work`, if it is done in the time for one request.
-async fn in_time<T>(
-    time: Duration,
-    work: impl Future<Output = Result<T, RemoteError>>,
-) -> Result<T, RemoteError> {
-    let done = tokio::time::timeout(time, work).await;
-    done.unwrap_or(Err(RemoteError::TooSlow))
-}
-
 /// What tells an object from its successor at the same address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
@@ -197,9 +195,7 @@ impl fmt::Display for Version {
 struct Remote {
     handle: Handle,
     /// By the part of an address before the path.
-    stores: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
-    /// When a store last let a request wait in vain, by the same part of an address.
-    silent: Mutex<HashMap<String, Instant>>,
+    stores: Mutex<HashMap<String, Arc<Store>>>,
     /// Sizes of objects that were listed, so that not every object is asked for again.
     sizes: Mutex<HashMap<PathBuf, u64>>,
 }
@@ -226,20 +222,18 @@ impl Remote {
         Ok(Self {
             handle,
             stores: Mutex::default(),
-            silent: Mutex::default(),
             sizes: Mutex::default(),
         })
     }
 
     /// The store of `address`; connections and credentials are shared by all who use it.
-    fn store(&self, address: &Address) -> Result<Arc<dyn ObjectStore>, RemoteError> {
+    fn store(&self, address: &Address) -> Result<Arc<Store>, RemoteError> {
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = stores.get(&address.root) {
             return Ok(Arc::clone(store));
         }
-        let store = address
-            .store()
-            .map_err(|error| RemoteError::Store(error.into()))?;
+        let store = address.store();
+        let store = Arc::new(store.map_err(|error| RemoteError::Store(error.into()))?);
         stores.insert(address.root.clone(), Arc::clone(&store));
         Ok(store)
     }
@@ -262,31 +256,15 @@ impl Remote {
         receiver.recv().map_err(gone)
     }
 
-    /// Has `work` done, which asks the store `root`. One that has just let a request wait in vain is not waited for
-    /// again: whoever comes next at the start of a run would wait as long for the same answer.
+    /// Has `work` done, which asks `store`. One that has just let a request wait in vain is not waited for again: whoever
+    /// comes next at the start of a run would wait as long for the same answer.
     fn ask<T: Send + 'static>(
         &self,
-        root: &str,
+        store: &Store,
         work: impl Future<Output = Result<T, RemoteError>> + Send + 'static,
     ) -> Result<T, RemoteError> {
-        let silent = || self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = silent().get(root).copied();
-        if last.is_some_and(|last| last.elapsed() < ANSWER_TIME) {
-            return Err(RemoteError::TooSlow);
-        }
-        let answer = Self::wait(&self.spawn(work))?;
-        if matches!(answer, Err(RemoteError::TooSlow)) {
-            silent().insert(root.to_owned(), Instant::now());
-        }
-        answer
-    }
-
-    fn head(
-        &self,
-        store: &Arc<dyn ObjectStore>,
-        path: &path::Path,
-    ) -> Result<ObjectMeta, RemoteError> {
-        Self::wait(&self.spawn(head(Arc::clone(store), path.clone())))?
+        store.check()?;
+        Self::wait(&self.spawn(work))?
     }
 
     fn remember(&self, file: &Path, size: u64) {
@@ -299,8 +277,8 @@ impl Remote {
 pub(crate) fn version(file: &Path) -> Result<Version, RemoteError> {
     let remote = Remote::get()?;
     let address = Address::of(file)?;
-    let head = head(remote.store(&address)?, address.path()?);
-    let meta = remote.ask(&address.root, head)?;
+    let store = remote.store(&address)?;
+    let meta = remote.ask(&store, Arc::clone(&store).head(address.path()?))?;
     Ok(Version::of(&meta))
 }
 
@@ -339,48 +317,14 @@ pub(crate) fn matching(
     Ok(files)
 }
 
-async fn head(store: Arc<dyn ObjectStore>, path: path::Path) -> Result<ObjectMeta, RemoteError> {
-    let head = async { store.head(&path).await.map_err(request_failed) };
-    in_time(ANSWER_TIME, head).await
-}
-
-fn request_failed(error: object_store::Error) -> RemoteError {
-    RemoteError::Request(error.into())
-}
-
-/// Everything below `prefix`; each page in its time.
-async fn list_deep(
-    store: &dyn ObjectStore,
-    prefix: &path::Path,
-) -> Result<Vec<ObjectMeta>, RemoteError> {
-    let mut listed = store.list(Some(prefix)).map_err(request_failed);
-    let mut objects = Vec::new();
-    while let Some(object) = in_time(ANSWER_TIME, listed.try_next()).await? {
-        if objects.len() == MAX_OBJECTS {
-            return Err(RemoteError::TooMany);
-        }
-        objects.push(object);
-    }
-    Ok(objects)
-}
-
 /// The objects whose addresses begin with `folder`, those of its subfolders only if `is_deep`.
 pub(crate) fn list(folder: &Path, is_deep: bool) -> Result<Vec<PathBuf>, RemoteError> {
     let remote = Remote::get()?;
     let address = Address::of(folder)?;
-    address.check_listable()?;
     let store = remote.store(&address)?;
     let prefix = address.path()?;
-    let listing = async move {
-        if is_deep {
-            list_deep(&*store, &prefix).await
-        } else {
-            let listed = async { store.list_with_delimiter(Some(&prefix)).await };
-            let listed = in_time(ANSWER_TIME, listed.map_err(request_failed)).await;
-            listed.map(|listed| listed.objects)
-        }
-    };
-    let objects = remote.ask(&address.root, listing)?;
+    let listing = Arc::clone(&store).list(prefix, is_deep, MAX_OBJECTS);
+    let objects = remote.ask(&store, listing)?;
     let files = objects.iter().map(|object| {
         let file = PathBuf::from(format!("{}/{}", address.root, object.location));
         remote.remember(&file, object.size);
@@ -392,30 +336,6 @@ pub(crate) fn list(folder: &Path, is_deep: bool) -> Result<Vec<PathBuf>, RemoteE
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_does_not_come_in_time_has_not_come() {
-        let remote = Remote::get().unwrap();
-        let never = std::future::pending::<Result<(), RemoteError>>();
-        let waited = remote.spawn(in_time(Duration::from_millis(20), never));
-        assert!(matches!(
-            Remote::wait(&waited).unwrap(),
-            Err(RemoteError::TooSlow)
-        ));
-        let there = remote.spawn(in_time(ANSWER_TIME, async { Ok(7) }));
-        assert_eq!(Remote::wait(&there).unwrap().unwrap(), 7);
-    }
-
-    #[test]
-    fn a_store_that_was_silent_is_not_waited_for_again() {
-        let remote = Remote::get().unwrap();
-        let never = std::future::pending::<Result<(), RemoteError>>();
-        let waited = remote.ask("s3://silent", in_time(Duration::from_millis(20), never));
-        assert!(matches!(waited, Err(RemoteError::TooSlow)));
-        let again = remote.ask("s3://silent", async { Ok(()) });
-        assert!(matches!(again, Err(RemoteError::TooSlow)));
-        assert_eq!(remote.ask("s3://other", async { Ok(7) }).unwrap(), 7);
-    }
 
     #[test]
     fn what_a_store_says_is_passed_on_in_bounds_and_without_tokens() {

@@ -11,7 +11,8 @@ use futures_util::stream::BoxStream;
 use object_store::{GetOptions, GetRange, ObjectStore, path};
 
 use super::address::Address;
-use super::{ANSWER_TIME, Remote, RemoteError, Version, in_time};
+use super::store::Store;
+use super::{Remote, RemoteError, Version};
 
 /// Bytes of one request.
 const RANGE_BYTES: u64 = 4 << 20;
@@ -26,7 +27,7 @@ type Reply = Result<Vec<u8>, RemoteError>;
 /// The bytes of an object, from its first on.
 #[derive(Debug)]
 pub(crate) struct RemoteFile {
-    store: Arc<dyn ObjectStore>,
+    store: Arc<Store>,
     path: path::Path,
     version: Version,
     range_bytes: u64,
@@ -53,12 +54,9 @@ impl RemoteFile {
         open().map_err(to_io)
     }
 
-    fn start(
-        store: Arc<dyn ObjectStore>,
-        path: path::Path,
-        range_bytes: u64,
-    ) -> Result<Self, RemoteError> {
-        let meta = Remote::get()?.head(&store, &path)?;
+    fn start(store: Arc<Store>, path: path::Path, range_bytes: u64) -> Result<Self, RemoteError> {
+        let head = Arc::clone(&store).head(path.clone());
+        let meta = Remote::wait(&Remote::get()?.spawn(head))??;
         let mut file = Self {
             store,
             path,
@@ -78,14 +76,12 @@ impl RemoteFile {
         while self.ahead.len() < RANGES_AHEAD && self.next < self.version.size {
             let begin = self.next;
             let end = self.version.size.min(begin + self.range_bytes);
-            let request = fetch(
-                Arc::clone(&self.store),
-                self.path.clone(),
-                self.version.clone(),
-                begin,
-                end,
-            );
-            let request = in_time(ANSWER_TIME, request);
+            let (store, path) = (Arc::clone(&self.store), self.path.clone());
+            let version = self.version.clone();
+            let request = async move {
+                let fetch = fetch(&*store.objects, path, version, begin, end);
+                store.request(fetch).await
+            };
             self.ahead.push_back(Remote::get()?.spawn(request));
             self.next = end;
         }
@@ -119,7 +115,7 @@ impl Read for RemoteFile {
 
 /// Bytes `begin` to `end` of the object, which must be the one of `version`.
 async fn fetch(
-    store: Arc<dyn ObjectStore>,
+    store: &dyn ObjectStore,
     path: path::Path,
     version: Version,
     begin: u64,
@@ -127,7 +123,7 @@ async fn fetch(
 ) -> Reply {
     let mut tries = 1;
     loop {
-        let fetched = fetch_once(&*store, &path, &version, begin..end).await;
+        let fetched = fetch_once(store, &path, &version, begin..end).await;
         match fetched {
             Err(error @ (RemoteError::CutShort { .. } | RemoteError::Length { .. }))
                 if tries < TRIES =>
@@ -220,9 +216,16 @@ mod tests {
     use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
 
-    fn put(store: &Arc<dyn ObjectStore>, bytes: Vec<u8>) {
+    fn store() -> Arc<Store> {
+        Arc::new(Store::of_files(Arc::new(InMemory::new())))
+    }
+
+    fn put(store: &Arc<Store>, bytes: Vec<u8>) {
         let store = Arc::clone(store);
-        let put = async move { store.put(&"a".into(), bytes.into()).await.map(|_| ()) };
+        let put = async move {
+            let path = "a".into();
+            store.objects.put(&path, bytes.into()).await.map(|_| ())
+        };
         let done = Remote::get().unwrap().spawn(put);
         Remote::wait(&done).unwrap().unwrap();
     }
@@ -235,7 +238,7 @@ mod tests {
 
     #[test]
     fn an_object_of_any_number_of_ranges_is_read_whole() {
-        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let store = store();
         for len in [0, 1, 99, 100, 101, 1000, 1234] {
             put(&store, bytes(len));
             let mut file = RemoteFile::start(Arc::clone(&store), "a".into(), 100).unwrap();
@@ -249,7 +252,7 @@ mod tests {
 
     #[test]
     fn an_object_that_changes_under_way_is_not_mixed_with_its_successor() {
-        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let store = store();
         put(&store, bytes(1000));
         let mut file = RemoteFile::start(Arc::clone(&store), "a".into(), 100).unwrap();
         let mut first = [0; 100];
@@ -262,7 +265,7 @@ mod tests {
 
     #[test]
     fn an_object_that_is_not_there_is_not_found() {
-        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let store = store();
         let error = RemoteFile::start(store, "a".into(), 100).unwrap_err();
         assert_eq!(to_io(error).kind(), io::ErrorKind::NotFound);
     }
