@@ -1,19 +1,19 @@
 //! Serves the store: keys and values of the ranks in bounded memory, to whoever knows the secret where there is one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::secret::Secret;
 use super::wire::{
     MAGIC, MAX_KEY_BYTES, MAX_VALUE_BYTES, Query, nonsense, read_array, read_keys, read_text,
 };
 
-/// How long a client may take to say who it is, and to take an answer.
+/// How long a client may take to say who it is, all in all, and to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The threads do little.
 const STACK_BYTES: usize = 256 << 10;
@@ -23,6 +23,9 @@ const BYTES_AT_LEAST: usize = 64 << 20;
 /// A rank has two connections; some may be there that a dead one has left.
 const CONNECTIONS_PER_RANK: usize = 4;
 const CONNECTIONS_AT_LEAST: usize = 64;
+/// Connections that have not yet said who they are: all ranks may come at once.
+const STRANGERS_PER_RANK: usize = 2;
+const STRANGERS_AT_LEAST: usize = 16;
 
 /// A store that is served until this is dropped; all clients are then cut off.
 #[derive(Debug)]
@@ -35,10 +38,22 @@ pub struct Server {
 struct Shared {
     secret: Option<Secret>,
     values: Mutex<Values>,
-    max_connections: usize,
-    num_connections: AtomicUsize,
-    clients: Mutex<HashMap<usize, TcpStream>>,
+    max_clients: usize,
+    max_strangers: usize,
+    connections: Mutex<Connections>,
+    /// Told whenever one ends.
+    has_ended: Condvar,
     is_over: AtomicBool,
+}
+
+/// All connections, by their numbers; each has a thread.
+#[derive(Debug, Default)]
+struct Connections {
+    clients: HashMap<usize, TcpStream>,
+    /// Those that have not yet said who they are, the oldest first.
+    strangers: BTreeMap<usize, TcpStream>,
+    /// How many more are cut off, whose threads have not yet ended.
+    num_leaving: usize,
 }
 
 /// The keys, in bounded memory.
@@ -67,10 +82,10 @@ impl Server {
                 bytes: 0,
                 max_bytes: BYTES_AT_LEAST.max(world_size.saturating_mul(BYTES_PER_RANK)),
             }),
-            max_connections: CONNECTIONS_AT_LEAST
-                .max(world_size.saturating_mul(CONNECTIONS_PER_RANK)),
-            num_connections: AtomicUsize::new(0),
-            clients: Mutex::default(),
+            max_clients: CONNECTIONS_AT_LEAST.max(world_size.saturating_mul(CONNECTIONS_PER_RANK)),
+            max_strangers: STRANGERS_AT_LEAST.max(world_size.saturating_mul(STRANGERS_PER_RANK)),
+            connections: Mutex::default(),
+            has_ended: Condvar::new(),
             is_over: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&shared);
@@ -91,9 +106,15 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::SeqCst);
-        for client in self.shared.clients().values() {
-            let _ = client.shutdown(Shutdown::Both);
+        let connections = self.shared.connections();
+        for stream in connections
+            .clients
+            .values()
+            .chain(connections.strangers.values())
+        {
+            let _ = stream.shutdown(Shutdown::Both);
         }
+        drop(connections);
         // Wakes the thread that accepts, which then sees that it is over.
         let mut address = self.address;
         if address.ip().is_unspecified() {
@@ -111,8 +132,10 @@ impl Shared {
         self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<usize, TcpStream>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn accept(self: &Arc<Self>, listener: &TcpListener) {
@@ -126,48 +149,84 @@ impl Shared {
                 thread::sleep(Duration::from_millis(50));
                 continue;
             };
-            if self.num_connections.fetch_add(1, Ordering::SeqCst) >= self.max_connections {
-                self.num_connections.fetch_sub(1, Ordering::SeqCst);
+            let Ok(handle) = stream.try_clone() else {
                 continue;
-            }
+            };
+            self.admit_stranger(number, handle);
             let serving = Arc::clone(self);
             let started = thread::Builder::new()
                 .name("store client".to_owned())
                 .stack_size(STACK_BYTES)
-                .spawn(move || {
-                    serving.serve(number, stream);
-                    serving.num_connections.fetch_sub(1, Ordering::SeqCst);
-                });
+                .spawn(move || serving.serve(number, stream));
             if started.is_err() {
-                self.num_connections.fetch_sub(1, Ordering::SeqCst);
+                self.end(number);
             }
         }
     }
 
-    /// One client, to its end. What it does wrong ends it and nobody else.
+    /// Makes room for the connection `number`: who has taken longest to say who it is must go. So those that say nothing
+    /// keep nobody out, and are few.
+    fn admit_stranger(&self, number: usize, stream: TcpStream) {
+        let mut connections = self.connections();
+        while connections.strangers.len() >= self.max_strangers
+            && let Some((_, oldest)) = connections.strangers.pop_first()
+        {
+            let _ = oldest.shutdown(Shutdown::Both);
+            connections.num_leaving += 1;
+        }
+        while connections.num_leaving >= self.max_strangers {
+            let waited = self.has_ended.wait(connections);
+            connections = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        connections.strangers.insert(number, stream);
+    }
+
+    /// The connection `number` has said who it is.
+    fn admit(&self, number: usize) -> io::Result<()> {
+        let mut connections = self.connections();
+        if connections.clients.len() >= self.max_clients {
+            return Err(nonsense("there are too many".to_owned()));
+        }
+        let stream = connections.strangers.remove(&number);
+        let stream = stream.ok_or_else(|| nonsense("it took too long".to_owned()))?;
+        connections.clients.insert(number, stream);
+        Ok(())
+    }
+
+    fn end(&self, number: usize) {
+        let mut connections = self.connections();
+        let stranger = connections.strangers.remove(&number);
+        let known = stranger.or_else(|| connections.clients.remove(&number));
+        if known.is_none() {
+            connections.num_leaving -= 1;
+        }
+        self.has_ended.notify_all();
+    }
+
+    /// One connection, to its end. What it does wrong ends it and nobody else.
     fn serve(&self, number: usize, stream: TcpStream) {
-        let Ok(handle) = stream.try_clone() else {
-            return;
-        };
-        self.clients().insert(number, handle);
         if !self.is_over.load(Ordering::SeqCst)
-            && let Err(error) = self.converse(stream)
+            && let Err(error) = self.converse(number, stream)
             && error.kind() != io::ErrorKind::UnexpectedEof
         {
             tracing::debug!("a client of the store is cut off: {error}");
         }
-        self.clients().remove(&number);
+        self.end(number);
     }
 
-    fn converse(&self, mut stream: TcpStream) -> io::Result<()> {
+    fn converse(&self, number: usize, mut stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut greeting = Greeting {
+            stream: &mut stream,
+            deadline: Instant::now() + PATIENCE,
+        };
         match &self.secret {
-            Some(secret) => secret.meet_client(&mut stream)?,
-            None => meet_anybody(&mut stream)?,
+            Some(secret) => secret.meet_client(&mut greeting)?,
+            None => meet_anybody(&mut greeting)?,
         }
+        self.admit(number)?;
         stream.set_read_timeout(None)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
         let mut reader = BufReader::new(stream.try_clone()?);
         loop {
             let [query] = read_array(&mut reader)?;
@@ -219,8 +278,42 @@ impl Shared {
     }
 }
 
+/// What a stranger says and is told, which together must not take longer than to `deadline`.
+struct Greeting<'a> {
+    stream: &'a mut TcpStream,
+    deadline: Instant,
+}
+
+impl Greeting<'_> {
+    fn remaining(&self) -> io::Result<Option<Duration>> {
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(Some(remaining))
+    }
+}
+
+impl Read for Greeting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.remaining()?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Greeting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.remaining()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 /// Where there is no secret: whoever speaks the protocol.
-fn meet_anybody(stream: &mut TcpStream) -> io::Result<()> {
+fn meet_anybody(stream: &mut impl Read) -> io::Result<()> {
     let [query] = read_array(stream)?;
     let magic = u32::from_le_bytes(read_array(stream)?);
     if query != Query::Validate as u8 || magic != MAGIC {
@@ -318,6 +411,91 @@ mod tests {
             bytes: 0,
             max_bytes,
         }
+    }
+
+    fn start(secret: Option<Secret>, world_size: usize) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Server::start(listener, secret, world_size).unwrap()
+    }
+
+    /// Whether a client that comes to `server` is answered.
+    fn serves(server: &Server, secret: Option<&Secret>) -> bool {
+        let mut line = TcpStream::connect(server.address()).unwrap();
+        let mut ask = || {
+            match secret {
+                Some(secret) => secret.meet_server(&mut line)?,
+                None => line.write_all(&[&[0][..], &MAGIC.to_le_bytes()].concat())?,
+            }
+            line.write_all(&[Query::Ping as u8, 1, 2, 3, 4])?;
+            read_array(&mut line)
+        };
+        ask().is_ok_and(|answer: [u8; 4]| answer == [1, 2, 3, 4])
+    }
+
+    #[test]
+    fn who_does_not_say_who_it_is_keeps_nobody_out() {
+        for secret in [None, Some(Secret::random().unwrap())] {
+            let server = start(secret.clone(), 2);
+            // The first byte of a greeting, and no more; as many as there may be clients.
+            let begin = if secret.is_some() { b'r' } else { 0 };
+            let mut strangers: Vec<TcpStream> = (0..server.shared.max_clients)
+                .map(|_| {
+                    let mut stranger = TcpStream::connect(server.address()).unwrap();
+                    stranger.write_all(&[begin]).unwrap();
+                    stranger
+                })
+                .collect();
+            assert!(serves(&server, secret.as_ref()));
+            let connections = server.shared.connections();
+            assert!(connections.strangers.len() <= server.shared.max_strangers);
+            drop(connections);
+            // The oldest had to go.
+            assert_eq!(strangers[0].read(&mut [0]).unwrap_or(0), 0);
+        }
+    }
+
+    #[test]
+    fn clients_that_were_let_in_stay_and_are_counted() {
+        let server = start(None, 2);
+        let come = || {
+            let mut line = TcpStream::connect(server.address()).unwrap();
+            let ping = [
+                &[0][..],
+                &MAGIC.to_le_bytes(),
+                &[Query::Ping as u8, 1, 2, 3, 4],
+            ]
+            .concat();
+            line.write_all(&ping).unwrap();
+            let answer = read_array::<4>(&mut line);
+            answer.map(|_| line)
+        };
+        let mut clients: Vec<TcpStream> = (0..server.shared.max_clients)
+            .map(|_| come().unwrap())
+            .collect();
+        assert!(come().is_err(), "one too many");
+        clients[0]
+            .write_all(&[Query::Ping as u8, 5, 6, 7, 8])
+            .unwrap();
+        assert_eq!(read_array(&mut clients[0]).unwrap(), [5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn a_greeting_has_one_deadline_however_its_bytes_come() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut far, _) = listener.accept().unwrap();
+        near.write_all(&[1, 2]).unwrap();
+        let now = Instant::now();
+        let mut greeting = Greeting {
+            stream: &mut far,
+            deadline: now + PATIENCE,
+        };
+        assert_eq!(read_array(&mut greeting).unwrap(), [1]);
+        // The next byte is there, but the time is over.
+        greeting.deadline = now;
+        let late = read_array::<1>(&mut greeting).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        assert!(greeting.write_all(&[3]).is_err());
     }
 
     #[test]
