@@ -50,17 +50,10 @@ impl Session {
         interrupt: Interrupt,
     ) -> anyhow::Result<Self> {
         let place = launch.map_or(Place::ALONE, |launch| launch.place);
-        let device = build_device(place)?;
-        if launch.is_some() {
-            let global_batch_size = config.train_data.global_batch_size.get();
-            place.per_rank_batch_size(usize::try_from(global_batch_size)?)?;
-            if device.is_cuda() {
-                place.check_gpu(usize::try_from(tch::Cuda::device_count())?)?;
-            }
-        }
-        let seconds = config.training.distributed_timeout_in_s.get();
-        let timeout = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        let collective = meet(&config, launch, device, timeout, &interrupt)?;
+        let (device, collective) = match launch {
+            Some(launch) => meet(&config, launch, &interrupt)?,
+            None => (build_device(place)?, Rc::new(SingleProcess) as _),
+        };
         Ok(Self {
             config,
             place,
@@ -206,32 +199,47 @@ impl Session {
     }
 }
 
-/// Meets the other ranks, if there are any. A rank that cannot start comes all the same, so that the others know.
+/// Picks the device and meets the other ranks. A rank that cannot start comes all the same, so that the others know.
 fn meet(
     config: &RecapConfig,
-    launch: Option<&Launch>,
-    device: Device,
-    timeout: Duration,
+    launch: &Launch,
     interrupt: &Interrupt,
-) -> anyhow::Result<Rc<dyn Collective>> {
-    if launch.is_none() {
-        return Ok(Rc::new(SingleProcess));
-    }
-    let own = card(config, device);
-    let problem = own.as_ref().err().map(|error| Card {
-        problem: Some(in_words(error)),
-        ..Card::default()
-    });
+) -> anyhow::Result<(Device, Rc<dyn Collective>)> {
+    let own = prepare(config, launch.place);
+    // The meeting of a rank that cannot start ends before its device matters.
+    let (device, card) = match &own {
+        Ok((device, card)) => (*device, card.clone()),
+        Err(error) => {
+            let problem = Some(in_words(error.as_ref()));
+            let card = Card {
+                problem,
+                ..Card::default()
+            };
+            (Device::Cpu, card)
+        }
+    };
+    let seconds = config.training.distributed_timeout_in_s.get();
     let signals = interrupt.clone();
     let terms = Terms {
         device,
-        timeout,
-        card: problem.as_ref().or(own.as_ref().ok()).context("a card")?,
+        timeout: Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
+        card: &card,
         stop: Stop::new(move || signals.is_requested(), INTERRUPTED),
     };
-    let met = distributed::connect(launch, &terms);
+    let met = distributed::connect(Some(launch), &terms);
     own?;
-    Ok(met?)
+    Ok((device, met?))
+}
+
+/// The device of the rank at `place`, and what the rank says of itself.
+fn prepare(config: &RecapConfig, place: Place) -> anyhow::Result<(Device, Card)> {
+    let global_batch_size = config.train_data.global_batch_size.get();
+    place.per_rank_batch_size(usize::try_from(global_batch_size)?)?;
+    let device = build_device(place)?;
+    if device.is_cuda() {
+        place.check_gpu(usize::try_from(tch::Cuda::device_count())?)?;
+    }
+    Ok((device, card(config, device)?))
 }
 
 fn in_words(error: &(dyn std::error::Error + 'static)) -> String {

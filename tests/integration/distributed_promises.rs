@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::distributed_training::{
-    PATIENCE, Process, TOLERANCE, distance, endless, exact, launch, model, save_dir, set,
-    start_ranks, train,
+    PATIENCE, Process, TOLERANCE, distance, endless, exact, free_port, launch, model, save_dir,
+    set, start_rank, start_ranks, train,
 };
 use crate::resume::poison;
 use crate::sockets::Socket;
@@ -255,6 +255,25 @@ fn a_rank_without_data_ends_all_with_its_reason() {
         "{}",
         first.1
     );
+}
+
+#[test]
+fn a_rank_whose_launch_cannot_be_ends_all_with_its_reason() {
+    let run = Run::with_data();
+    let port = free_port();
+    let start = |rank, batch_size: u64| {
+        let args = [set("train_data.global_batch_size", batch_size)];
+        start_rank(&run, &[&args[0]], rank, 2, port)
+    };
+    let ranks = [start(0, 16), start(1, 15)];
+    let [first, second] = ranks.map(Process::end);
+    let texts = format!("{}\n{}", first.1, second.1);
+    assert_eq!((first.0, second.0), (Some(1), Some(2)), "{texts}");
+    assert!(first.1.contains("rank 1 cannot start: "), "{texts}");
+    assert!(!first.1.contains("no sign of rank"), "{texts}");
+    for text in [&first.1, &second.1] {
+        assert!(text.contains("15"), "{texts}");
+    }
 }
 
 #[test]
