@@ -19,10 +19,12 @@ pub enum ConvertError {
         reason: String,
     },
     /// Nothing to read.
-    #[error("no tables found: inputs `{pattern}` matches no file{passed}")]
+    #[error("no tables found: inputs `{pattern}`{origin} matches no file{passed}")]
     NoFiles {
         /// The glob.
         pattern: String,
+        /// The glob with braces that it is a part of, in words.
+        origin: String,
         /// What was found and passed over, in words.
         passed: String,
     },

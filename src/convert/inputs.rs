@@ -39,14 +39,8 @@ pub(super) fn find(patterns: &[String]) -> Result<Vec<Table>, ConvertError> {
     let mut seen = std::collections::HashSet::new();
     for pattern in patterns {
         let mut search = Search::default();
-        for expanded in expand(pattern)? {
-            search.add(&expanded)?;
-        }
-        if search.found.is_empty() {
-            return Err(ConvertError::NoFiles {
-                pattern: pattern.clone(),
-                passed: search.passed_over(),
-            });
+        for part in parts(pattern)? {
+            search.take(find_part(&part, pattern)?);
         }
         if search.hidden + search.folders > 0 {
             let (hidden, folders) = (search.hidden, search.folders);
@@ -67,7 +61,40 @@ pub(super) fn find(patterns: &[String]) -> Result<Vec<Table>, ConvertError> {
     Ok(files.into_iter().map(table).collect())
 }
 
+/// The patterns that `pattern` stands for. A name that is there is meant as it stands, whatever signs are in it.
+fn parts(pattern: &str) -> Result<Vec<String>, ConvertError> {
+    if !is_remote(Path::new(pattern)) && Path::new(pattern).exists() {
+        return Ok(vec![pattern.to_owned()]);
+    }
+    expand(pattern)
+}
+
+/// What `part` names, which is all of `pattern` or one of the choices of its braces: each must be there.
+fn find_part(part: &str, pattern: &str) -> Result<Search, ConvertError> {
+    let mut search = Search::default();
+    search.add(part)?;
+    if !search.found.is_empty() {
+        return Ok(search);
+    }
+    let origin = if part == pattern {
+        String::new()
+    } else {
+        format!(", a part of `{pattern}`,")
+    };
+    Err(ConvertError::NoFiles {
+        pattern: part.to_owned(),
+        origin,
+        passed: search.passed_over(),
+    })
+}
+
 impl Search {
+    fn take(&mut self, other: Self) {
+        self.found.extend(other.found);
+        self.hidden += other.hidden;
+        self.folders += other.folders;
+    }
+
     fn add(&mut self, pattern: &str) -> Result<(), ConvertError> {
         if is_remote(Path::new(pattern)) {
             return self.add_objects(pattern);
@@ -326,6 +353,25 @@ mod tests {
             message.contains("folders are passed over by globs"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn every_choice_of_braces_must_be_there() {
+        let root = tempfile::tempdir().unwrap();
+        let names = |patterns: &[&str]| names(root.path(), patterns);
+        for name in ["jan.csv", "mar.csv", "x{1,2}.csv"] {
+            std::fs::write(root.path().join(name), "").unwrap();
+        }
+        assert_eq!(names(&["{jan,mar}.csv"]).unwrap(), ["jan.csv", "mar.csv"]);
+        for choices in ["{jan,feb,mar}", "{jan,fe?}", "{feb,mar}", "{jan,{mar,feb}}"] {
+            let message = names(&[&format!("{choices}.csv")]).unwrap_err();
+            let pattern = format!("{choices}.csv`, matches no file");
+            assert!(message.contains("/fe"), "{message}");
+            assert!(message.ends_with(&pattern), "{message}");
+        }
+        assert_eq!(names(&["x{1,2}.csv"]).unwrap(), ["x{1,2}.csv"]);
+        std::fs::write(root.path().join("x1.csv"), "").unwrap();
+        assert_eq!(names(&["x{1,2}.csv"]).unwrap(), ["x{1,2}.csv"]);
     }
 
     #[test]
