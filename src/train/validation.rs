@@ -379,7 +379,15 @@ impl BestMetric {
 
     /// Takes in new results; returns the score if it beats all before. NaN beats nothing.
     fn look(&mut self, evaluations: &[Evaluation], global_step: u64) -> Option<Score> {
-        let value = value_of(&self.name, evaluations).filter(|value| value.is_finite())?;
+        let value = value_of(&self.name, evaluations).filter(|value| value.is_finite());
+        let Some(value) = value else {
+            warn!(
+                global_step,
+                metric = self.name,
+                "the metric that decides which checkpoint is the best is no number here: this model is not judged"
+            );
+            return None;
+        };
         let is_better = match self.score {
             None => true,
             Some(best) if self.is_lower_better => value < best,

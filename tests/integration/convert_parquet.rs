@@ -10,6 +10,7 @@ use recap_train::convert::ConvertError;
 use recap_train::data::Fault;
 
 use crate::convert::{Place, floats, ints};
+use crate::support::fixtures;
 
 const SCHEMA: &str = "message people {
   REQUIRED group nested { REQUIRED INT32 x; }
@@ -148,4 +149,21 @@ fn every_byte_may_be_damaged() {
             ),
         }
     }
+}
+
+#[test]
+fn a_page_that_is_not_as_its_checksum_says_is_refused() {
+    // Written by pyarrow with `write_page_checksum=True`; x is 0.5, 1.5, … and y whole.
+    let whole = std::fs::read(fixtures().join("convert/checksums.parquet")).unwrap();
+    let place = Place::new();
+    let yaml = "continuous: [x]\nlabels: {y: y == 1}\n";
+    std::fs::write(place.path("t.parquet"), &whole).unwrap();
+    place.convert(yaml, "t.parquet", "out", 1).unwrap();
+    let value = 20.5_f64.to_le_bytes();
+    let at = whole.windows(8).position(|bytes| bytes == value).unwrap();
+    let mut damaged = whole;
+    damaged[at + 6] ^= 1;
+    std::fs::write(place.path("t.parquet"), damaged).unwrap();
+    let error = place.convert(yaml, "t.parquet", "bad", 1).unwrap_err();
+    assert_eq!(error.fault(), Fault::Data, "{error}");
 }
