@@ -67,7 +67,7 @@ impl Staged {
     }
 }
 
-/// As [`HostTensor::to_device`], beside the computation.
+/// The way to the device that [`Batch::from_host_with`] takes, beside the computation.
 fn upload(stream: &CopyStream, tensor: &HostTensor) -> Result<Tensor, TchError> {
     let values = match &tensor.values {
         HostValues::F32(values) => HostSlice::F32(values),
