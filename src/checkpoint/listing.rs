@@ -9,6 +9,9 @@ use super::format::{BEST, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE};
 use super::opened::is_absence;
 use super::{Checkpoint, CheckpointError};
 
+/// A run that saves removes checkpoints while others look: how often a folder is listed at most.
+const MAX_LISTINGS: usize = 5;
+
 /// What a folder with the name of a checkpoint is.
 #[derive(Debug)]
 pub(super) enum Judged {
@@ -16,6 +19,8 @@ pub(super) enum Judged {
     Valid(Checkpoint),
     /// One of this program that has been read and cannot be used.
     Damaged(CheckpointError),
+    /// A copy of the one of this global step, under the name of another.
+    Misnamed(u64),
     /// Something else.
     Foreign,
 }
@@ -30,8 +35,11 @@ pub(super) fn judge(folder: &Path) -> Result<Judged, CheckpointError> {
         Ok(checkpoint)
     });
     match checked {
-        Ok(checkpoint) if checkpoint.state().is_some() => Ok(Judged::Valid(checkpoint)),
-        Ok(_) => Ok(Judged::Foreign),
+        Ok(checkpoint) if checkpoint.state().is_none() => Ok(Judged::Foreign),
+        Ok(checkpoint) => Ok(match checkpoint.step_of_another_name() {
+            Some(saved) => Judged::Misnamed(saved),
+            None => Judged::Valid(checkpoint),
+        }),
         Err(error) if error.is_damage() && looks_like_ours(folder)? => Ok(Judged::Damaged(error)),
         Err(error) if error.is_damage() => Ok(Judged::Foreign),
         Err(error) => Err(error),
@@ -69,9 +77,6 @@ fn is_there(path: &Path, fits: impl Fn(&fs::Metadata) -> bool) -> Result<bool, C
     }
 }
 
-/// A run that saves removes checkpoints while others look: how often a folder is listed at most.
-const MAX_LISTINGS: usize = 5;
-
 /// The newest checkpoint in a folder whose checksums hold; damaged newer ones are reported and passed over. Another run
 /// may own the folder.
 ///
@@ -99,6 +104,11 @@ fn look_for_newest(save_dir: &Path) -> Result<(Option<Checkpoint>, bool), Checkp
             Ok(Judged::Damaged(error)) => {
                 warn!(checkpoint = %folder.display(), %error, "passed over: it is damaged");
             }
+            Ok(Judged::Misnamed(saved)) => warn!(
+                checkpoint = %folder.display(),
+                saved,
+                "passed over: it was saved at another step than its name says, and copied or renamed"
+            ),
             Ok(Judged::Foreign) if folder.join(MODEL_FILE).exists() => {
                 warn!(checkpoint = %folder.display(), "passed over: it has no state.json of this program");
             }
@@ -168,6 +178,24 @@ mod tests {
     use super::super::Manager;
     use super::super::test_support::save;
     use super::*;
+
+    #[test]
+    fn a_copy_under_another_name_is_not_the_newest_and_does_not_count_as_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manager = Manager::open(dir.path(), None).unwrap();
+        save(&mut manager, &[1, 2]);
+        drop(manager);
+        fs::rename(dir.path().join("1"), dir.path().join("20261129")).unwrap();
+        let newest = newest_valid(dir.path()).unwrap().unwrap();
+        assert_eq!(newest.folder(), dir.path().join("2"));
+        let mut manager = Manager::open(dir.path(), Some(1)).unwrap();
+        save(&mut manager, &[3]);
+        assert!(dir.path().join("20261129").exists() && !dir.path().join("2").exists());
+        assert_eq!(
+            manager.newest_valid().unwrap().unwrap().folder(),
+            dir.path().join("3")
+        );
+    }
 
     #[test]
     fn a_damaged_newest_gives_way_to_the_one_before() {

@@ -54,6 +54,14 @@ impl Checkpoint {
         self.folder.file_name()?.to_str()?.parse().ok()
     }
 
+    /// The global step that was saved, where the folder is named after another one: it was copied or renamed.
+    pub(super) fn step_of_another_name(&self) -> Option<u64> {
+        let saved = self.state.as_ref()?.global_step?;
+        self.step_of_name()
+            .filter(|named| *named != saved)
+            .map(|_| saved)
+    }
+
     /// What the run stored in `state.json`.
     #[must_use]
     pub fn state(&self) -> Option<&Value> {

@@ -25,6 +25,7 @@ pub struct Staged {
     save_dir: PathBuf,
     part: PathBuf,
     name: String,
+    global_step: u64,
     state: Value,
     run: Option<Value>,
 }
@@ -42,6 +43,7 @@ pub fn stage(save_dir: &Path, name: &str, snapshot: &Snapshot) -> Result<Staged,
         save_dir: save_dir.to_owned(),
         part,
         name: name.to_owned(),
+        global_step: snapshot.global_step,
         state: snapshot.state.clone(),
         run: snapshot.run.clone(),
     };
@@ -80,9 +82,7 @@ impl Staged {
             return Err(CheckpointError::io("publish", &folder)(error));
         }
         sync_folder(&self.save_dir)?;
-        // Once more where it fails: after the last save nothing comes by that would.
-        let gone = replaced.map(|replaced| remove(&replaced).or_else(|_| remove(&replaced)));
-        if let Some(Err(error)) = gone {
+        if let Some(Err(error)) = replaced.map(|replaced| remove(&replaced)) {
             warn!(%error, "what this checkpoint replaced stays on the disk");
         }
         Ok(folder)
@@ -97,7 +97,8 @@ impl Staged {
             // What is digested is what the system gives back, not what was meant.
             files.insert(name.to_owned(), FileDigest::of(&path)?);
         }
-        let state = StateFile::new(self.state.clone(), self.run.clone(), files);
+        let (state, run) = (self.state.clone(), self.run.clone());
+        let state = StateFile::new(self.global_step, state, run, files);
         state.write(&self.part.join(STATE_FILE))?;
         sync_folder(&self.part)
     }
@@ -147,8 +148,7 @@ fn free_name(save_dir: &Path, name: &str) -> PathBuf {
 /// # Errors
 /// When it cannot be moved or removed.
 pub(super) fn discard(save_dir: &Path, name: &str) -> Result<(), CheckpointError> {
-    let hide = || hide(save_dir, name, DELETING);
-    remove(&hide().or_else(|_| hide())?)
+    remove(&twice(|| hide(save_dir, name, DELETING))?)
 }
 
 /// Moves a checkpoint out of sight in one step; returns where to.
@@ -162,10 +162,15 @@ fn hide(save_dir: &Path, name: &str, prefix: &str) -> Result<PathBuf, Checkpoint
     Ok(hidden)
 }
 
-/// Removes a folder with all that is in it, if it is there. A disk that fails once is asked again: after the last save
-/// nobody else would before the next run.
+/// Tries once more what a disk has refused: one fault would keep a checkpoint until the next save, or after the last one
+/// until the next run.
+pub(super) fn twice<T, E>(attempt: impl Fn() -> Result<T, E>) -> Result<T, E> {
+    attempt().or_else(|_| attempt())
+}
+
+/// Removes a folder with all that is in it, if it is there.
 fn remove(folder: &Path) -> Result<(), CheckpointError> {
-    match fs::remove_dir_all(folder).or_else(|_| fs::remove_dir_all(folder)) {
+    match twice(|| fs::remove_dir_all(folder)) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(CheckpointError::io("remove", folder)(error))
         }

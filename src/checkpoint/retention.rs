@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
+use super::CheckpointError;
 use super::format::{MODEL_FILE, OPTIMIZER_FILE, STATE_FILE};
 use super::listing::{self, Judged};
-use super::{CheckpointError, publish};
+use super::publish::{self, twice};
 
 /// Tells whether the files of a checkpoint have been touched: of each its number, size and time of change.
 type Fingerprint = [Option<(u64, u64, i64, i64)>; 3];
@@ -101,7 +102,7 @@ impl Retention {
                 );
                 false
             }
-            Ok(Judged::Foreign) => false,
+            Ok(Judged::Misnamed(_) | Judged::Foreign) => false,
             Err(error) => {
                 self.say(global_step, &error, "it cannot be told whether this checkpoint is good: it stays, and does not count as kept");
                 false
@@ -130,12 +131,6 @@ impl Retention {
     fn folder(&self, global_step: u64) -> PathBuf {
         self.save_dir.join(global_step.to_string())
     }
-}
-
-/// Tries once more what a disk has refused: one fault would keep a checkpoint until the next save, or for good after the
-/// last one.
-fn twice<T>(attempt: impl Fn() -> Result<T, CheckpointError>) -> Result<T, CheckpointError> {
-    attempt().or_else(|_| attempt())
 }
 
 /// An error with its causes, in one line.

@@ -25,6 +25,9 @@ const MAX_BYTES: u64 = 1 << 30;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StateFile {
     format: u64,
+    /// What the folder was named after, or was the best of; earlier checkpoints do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) global_step: Option<u64>,
     /// What the run goes on from.
     pub(super) state: Value,
     /// What made the checkpoint: the text of `run.json`. Checkpoints of the first format have none.
@@ -42,12 +45,14 @@ pub(super) struct FileDigest {
 
 impl StateFile {
     pub(super) fn new(
+        global_step: u64,
         state: Value,
         run: Option<Value>,
         files: BTreeMap<String, FileDigest>,
     ) -> Self {
         Self {
             format: FORMAT,
+            global_step: Some(global_step),
             state,
             run,
             files,
@@ -234,7 +239,7 @@ mod tests {
         };
         let files = [MODEL_FILE, OPTIMIZER_FILE].map(|name| (name.to_owned(), digest()));
         let state = json!({ "step": 120, "walltime_secs": 0.1 });
-        let state = StateFile::new(state, Some(json!({ "seed": 1 })), files.into());
+        let state = StateFile::new(7, state, Some(json!({ "seed": 1 })), files.into());
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
         state.write(&path).unwrap();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::draw::{Draw, Purpose};
 use super::encode::ExampleWriter;
 use super::error::DataError;
+use super::remote::is_remote;
 use super::schema::{Dtype, Feature, Length, Schema};
 pub use super::tfrecord::Compression;
 use super::tfrecord::{MAX_RECORD_BYTES, RecordWriter};
@@ -51,6 +52,12 @@ pub fn generate(
     let features = schema.used(config)?;
     check_record(&features)?;
     let folder = folder(config, options)?;
+    if is_remote(&folder) {
+        return Err(DataError::setting(
+            "inputs",
+            "lie in a store, which is only read: name a folder with --output_dir",
+        ));
+    }
     let paths = names(options).map(|name| folder.join(name));
     let paths: Vec<PathBuf> = paths.collect();
     check_found(config, options, &paths)?;

@@ -308,12 +308,13 @@ impl Trainer<'_> {
             }
         }
         self.times.add_evaluation(begin);
+        let score = found.score();
         if let Some(verdict) = found.verdict {
             self.state.patience.get_or_insert_default().look(verdict);
         }
         progress.exclude(self.clock.elapsed());
         self.clock = Instant::now();
-        Ok(found.score)
+        Ok(score)
     }
 
     fn advance_clock(&mut self) {

@@ -60,8 +60,6 @@ pub struct Validation {
 pub struct Validated {
     /// Of each partition, over all ranks.
     pub evaluations: Vec<Evaluation>,
-    /// Of the model if it is the best so far.
-    pub score: Option<Score>,
     /// What a metric has made of the model; `None` where none decides.
     pub verdict: Option<Verdict>,
 }
@@ -73,6 +71,15 @@ pub struct Verdict {
     pub best: Option<Score>,
     /// Whether this model has it.
     pub is_better: bool,
+}
+
+impl Validated {
+    /// Of the model if it is the best so far.
+    #[must_use]
+    pub fn score(&self) -> Option<Score> {
+        let verdict = self.verdict.as_ref();
+        verdict.filter(|verdict| verdict.is_better)?.best.clone()
+    }
 }
 
 /// The metric that decides which checkpoint is the best.
@@ -215,17 +222,14 @@ impl Validation {
             evaluation.log(global_step, time.as_secs_f64());
         }
         let evaluations: Vec<_> = evaluations.into_iter().map(|(found, _)| found).collect();
-        let score = self
-            .best
-            .as_mut()
-            .and_then(|best| best.look(&evaluations, global_step));
+        let verdict = self.best.as_mut().map(|best| {
+            let is_better = best.look(&evaluations, global_step).is_some();
+            let best = best.score();
+            Verdict { best, is_better }
+        });
         Ok(Some(Validated {
             evaluations,
-            verdict: self.best.as_ref().map(|best| Verdict {
-                best: best.score(),
-                is_better: score.is_some(),
-            }),
-            score,
+            verdict,
         }))
     }
 }
@@ -352,6 +356,18 @@ impl BestMetric {
     /// that is of a later step: then a run that was killed had gone on from here, and comes to it again.
     fn resume(&mut self, patience: Option<&Patience>, global_step: u64) {
         let remembered = match (patience, &self.found) {
+            (
+                Some(Patience {
+                    best: Some(score), ..
+                }),
+                None,
+            ) if score.metric == self.name => {
+                warn!(
+                    score = score.value,
+                    "the best checkpoint of this run is gone or damaged: the next evaluation makes a new one"
+                );
+                None
+            }
             (Some(patience), _) => patience.best.as_ref(),
             (None, Some(found)) if found.global_step <= global_step => Some(&found.score),
             (None, Some(found)) => {
@@ -467,6 +483,8 @@ mod tests {
         let patience = |best: Option<Score>| Patience { best, waited: 1 };
         let resumed = |patience: Option<Patience>, global_step| {
             let mut best = best("v/loss", true);
+            best.resume(patience.as_ref(), global_step);
+            assert_eq!(best.score, None, "there is none to be better than");
             best.found = Some(Found {
                 score: score(0.2),
                 global_step: 30,

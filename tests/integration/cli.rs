@@ -1,5 +1,6 @@
 //! What a user types and reads: results on stdout, one clear message on stderr, the right exit code.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::{Run, stderr};
@@ -168,4 +169,13 @@ fn the_log_can_be_json() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn random_data_is_not_written_into_a_folder_called_like_a_store() {
+    let run = Run::new();
+    let inputs = "--set=train_data.inputs=s3://bucket/data/*.gz";
+    let message = run.fails(&["generate", inputs], 2);
+    assert!(message.contains("--output_dir"), "{message}");
+    assert!(!Path::new("s3:").exists());
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use serde::Serialize;
 use tch::{Device, Tensor};
+use tracing::info;
 
 use super::table::bytes;
 use crate::checkpoint::{Checkpoint, publish};
@@ -46,7 +47,14 @@ pub(super) fn run(
 ) -> anyhow::Result<DryRun> {
     let begun = Instant::now();
     let accumulation = &mut stepper.options.accumulation;
-    *accumulation = MAX_BATCHES.min(*accumulation);
+    if *accumulation > MAX_BATCHES {
+        info!(
+            asked = *accumulation,
+            tried = MAX_BATCHES,
+            "dry run: the accumulation is tried with fewer batches"
+        );
+        *accumulation = MAX_BATCHES;
+    }
     let (output, position, batches) = step(config, stepper, device)?;
     let loss = output.loss.double_value(&[]);
     let grad_norm = output.grad_norm.map(|norm| norm.double_value(&[]));

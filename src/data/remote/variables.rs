@@ -9,22 +9,26 @@ use object_store::gcp::GoogleConfigKey;
 use tracing::warn;
 
 /// What concerns no reading of data.
-const OF_NO_CONCERN: [&str; 6] = [
+const OF_NO_CONCERN: [&str; 4] = [
     "AWS_PAGER",
     "AWS_EXECUTION_ENV",
     "AWS_DEFAULT_OUTPUT",
-    "AWS_MAX_ATTEMPTS",
-    "AWS_RETRY_MODE",
     "GOOGLE_CLOUD_PROJECT",
 ];
 
 /// Reports variables for S3 that have no effect; once in a process.
 pub(super) fn report_unused_of_s3() {
     static ONCE: Once = Once::new();
-    report(&ONCE, "AWS_", |name| match name.parse() {
+    report(&ONCE, "AWS_", is_used_for_s3);
+}
+
+fn is_used_for_s3(name: &str) -> bool {
+    match name.parse() {
         Ok(AmazonS3ConfigKey::Client(key)) => is_obeyed(key),
+        // The bucket is that of the address.
+        Ok(AmazonS3ConfigKey::Bucket) => false,
         parsed => parsed.is_ok(),
-    });
+    }
 }
 
 /// Reports variables for Google Cloud Storage that have no effect; once in a process.
@@ -83,20 +87,17 @@ mod tests {
 
     #[test]
     fn profiles_and_settings_of_other_clients_are_told_from_what_is_used() {
-        let is_used = |name: &str| match name.parse() {
-            Ok(AmazonS3ConfigKey::Client(key)) => is_obeyed(key),
-            parsed => parsed.is_ok(),
-        };
         let names = [
             "AWS_TIMEOUT",
             "AWS_PROFILE",
             "AWS_ACCESS_KEY_ID",
             "AWS_REGION",
             "AWS_ALLOW_HTTP",
+            "AWS_MAX_ATTEMPTS",
             "AWS_PAGER",
             "PATH",
         ];
-        let found = unused(names.map(str::to_owned).into_iter(), "AWS_", is_used);
-        assert_eq!(found, ["AWS_PROFILE", "AWS_TIMEOUT"]);
+        let found = unused(names.map(str::to_owned).into_iter(), "AWS_", is_used_for_s3);
+        assert_eq!(found, ["AWS_MAX_ATTEMPTS", "AWS_PROFILE", "AWS_TIMEOUT"]);
     }
 }
