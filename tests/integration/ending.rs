@@ -87,6 +87,7 @@ fn what_schedulers_send_saves_and_is_named() {
         let mut process = Process::start(with_default_signals(&command));
         process.wait_for("Step: 1,");
         process.signal(&format!("-{signal}"));
+        process.wait_for(&format!("SIG{signal} asked this run to end"));
         // A scheduler's next step does not cut the save off.
         process.signal("-TERM");
         let (code, text) = process.end(60);
