@@ -14,7 +14,8 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 
 /// What people, terminals and schedulers send before the time is up. The system would end the process at once.
-const ASK_TO_END: [i32; 7] = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU, SIGALRM];
+pub(crate) const ASK_TO_END: [i32; 7] =
+    [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU, SIGALRM];
 /// Of power supplies and containers.
 #[cfg(target_os = "linux")]
 const POWER: Option<i32> = Some(30);
@@ -31,23 +32,28 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How often a wait looks whether something has come.
 pub const LOOK: Duration = Duration::from_millis(50);
 
-/// The signals that ask a process to end, without those that it was started to ignore (`nohup`, `trap '' HUP`).
+/// The signals that ask a process to end, without those that it was started to ignore.
 #[must_use]
 pub fn signals() -> &'static [i32] {
-    // Read once: what is caught later is no longer ignored.
     static SIGNALS: OnceLock<Vec<i32>> = OnceLock::new();
-    SIGNALS.get_or_init(|| {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        heeded(ignored(&status))
-    })
+    SIGNALS.get_or_init(|| heeded(ASK_TO_END.into_iter()))
 }
 
-fn heeded(ignored: u64) -> Vec<i32> {
-    let is_heeded = |signal: &i32| ignored >> (signal - 1) & 1 == 0;
-    ASK_TO_END
-        .into_iter()
-        .chain(POWER)
-        .filter(is_heeded)
+/// `signals` and those of power supplies, without those that the process was started to ignore (`nohup`,
+/// `trap '' HUP`). Known on Linux alone.
+pub(crate) fn heeded(signals: impl Iterator<Item = i32>) -> Vec<i32> {
+    // Read once: what is caught later is no longer ignored.
+    static IGNORED: OnceLock<u64> = OnceLock::new();
+    let ignored = *IGNORED.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        ignored(&status)
+    });
+    without(ignored, signals.chain(POWER))
+}
+
+fn without(ignored: u64, signals: impl Iterator<Item = i32>) -> Vec<i32> {
+    signals
+        .filter(|signal| ignored >> (signal - 1) & 1 == 0)
         .collect()
 }
 
@@ -189,6 +195,7 @@ mod tests {
     fn signals_that_were_ignored_at_the_start_stay_ignored() {
         let nohup = "Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
         assert_eq!(ignored(nohup), 0x1001);
+        let heeded = |ignored| without(ignored, ASK_TO_END.into_iter());
         assert!(!heeded(ignored(nohup)).contains(&SIGHUP));
         assert!(heeded(ignored(nohup)).contains(&SIGUSR1));
         assert_eq!(ignored("no such line"), 0);

@@ -94,7 +94,7 @@ impl Node {
 
 /// At most 60 characters of `text`, secrets left out: an address that is cut off hides that it has one.
 pub(crate) fn shorten(text: &str) -> String {
-    let text = redact::text(text);
+    let text = redact::value(text);
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.into_owned(),

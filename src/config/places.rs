@@ -60,7 +60,7 @@ fn problem_of(key: &str, text: &str) -> Option<String> {
         return Some(format!(
             "{} holds a user, a password or a signed query, and would be logged: use the variables of the store \
              (AWS_..., GOOGLE_...)",
-            redact::text(text)
+            redact::value(text)
         ));
     }
     let (scheme, _) = text.split_once("://")?;
@@ -132,6 +132,12 @@ mod tests {
         for text in [
             "https://me:pw1@host/a.gz",
             "https://h/a.gz?X-Amz-Signature=pw1",
+            "https://h/a.gz#pw1",
+            "https://me:a pw1@host/a.gz",
+            "https://me:a\n\tpw1@host/a.gz",
+            "https:me:pw1@host/a.gz",
+            "http:/me:pw1@host/a.gz",
+            "//me:pw1@host/a.gz",
         ] {
             for key in ["inputs", "save_dir", "anything"] {
                 let problem = problem(key, text);

@@ -140,7 +140,7 @@ impl Read for Source {
 pub(crate) fn size(path: &Path) -> Result<u64, DataError> {
     if remote::is_remote(path) {
         return remote::size(path).map_err(|source| DataError::Remote {
-            address: redact::text(&path.display().to_string()).into_owned(),
+            address: redact::value(&path.display().to_string()).into_owned(),
             source,
         });
     }
