@@ -2,7 +2,7 @@
 //! would look like another line of the log, and what cannot be seen is written as an escape.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::io::{self, StdoutLock};
 
 /// `text` as one line: line breaks are escapes too.
@@ -24,6 +24,15 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// The first `max_chars` characters of `text`, and a sign where there are more: for what others choose the length of.
+#[must_use]
+pub fn short(text: &str, max_chars: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max_chars) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}
+
 /// Stdout for tables and lines of results: what is written is safe to print, line breaks stay.
 #[must_use]
 pub fn stdout() -> Printer<StdoutLock<'static>> {
@@ -33,6 +42,16 @@ pub fn stdout() -> Printer<StdoutLock<'static>> {
 /// Makes all text safe to print that is written to `W`, but leaves line breaks.
 #[derive(Debug)]
 pub struct Printer<W>(pub W);
+
+impl<W: io::Write> Printer<W> {
+    /// Writes one line, which stays one whatever names it holds.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn line(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        writeln!(self.0, "{}", line(&text.to_string()))
+    }
+}
 
 impl<W: io::Write> io::Write for Printer<W> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
@@ -115,6 +134,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_long_is_cut_and_says_so() {
+        assert_eq!(short("äöü", 3), "äöü");
+        assert_eq!(short("äöü", 2), "äö…");
+    }
+
+    #[test]
     fn a_table_keeps_its_lines_and_nothing_else_that_a_terminal_obeys() {
         let mut printed = Vec::new();
         io::Write::write_fmt(
@@ -122,7 +147,10 @@ mod tests {
             format_args!("{}|b\n", "a\x1b[1m"),
         )
         .unwrap();
-        assert_eq!(printed, b"a\\x1b[1m|b\n");
+        Printer(&mut printed)
+            .line(format_args!("{}", "c\nd"))
+            .unwrap();
+        assert_eq!(printed, b"a\\x1b[1m|b\nc\\nd\n");
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn lock_file(save_dir: &Path) -> Result<File, CheckpointError> {
         .truncate(false)
         .write(true)
         .open(&path);
-    let file = opened.map_err(CheckpointError::io("write to", save_dir))?;
+    let file = opened.map_err(CheckpointError::io("open the lock", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(locked(save_dir)),

@@ -39,6 +39,11 @@ pub use torchsnapshot::TorchSnapshot;
 pub use trial::try_save_dir;
 pub use writer::Targets;
 
+use crate::printable;
+
+/// Longest description of what is wrong with a file.
+const MAX_PROBLEM_CHARS: usize = 1000;
+
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -127,10 +132,12 @@ impl CheckpointError {
         }
     }
 
-    fn damaged(path: &Path, problem: impl Into<String>) -> Self {
+    /// A file at `path` that has been read and cannot be used, because of `problem`.
+    fn damaged(path: &Path, problem: impl AsRef<str>) -> Self {
         Self::Damaged {
             path: path.to_owned(),
-            problem: problem.into(),
+            // Parsers repeat what they stumble over.
+            problem: printable::short(problem.as_ref(), MAX_PROBLEM_CHARS).into_owned(),
         }
     }
 

@@ -83,40 +83,40 @@ fn warn_of_unknown(columns: &[UnknownValues]) {
 fn print(converted: &Converted, has_old_vocabulary: bool) -> anyhow::Result<()> {
     let mut out = printable::stdout();
     let [continuous, binary, discrete] = converted.widths;
-    writeln!(
-        out,
+    out.line(format_args!(
         "continuous {continuous}, binary {binary}, discrete {discrete} columns"
-    )?;
+    ))?;
     for (name, part) in &converted.parts {
         let positives = part.positives.iter().map(|(task, positives)| {
             let share = 100.0 * *positives as f64 / part.rows as f64;
             format!(", {task} {share:.3} %")
         });
         let positives: String = positives.collect();
-        writeln!(
-            out,
+        out.line(format_args!(
             "{name}: {} rows in {} files{positives}",
             part.rows, part.files
-        )?;
+        ))?;
     }
     if converted.keeps_apart {
-        writeln!(
-            out,
-            "validation: kept apart of the rows to train on, to stop training by (validation_share: 0 keeps none)"
-        )?;
+        out.line(format_args!("validation: kept apart of the rows to train on, to stop training by (validation_share: 0 keeps none)"
+        ))?;
     }
     if converted.left_out > 0 {
-        writeln!(out, "left out: {} rows", converted.left_out)?;
+        out.line(format_args!("left out: {} rows", converted.left_out))?;
     }
     if has_old_vocabulary {
         print_unknown(&mut out, &converted.unknown)?;
     }
-    writeln!(out, "{}", converted.folder.join("config.yaml").display())?;
+    let config = converted.folder.join("config.yaml");
+    out.line(format_args!("{}", config.display()))?;
     Ok(())
 }
 
 /// The share of unknown values of every column that has some, beside the one at training.
-fn print_unknown(out: &mut impl Write, columns: &[UnknownValues]) -> std::io::Result<()> {
+fn print_unknown(
+    out: &mut printable::Printer<impl Write>,
+    columns: &[UnknownValues],
+) -> std::io::Result<()> {
     let has_some = |column: &&UnknownValues| column.parts.values().any(|found| found.share > 0.0);
     let with_some: Vec<&UnknownValues> = columns.iter().filter(has_some).collect();
     for column in with_some.iter().take(MAX_COLUMNS) {
@@ -126,23 +126,21 @@ fn print_unknown(out: &mut impl Write, columns: &[UnknownValues]) -> std::io::Re
             Some(share) => format!("{:.3} %", 100.0 * share),
             None => "not in the file".to_owned(),
         };
-        writeln!(
-            out,
+        out.line(format_args!(
             "unknown values of {}.{}: {}, when the vocabulary was learned {before}",
             column.key,
             column.column,
             parts.collect::<Vec<_>>().join(", ")
-        )?;
+        ))?;
     }
     if with_some.len() > MAX_COLUMNS {
-        writeln!(
-            out,
+        out.line(format_args!(
             "unknown values of {} more columns",
             with_some.len() - MAX_COLUMNS
-        )?;
+        ))?;
     }
     match columns.len() - with_some.len() {
         0 => Ok(()),
-        known => writeln!(out, "{known} columns without unknown values"),
+        known => out.line(format_args!("{known} columns without unknown values")),
     }
 }

@@ -1,6 +1,5 @@
 //! Writes what a checkpoint predicts of each row, in the order of the input, with memory for a few batches.
 
-use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -64,7 +63,8 @@ pub(super) fn run(config: &RecapConfig, args: &PredictArgs) -> anyhow::Result<()
     let examples_per_s = rows as f64 / seconds;
     info!(rows, seconds, examples_per_s, checkpoint = %folder.display(), "predicted");
     let output = args.output.display();
-    writeln!(printable::stdout(), "{rows} rows in {output}").context("cannot write to stdout")
+    let said = printable::stdout().line(format_args!("{rows} rows in {output}"));
+    said.context("cannot write to stdout")
 }
 
 /// The training data, or the files that are named instead; every row of them.

@@ -64,7 +64,8 @@ impl Report {
     /// A table per partition: tasks and strata down, metrics across; a list where that is wider than `width` columns.
     /// `chosen` shows every metric that was computed.
     pub(super) fn table(&self, chosen: bool, width: Option<usize>) -> String {
-        let mut text = format!("checkpoint {}\n", self.checkpoint.display());
+        let text = self.checkpoint.display().to_string();
+        let mut text = format!("checkpoint {}\n", printable::line(&text));
         for (name, partition) in &self.partitions {
             // Writing to a string cannot fail.
             let _ = writeln!(

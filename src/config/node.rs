@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::redact;
+use crate::{printable, redact};
 
 /// A value and its place.
 #[derive(Clone, Debug)]
@@ -95,8 +95,5 @@ impl Node {
 /// At most 60 characters of `text`, secrets left out: an address that is cut off hides that it has one.
 pub(crate) fn shorten(text: &str) -> String {
     let text = redact::value(text);
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.into_owned(),
-    }
+    printable::short(&text, 60).into_owned()
 }

@@ -110,11 +110,7 @@ impl Fact {
 
 /// Text from another process, fit for the log: one line, not too long.
 pub(super) fn shown(text: &str) -> String {
-    let mut short: String = text.chars().take(MAX_SHOWN_CHARS).collect();
-    if text.chars().nth(MAX_SHOWN_CHARS).is_some() {
-        short.push('…');
-    }
-    printable::line(&short).into_owned()
+    printable::line(&printable::short(text, MAX_SHOWN_CHARS)).into_owned()
 }
 
 #[cfg(test)]

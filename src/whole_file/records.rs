@@ -45,8 +45,14 @@ impl RecordFile {
             .read(true)
             .append(true)
             .open(path)?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::other(
+                "it is no regular file, such as records are kept in",
+            ));
+        }
         Ok(Self {
-            end: file.metadata()?.len(),
+            end: found.len(),
             file,
             is_torn: false,
             waiting: Vec::new(),
@@ -124,6 +130,15 @@ mod tests {
         let mut records = RecordFile::open(path).unwrap();
         records.file = File::options().write(true).open("/dev/full").unwrap();
         records
+    }
+
+    #[test]
+    fn records_are_kept_in_a_regular_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records");
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let error = RecordFile::open(&path).unwrap_err().to_string();
+        assert!(error.contains("no regular file"), "{error}");
     }
 
     #[test]

@@ -108,6 +108,26 @@ fn a_killed_conversion_is_removed_by_the_next() {
 }
 
 #[test]
+fn a_name_with_a_line_break_stays_in_its_line_of_results() {
+    let run = Run::new();
+    std::fs::write(run.path("t\n.csv"), "a,y\n1,0\n2,1\n3,0\n4,1\n").unwrap();
+    let mapping = "continuous: [a]\nlabels: {fav: \"y == 1\"}\n";
+    std::fs::write(run.path("map.yaml"), mapping).unwrap();
+    let paths = [
+        ("--mapping", "map.yaml"),
+        ("--inputs", "t\n.csv"),
+        ("--output_dir", "made\n/out"),
+    ];
+    let args = paths.map(|(flag, name)| format!("{flag}={}", run.path(name).display()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recap-train"));
+    let output = command.arg("convert").args(&args).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let last = stdout.lines().last().unwrap();
+    assert!(last.ends_with("made\\n/out/config.yaml"), "{stdout}");
+}
+
+#[test]
 fn predictions_of_no_rows_are_a_file_without_rows() {
     let run = Run::with_data();
     run.ok(&["--set", "training.num_train_steps=4"]);

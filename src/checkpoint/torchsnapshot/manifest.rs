@@ -1,8 +1,12 @@
 //! The manifest of a snapshot: text to entries, in time that grows with its length alone.
 
+use std::fmt;
+
 use indexmap::IndexMap;
+use indexmap::map::Entry as Place;
 use saphyr_parser::{Event, Parser};
-use serde::Deserialize;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// Longest manifest that is read: 64 ranks of the production model need about a tenth.
 pub(super) const MAX_BYTES: u64 = 64 << 20;
@@ -12,6 +16,7 @@ const MAX_DEPTH: usize = 64;
 
 #[derive(Deserialize)]
 struct Metadata {
+    #[serde(deserialize_with = "each_once")]
     manifest: IndexMap<String, Entry>,
 }
 
@@ -47,6 +52,35 @@ pub(super) struct Chunk {
     pub(super) offsets: Vec<i64>,
     pub(super) sizes: Vec<i64>,
     pub(super) tensor: TensorEntry,
+}
+
+/// Entries under their keys, which a parser by itself would let overwrite one another.
+fn each_once<'de, D: Deserializer<'de>>(from: D) -> Result<IndexMap<String, Entry>, D::Error> {
+    struct Entries;
+
+    impl<'de> Visitor<'de> for Entries {
+        type Value = IndexMap<String, Entry>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("entries under their keys")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut entries = IndexMap::new();
+            while let Some((key, entry)) = map.next_entry::<String, Entry>()? {
+                match entries.entry(key) {
+                    Place::Vacant(place) => drop(place.insert(entry)),
+                    Place::Occupied(place) => {
+                        let key = place.key();
+                        return Err(A::Error::custom(format!("key {key:?} is there twice")));
+                    }
+                }
+            }
+            Ok(entries)
+        }
+    }
+
+    from.deserialize_map(Entries)
 }
 
 /// The entries of a manifest, in their order; says what is wrong with one that is none.
@@ -89,6 +123,16 @@ mod tests {
         for text in [yaml, json] {
             let entries = parse(text.into()).unwrap();
             assert!(matches!(entries["0/model"], Entry::Other), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_refused() {
+        let yaml = "manifest:\n  a: {type: dict}\n  b: {type: dict}\n  a: {type: list}\n";
+        let json = r#"{"manifest": {"a": {"type": "dict"}, "a": {"type": "list"}}}"#;
+        for text in [yaml, json] {
+            let problem = parse(text.into()).unwrap_err();
+            assert!(problem.contains("\"a\""), "{problem}");
         }
     }
 

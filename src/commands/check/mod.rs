@@ -110,7 +110,8 @@ fn begin(config: &RecapConfig, stepper: &mut Stepper) -> anyhow::Result<()> {
 
 fn print(report: &Report) -> io::Result<()> {
     let out = &mut printable::stdout();
-    writeln!(out, "config   {} (digest {})", report.config, report.digest)?;
+    let digest = &report.digest;
+    out.line(format_args!("config   {} (digest {digest})", report.config))?;
     report.model.print(out)?;
     report.memory.print(out)?;
     if let Some(data) = &report.data {
@@ -120,7 +121,7 @@ fn print(report: &Report) -> io::Result<()> {
         dry_run.print(out)?;
     }
     for warning in &report.warnings {
-        writeln!(out, "warning: {warning}")?;
+        out.line(format_args!("warning: {warning}"))?;
     }
     Ok(())
 }

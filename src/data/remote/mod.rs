@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 pub(crate) use address::{is_remote, pattern_prefix};
 pub(crate) use read::RemoteFile;
 
-use crate::redact;
+use crate::{printable, redact};
 use address::Address;
 use store::Store;
 
@@ -152,14 +152,11 @@ fn words(text: &str) -> String {
     // S3 repeats a token that has expired.
     let text = match (text.find("<Token"), text.rfind("</Token")) {
         (Some(begin), Some(end)) if begin < end => {
-            format!("{}<Token>***{}", &text[..begin], &text[end..])
+            format!("{}<Token>***{}", &text[..begin], &text[end..]).into()
         }
-        _ => text.into_owned(),
+        _ => text,
     };
-    match text.char_indices().nth(MAX_WORDS) {
-        Some((end, _)) => format!("{} ...", &text[..end]),
-        None => text,
-    }
+    printable::line(&printable::short(&text, MAX_WORDS)).into_owned()
 }
 
 /// What tells an object from its successor at the same address.
@@ -346,6 +343,7 @@ mod tests {
             "{shown}"
         );
         assert_eq!(words("at http://h/a?sig=hush"), "at http://h/a?***");
+        assert_eq!(words("403:\n\x1b[2J"), "403:\\n\\x1b[2J");
         assert!(words(&"x".repeat(1 << 20)).len() < 1100);
     }
 }
