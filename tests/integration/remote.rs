@@ -219,6 +219,13 @@ fn what_a_request_proves_itself_with_goes_to_no_other_host() {
     let open = |server: &Server| inputs(&format!("http://{}/a/b.gz", server.address));
     let text = fails(Shared::with(Trick::Redirect(away)), &open, 3);
     assert!(text.contains("matches no file"), "{text}");
+    let said = text
+        .lines()
+        .find(|line| line.contains("redirects to another host"));
+    assert!(
+        said.is_some_and(|said| said.contains("to=\"localhost\"")),
+        "{text}"
+    );
     assert!(!other.requests().is_empty());
     assert!(
         other
@@ -235,6 +242,9 @@ fn addresses_with_secrets_are_refused_and_shown_nowhere() {
         "https://me:hush@127.0.0.1:1/a.gz",
         "https://127.0.0.1:1/a.gz?X-Amz-Signature=hush",
         "s3://KEY:hu/hush@bucket/*.gz",
+        "https:me:hush@127.0.0.1:1/a.gz",
+        "https://me:a hush@127.0.0.1:1/a.gz",
+        "https://127.0.0.1:1/a.gz#hush",
     ] {
         for args in [vec![], vec!["check"], vec!["--log_format=json"]] {
             let address = inputs(address);

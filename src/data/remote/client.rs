@@ -1,5 +1,7 @@
 //! How stores are talked to: answers are bounded, and what a request proves itself with goes to no other host.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,11 +13,14 @@ use object_store::client::{
 use object_store::{ClientConfigKey, ClientOptions};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{NoProxy, Proxy, Url};
+use tracing::info;
 
 /// No answer is longer: ranges have 4 MiB, pages of listings less.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Redirects of one request.
 const MAX_REDIRECTS: usize = 5;
+/// Pairs of hosts of which a redirect is said.
+const MAX_SAID: usize = 20;
 /// For one try: to reach the store, and to have its whole answer.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const TRY_TIME: Duration = Duration::from_secs(30);
@@ -51,7 +56,10 @@ impl HttpConnector for Connector {
         };
         let connector = *self;
         let policy = Policy::custom(move |attempt| match connector.judge(&attempt) {
-            Ok(()) => attempt.follow(),
+            Ok(()) => {
+                say_once(attempt.previous().last(), attempt.url());
+                attempt.follow()
+            }
             Err(error) => attempt.error(error),
         });
         let setting = |key| options.get_config_value(&key);
@@ -97,6 +105,21 @@ impl Connector {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Says that requests to one host go to another, whose errors may follow.
+fn say_once(from: Option<&Url>, to: &Url) {
+    static SAID: Mutex<BTreeSet<[String; 2]>> = Mutex::new(BTreeSet::new());
+    let host = |url: &Url| url.host_str().unwrap_or("nowhere").to_owned();
+    let hosts = [from.map_or_else(String::new, host), host(to)];
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if hosts[0] != hosts[1] && said.len() < MAX_SAID && said.insert(hosts.clone()) {
+        let [from, to] = hosts;
+        info!(
+            from,
+            to, "a store redirects to another host, which is followed"
+        );
     }
 }
 

@@ -139,6 +139,10 @@ impl From<object_store::Error> for StoreError {
             }
             cause = error.source();
         }
+        // What the client says where it is not to speak without TLS.
+        if text.contains("URL scheme is not allowed") {
+            text += ": AWS_ALLOW_HTTP=true lets it speak http, without TLS";
+        }
         Self {
             text: words(text.trim_end_matches([':', ' '])),
             is_not_found: matches!(error, object_store::Error::NotFound { .. }),
