@@ -9,15 +9,13 @@ use std::sync::{Mutex, PoisonError};
 use tracing::{info, warn};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::superseded;
+use super::superseded::{self, MAX_RECORD_BYTES};
 use crate::whole_file::{Appended, RecordFile};
 
 /// Name of the log in `training.save_dir`.
 pub const FILE: &str = "events.jsonl";
 /// Bytes of records that wait until the folder of the run is known.
 const PENDING_BYTES: usize = 1 << 20;
-/// No record is longer. A file that ends with more than this without a line break is none of ours.
-pub(super) const MAX_RECORD_BYTES: u64 = 16 << 20;
 
 static EVENTS: Mutex<Events> = Mutex::new(Events::Pending {
     records: Vec::new(),

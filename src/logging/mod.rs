@@ -5,6 +5,7 @@
 
 pub mod bar;
 pub mod events;
+mod fields;
 mod pace;
 mod plain;
 mod record;

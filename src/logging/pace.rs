@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, warn};
 
-use super::record::{Fields, name_of};
+use super::fields::{Fields, name_of};
 
 /// What is said for records and blocks of data, of which there are millions.
 const DATA: &str = "recap_train::data";

@@ -9,8 +9,8 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::fields::{Fields, chain, name_of};
 use super::pace::{Counts, Pace, note};
-use super::record::{Fields, chain, name_of};
 use crate::printable;
 
 /// Events whose message says all that a person needs; the keys are for machines.

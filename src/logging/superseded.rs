@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::events::MAX_RECORD_BYTES;
 use crate::whole_file::Draft;
 
+/// No record is longer. A file that ends with more than this without a line break is none of ours.
+pub(super) const MAX_RECORD_BYTES: u64 = 16 << 20;
 /// Bytes that are read first to find where to begin.
 const FIRST_WINDOW: u64 = 1 << 16;
 

@@ -10,9 +10,9 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::bar;
+use super::fields::{Fields, name_of};
 use super::pace::{Counts, Pace, note};
 use super::plain::SPOKEN;
-use super::record::{Fields, name_of};
 
 const DIM: &str = "\x1b[2m";
 const BOLD: &str = "\x1b[1m";

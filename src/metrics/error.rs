@@ -1,7 +1,5 @@
 //! What can be wrong with the rows or the choice of metrics.
 
-use super::names::MetricName;
-
 /// Why metrics cannot be built or updated.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum MetricError {
@@ -32,17 +30,19 @@ pub enum MetricError {
         found: f32,
     },
     /// `which_metrics` names something that is no metric.
-    #[error("unknown metric `{name}`: choose from {}", MetricName::list())]
+    #[error("unknown metric `{name}`: choose from {choices}")]
     UnknownMetric {
         /// The name as written.
         name: String,
+        /// The names that there are.
+        choices: String,
     },
     /// `which_metrics` names nothing.
-    #[error(
-        "no metric is chosen: name some of {}, or leave it out for the default ones",
-        MetricName::list()
-    )]
-    NoMetric,
+    #[error("no metric is chosen: name some of {choices}, or leave it out for the default ones")]
+    NoMetric {
+        /// The names that there are.
+        choices: String,
+    },
     /// A task to evaluate is none of the tasks there are.
     #[error("unknown evaluation task `{name}`: the tasks are {}", known.join(", "))]
     UnknownTask {

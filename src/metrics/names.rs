@@ -132,20 +132,23 @@ impl MetricName {
             }
         }
         if chosen.is_empty() {
-            return Err(MetricError::NoMetric);
+            return Err(MetricError::NoMetric {
+                choices: Self::list(),
+            });
         }
         let is_chosen = |name: &Self| chosen.contains(name);
         Ok(Self::ALL.into_iter().filter(is_chosen).collect())
     }
 
     /// Every name, for messages.
-    pub(super) fn list() -> String {
+    fn list() -> String {
         Self::ALL.map(Self::as_str).join(", ")
     }
 
     fn parse(name: &str) -> Result<Self, MetricError> {
         Self::named(name).ok_or_else(|| MetricError::UnknownMetric {
             name: name.to_owned(),
+            choices: Self::list(),
         })
     }
 }
@@ -170,6 +173,9 @@ mod tests {
     fn unknown_names_are_refused_with_the_known_ones() {
         let error = MetricName::select(Some("auc")).unwrap_err().to_string();
         assert!(error.starts_with("unknown metric `auc`: choose from count, ctr"));
-        assert_eq!(MetricName::select(Some(" , ")), Err(MetricError::NoMetric));
+        assert!(matches!(
+            MetricName::select(Some(" , ")),
+            Err(MetricError::NoMetric { .. })
+        ));
     }
 }

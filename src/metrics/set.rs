@@ -1,13 +1,11 @@
 //! The metrics of an evaluation: per task, over all rows and per stratum.
 
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::rows::check_length;
-use super::{Metric, MetricError, MetricName, Rows, Scores, Stratified, Stratum, TaskMetrics};
-
-/// Numbers by name, in a fixed order. NaN means not defined on these rows; JSON shows it as null.
-pub type Results = IndexMap<String, f64>;
+use super::{
+    Metric, MetricError, MetricName, Results, Rows, Scores, Stratified, Stratum, TaskMetrics,
+};
 
 /// The chosen metrics for every task, and again for every stratum of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

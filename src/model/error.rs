@@ -1,6 +1,7 @@
 //! What can be wrong with a model.
 
-use super::{LoadReport, StatisticsError};
+use super::load_report::LoadReport;
+use super::log_statistics::StatisticsError;
 use crate::torch::TorchError;
 use crate::torch::named::SourceError;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 use super::input::columns;
-use super::log_statistics::LogStatistics;
+use super::log_statistics::{LogStatistics, signed_log};
 use super::norm::{BatchNorm, LayerNorm};
 use super::scope::{Builder, Scope};
 use super::{Mode, ModelError};
@@ -185,13 +185,6 @@ impl<'a> Steps<'a> {
         self.modules += 1;
         self.scope.child(&name, "")
     }
-}
-
-/// sign(x)·log(1 + |x|); what is not finite counts as 0.
-pub(super) fn signed_log(x: &Tensor) -> Result<Tensor, TorchError> {
-    let mut x = x.f_nan_to_num(0.0, 0.0, 0.0)?;
-    let sign = x.f_sign()?;
-    Ok(x.f_abs_()?.f_log1p_()?.f_mul_(&sign)?)
 }
 
 fn read_statistics(

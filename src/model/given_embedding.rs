@@ -3,10 +3,10 @@
 use tch::Tensor;
 
 use super::ModelError;
-use super::features::check_width;
 use super::input::columns;
 use super::norm::{EPSILON, LayerNorm};
 use super::scope::{Builder, Scope};
+use super::width::check_width;
 use crate::batch::FeatureWidths;
 use crate::torch::batch::Batch;
 

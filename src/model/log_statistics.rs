@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::ModelError;
-use super::feature_transform::signed_log;
+use crate::torch::TorchError;
 use crate::whole_file;
 
 /// Mean and standard deviation of the log of every continuous column.
@@ -72,6 +71,13 @@ pub enum StatisticsError {
         /// What the file says.
         found: f64,
     },
+}
+
+/// sign(x)·log(1 + |x|); what is not finite counts as 0.
+pub(super) fn signed_log(x: &Tensor) -> Result<Tensor, TorchError> {
+    let mut x = x.f_nan_to_num(0.0, 0.0, 0.0)?;
+    let sign = x.f_sign()?;
+    Ok(x.f_abs_()?.f_log1p_()?.f_mul_(&sign)?)
 }
 
 impl LogStatistics {
@@ -135,7 +141,7 @@ impl LogMoments {
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn add(&mut self, continuous: &Tensor) -> Result<(), ModelError> {
+    pub fn add(&mut self, continuous: &Tensor) -> Result<(), TorchError> {
         let rows = continuous.size().first().copied().unwrap_or(0) as f64;
         if rows == 0.0 {
             return Ok(());
@@ -163,7 +169,7 @@ impl LogMoments {
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn finish(&self) -> Result<Option<LogStatistics>, ModelError> {
+    pub fn finish(&self) -> Result<Option<LogStatistics>, TorchError> {
         let Some((mean, squares)) = &self.sums else {
             return Ok(None);
         };

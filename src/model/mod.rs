@@ -14,6 +14,7 @@ mod given_embedding;
 mod init;
 mod input;
 mod linear;
+mod load_report;
 mod load_state;
 mod log_statistics;
 mod mask_net;
@@ -28,9 +29,10 @@ mod small_embedding;
 #[cfg(test)]
 mod test_support;
 mod tower;
+mod width;
 
 pub use error::ModelError;
-pub use load_state::{LoadReport, ShapeMismatch};
+pub use load_report::{LoadReport, ShapeMismatch};
 pub use log_statistics::{LogMoments, LogStatistics, StatisticsError};
 pub use outputs::Outputs;
 pub use ranker::{Plan, Ranker};

@@ -4,8 +4,8 @@
 use tch::{Kind, Tensor};
 
 use super::embedding_table::EmbeddingTable;
-use super::features::discrete_column;
 use super::scope::{Builder, Scope};
+use super::width::discrete_column;
 use super::{Mode, ModelError};
 use crate::config::{PositionSpec, Probability};
 use crate::torch::TorchError;

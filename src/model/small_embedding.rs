@@ -4,8 +4,8 @@ use tch::Tensor;
 
 use super::ModelError;
 use super::embedding_table::EmbeddingTable;
-use super::features::discrete_column;
 use super::scope::{Builder, Scope};
+use super::width::discrete_column;
 use crate::config::SmallEmbeddingSpec;
 use crate::torch::TorchError;
 use crate::torch::named::component;

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::table::{Column, OutputError, Values};
 use super::text::Texts;
-use super::{Column, OutputError, Values};
 use crate::printable;
 use crate::whole_file::Draft;
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::table::{Column, OutputError, Values};
 use super::text::Texts;
-use super::{Column, OutputError, Values};
 use crate::whole_file::Draft;
 
 #[derive(Debug)]

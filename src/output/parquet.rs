@@ -11,7 +11,7 @@ use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use ::parquet::schema::types::Type;
 
-use super::{Column, OutputError, Values};
+use super::table::{Column, OutputError, Values};
 use crate::whole_file::Draft;
 
 /// Rows that are held back to make a row group worth reading.

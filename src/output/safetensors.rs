@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, json};
 
-use super::{Column, OutputError, Values};
+use super::table::{Column, OutputError, Values};
 use crate::whole_file::Draft;
 
 /// What tensors begin at a multiple of.
