@@ -9,9 +9,9 @@ use indexmap::IndexMap;
 
 use super::decode::{Decode, Decoder};
 use super::hints;
-use super::node::{Node, Value};
+use super::node::{Node, Value, key_text, text};
 use super::path::Step;
-use super::scalar::{float_text, python_float, python_int};
+use super::scalar::{python_float, python_int};
 use super::schema::Shape;
 use super::value::{Depth, NumOpenFiles, NumThreads, PositiveFloat, PositiveInt, Seconds, Size};
 
@@ -90,21 +90,6 @@ fn truth(value: &Value) -> Option<bool> {
         Value::Float(number) if [0.0, 1.0].contains(number) => Some(*number > 0.5),
         _ => None,
     }
-}
-
-fn text(value: &Value) -> Option<Cow<'_, str>> {
-    match value {
-        Value::Str(text) => Some(Cow::Borrowed(text)),
-        Value::Bool(flag) => Some(if *flag { "True" } else { "False" }.into()),
-        Value::Int(number) => Some(number.to_string().into()),
-        Value::Float(number) => Some(float_text(*number).into()),
-        _ => None,
-    }
-}
-
-/// A key as text, as a map with text for keys takes it.
-pub(crate) fn key_text(key: &Node) -> Option<String> {
-    text(&key.value).map(Cow::into_owned)
 }
 
 /// One of the strings of a choice, by its position in `choices`.

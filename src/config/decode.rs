@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::error::{ConfigError, MAX_PROBLEMS, Problem, ProblemKind, Report};
 use super::hints;
-use super::node::{Mark, Node, Source, Value};
+use super::node::{Mark, Node, Source, Value, key_text};
 use super::path::{Path, Step};
 use super::schema::{SectionShape, Shape};
 
@@ -34,9 +34,24 @@ pub struct Decoder {
     /// Where each leaf was written, `None` for a default; by printed path.
     pub(crate) origins: IndexMap<String, Option<Mark>>,
     pub(crate) warnings: Vec<String>,
+    /// The shape of the whole document.
+    root: Option<Shape>,
 }
 
 impl Decoder {
+    /// For a document of the shape `root`.
+    pub(crate) fn of(root: Shape) -> Self {
+        Self {
+            root: Some(root),
+            ..Self::default()
+        }
+    }
+
+    /// The shape of the whole document.
+    pub(crate) fn root(&self) -> Shape {
+        self.root.clone().unwrap_or(Shape::Any)
+    }
+
     /// Decodes what stands one step below the current path.
     pub(crate) fn below<T: Decode>(&mut self, step: Step, node: &Node) -> T {
         self.path.0.push(step);
@@ -165,10 +180,10 @@ impl Decoder {
         let is_root = self.path.0.is_empty();
         let entries = self.mapping(node, || hints::section(node, &shape(), is_root))?;
         for (key, _) in &entries {
-            let name = super::coerce::key_text(key);
+            let name = key_text(key);
             if name.as_deref().is_none_or(|name| !known.contains(&name)) {
                 let name = name.unwrap_or_else(|| key.describe());
-                let hint = self.hint(|| hints::unknown_key(&name, &shape()));
+                let hint = self.hint(|| hints::unknown_key(&name, &shape(), &self.root()));
                 self.report(
                     self.path.key(&name),
                     &key.mark,

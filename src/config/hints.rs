@@ -1,7 +1,5 @@
 //! What was probably meant: the nearest known name, the section a key belongs in, how to write a value.
 
-use super::RecapConfig;
-use super::decode::Decode;
 use super::node::{Node, Value, shorten};
 use super::schema::{SectionShape, Shape};
 
@@ -18,11 +16,12 @@ pub(crate) fn suggestion<'a>(wanted: &str, known: impl Iterator<Item = &'a str>)
         .unwrap_or_else(|| listed(&names))
 }
 
-/// What to do with a key that `section` does not have: where it belongs, or which one was meant.
-pub(crate) fn unknown_key(wanted: &str, section: &SectionShape) -> String {
+/// What to do with a key that `section` of a document of the shape `root` does not have: where it belongs, or which one
+/// was meant.
+pub(crate) fn unknown_key(wanted: &str, section: &SectionShape, root: &Shape) -> String {
     let names: Vec<&str> = section.fields.iter().map(|field| field.name).collect();
     let below = || placed(wanted, section, |place| format!("{place} here"));
-    let elsewhere = || match RecapConfig::shape() {
+    let elsewhere = || match root {
         Shape::Section(root) => placed(wanted, &root(), str::to_owned),
         _ => None,
     };
@@ -207,6 +206,8 @@ fn is_optional(section: &SectionShape) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RecapConfig;
+    use crate::config::decode::Decode;
 
     #[test]
     fn a_misspelt_name_finds_its_neighbour() {
@@ -240,7 +241,7 @@ mod tests {
         let Shape::Section(training) = crate::config::TrainingConfig::shape() else {
             panic!("a section")
         };
-        let hint = |key: &str| unknown_key(key, &training());
+        let hint = |key: &str| unknown_key(key, &training(), &RecapConfig::shape());
         assert_eq!(hint("adam"), ", it belongs in optimizer");
         assert!(hint("global_batch_size").starts_with(", it belongs in train_data"));
         assert!(hint("nothing_like_it").starts_with(", known here: save_dir"));
@@ -248,7 +249,7 @@ mod tests {
             panic!("a section")
         };
         assert_eq!(
-            unknown_key("num_train_steps", &root()),
+            unknown_key("num_train_steps", &root(), &RecapConfig::shape()),
             ", it belongs in training here"
         );
     }

@@ -1,16 +1,15 @@
 //! From a file to a configuration that may be used: read, substitute, parse, override, decode, check.
 
-use std::fmt;
 use std::ops::Range;
 use std::path::Path as FilePath;
 
 use indexmap::IndexMap;
 
 use super::RecapConfig;
-use super::coerce::key_text;
 use super::decode::{Decode, Decoder};
 use super::error::ConfigError;
-use super::node::{Mark, Node, Source, Value, shorten};
+use super::loaded::{Loaded, Origins};
+use super::node::{Mark, Node, Source, Value, key_text, shorten};
 use super::path::{Path, Step};
 use super::substitute::{Lookup, Substituted, process_environment, substitute};
 use super::yaml::Repeated;
@@ -18,92 +17,6 @@ use super::{overrides, places, validate, yaml};
 
 /// Warnings beyond this many say nothing new.
 const MAX_WARNINGS: usize = 100;
-
-/// A configuration and where its values come from.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// The configuration, checked across sections.
-    pub config: RecapConfig,
-    /// Where each value comes from.
-    pub origins: Origins,
-    /// What is legal but deserves a word: deprecated keys, variables that are not set.
-    pub warnings: Vec<String>,
-}
-
-/// Where each value of a configuration comes from, by dotted path.
-#[derive(Clone, Debug, Default)]
-pub struct Origins {
-    pub(crate) marks: IndexMap<String, Option<Mark>>,
-}
-
-/// Where a value comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Written in the file.
-    File {
-        /// From 1.
-        line: usize,
-        /// From 1, in characters.
-        column: usize,
-    },
-    /// Written in the file with the value of environment variables in it.
-    Environment {
-        /// The variables, joined by commas.
-        variables: String,
-        /// From 1.
-        line: usize,
-        /// From 1, in characters.
-        column: usize,
-    },
-    /// Given by an override; holds its text.
-    Override(String),
-    /// Not given.
-    Default,
-}
-
-impl Origins {
-    /// The origin of the value at `path`, written as in messages; `None` when the configuration has no such value.
-    #[must_use]
-    pub fn get(&self, path: &str) -> Option<Origin> {
-        self.marks.get(path).map(|mark| Origin::from(mark.as_ref()))
-    }
-}
-
-impl From<Option<&Mark>> for Origin {
-    fn from(mark: Option<&Mark>) -> Self {
-        let Some(Mark {
-            source,
-            line,
-            column,
-        }) = mark
-        else {
-            return Self::Default;
-        };
-        let (line, column) = (*line, *column);
-        match source {
-            Source::File => Self::File { line, column },
-            Source::Environment(names) => Self::Environment {
-                variables: names.to_string(),
-                line,
-                column,
-            },
-            Source::Override(text) => Self::Override(text.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { line, .. } => write!(f, "line {line}"),
-            Self::Environment {
-                variables, line, ..
-            } => write!(f, "line {line}, environment {variables}"),
-            Self::Override(text) => write!(f, "--set {text}"),
-            Self::Default => f.write_str("default"),
-        }
-    }
-}
 
 /// Loads the configuration of a run with the environment of this process.
 ///
@@ -138,9 +51,9 @@ pub fn parse_recap(
     environment: Lookup<'_>,
 ) -> Result<Loaded, ConfigError> {
     let mut document = Document::parse(path, text, environment)?;
-    let mut at = Decoder::default();
+    let mut at = Decoder::of(RecapConfig::shape());
     for text in overrides {
-        overrides::apply(&mut document.root, &RecapConfig::shape(), text, &mut at)?;
+        overrides::apply(&mut document.root, text, &mut at)?;
     }
     places::settle(&mut document.root, environment, &mut at);
     let config = RecapConfig::decode(&document.root, &mut at);
@@ -199,9 +112,9 @@ fn decode<T: Decode>(
     environment: Lookup<'_>,
 ) -> Result<(T, Vec<String>), ConfigError> {
     let mut document = Document::parse(path, text, environment)?;
-    let mut at = Decoder::default();
+    let mut at = Decoder::of(T::shape());
     for text in overrides {
-        overrides::apply(&mut document.root, &T::shape(), text, &mut at)?;
+        overrides::apply(&mut document.root, text, &mut at)?;
     }
     places::settle(&mut document.root, environment, &mut at);
     let value = T::decode(&document.root, &mut at);

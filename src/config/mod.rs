@@ -14,6 +14,7 @@ mod featurization;
 mod hints;
 mod layers;
 mod load;
+mod loaded;
 mod model;
 mod node;
 mod optimizer;
@@ -21,6 +22,7 @@ mod overrides;
 mod path;
 mod patterns;
 mod places;
+mod reports;
 mod resolved;
 mod rules;
 mod scalar;
@@ -43,9 +45,8 @@ pub use decode::Decode;
 pub use error::{ConfigError, Problem, Report};
 pub use featurization::*;
 pub use layers::*;
-pub use load::{
-    Loaded, Origin, Origins, load, load_recap, load_recap_with, parse, parse_recap, parse_with,
-};
+pub use load::{load, load_recap, load_recap_with, parse, parse_recap, parse_with};
+pub use loaded::{Loaded, Origin, Origins};
 pub use model::*;
 pub use optimizer::*;
 pub use patterns::Patterns;

@@ -1,5 +1,6 @@
 //! The tree between YAML and the types: every value knows where it was written.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::{printable, redact};
@@ -80,7 +81,7 @@ impl Node {
             Value::Null => "null".to_owned(),
             Value::Bool(value) => value.to_string(),
             Value::Int(value) => value.to_string(),
-            Value::Float(value) => super::scalar::float_text(*value),
+            Value::Float(value) => float_text(*value),
             Value::Str(text) if text.is_empty() => "an empty string".to_owned(),
             Value::Str(text) => format!("the string {:?}", shorten(text)),
             Value::Timestamp(text) => format!("the date {}", shorten(text)),
@@ -96,4 +97,39 @@ impl Node {
 pub(crate) fn shorten(text: &str) -> String {
     let text = redact::value(text);
     printable::short(&text, 60).into_owned()
+}
+
+/// A scalar as Python's `str` writes it; none for others.
+pub(crate) fn text(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Str(text) => Some(Cow::Borrowed(text)),
+        Value::Bool(flag) => Some(if *flag { "True" } else { "False" }.into()),
+        Value::Int(number) => Some(number.to_string().into()),
+        Value::Float(number) => Some(float_text(*number).into()),
+        _ => None,
+    }
+}
+
+/// A key as text, as a map with text for keys takes it.
+pub(crate) fn key_text(key: &Node) -> Option<String> {
+    text(&key.value).map(Cow::into_owned)
+}
+
+/// A float as Python prints it: the fewest digits that read back the same, an exponent below 1e-4 and from 1e16 on.
+pub(crate) fn float_text(value: f64) -> String {
+    if value.is_nan() {
+        return "nan".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
+    }
+    let scientific = format!("{value:e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..16).contains(&exponent) {
+        format!("{value:?}")
+    } else {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        format!("{mantissa}e{sign}{:02}", exponent.abs())
+    }
 }

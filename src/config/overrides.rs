@@ -10,16 +10,11 @@ use super::path::{Path, Step};
 use super::schema::Shape;
 use super::yaml;
 
-/// Applies one override to `root`, whose shape is `shape`; a path that leads nowhere is reported to `at`.
+/// Applies one override to `root`; a path that leads nowhere is reported to `at`.
 ///
 /// # Errors
 /// When `text` is not `path=value` with a YAML scalar or flow value.
-pub(crate) fn apply(
-    root: &mut Node,
-    shape: &Shape,
-    text: &str,
-    at: &mut Decoder,
-) -> Result<(), ConfigError> {
+pub(crate) fn apply(root: &mut Node, text: &str, at: &mut Decoder) -> Result<(), ConfigError> {
     let fail = |message: String| ConfigError::Override {
         text: text.to_owned(),
         message,
@@ -39,11 +34,13 @@ pub(crate) fn apply(
     let value = yaml::parse(value, &|_| mark.clone())
         .map_err(|error| fail(format!("the value is not YAML: {}", error.message)))?
         .root;
+    let shape = at.root();
     let change = Change {
         path: &path,
         mark: &mark,
+        shape: &shape,
     };
-    if let Err((depth, kind)) = change.set(root, shape, 0, value) {
+    if let Err((depth, kind)) = change.set(root, &shape, 0, value) {
         let reached = Path(path.0[..depth].to_vec());
         at.report(reached, &mark, kind);
     }
@@ -54,6 +51,8 @@ pub(crate) fn apply(
 struct Change<'a> {
     path: &'a Path,
     mark: &'a Mark,
+    /// Of the whole document.
+    shape: &'a Shape,
 }
 
 /// How many steps of the path were taken, and why it ends there.
@@ -113,7 +112,7 @@ impl Change<'_> {
                 let field = section.fields.iter().find(|f| f.name == key);
                 field
                     .map(|f| f.shape.clone())
-                    .ok_or_else(|| unknown(unknown_key(key, &section)))
+                    .ok_or_else(|| unknown(unknown_key(key, &section, self.shape)))
             }
             Shape::Map(value) => {
                 let is_last = depth + 1 == self.path.0.len();

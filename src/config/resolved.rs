@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_yaml::Value;
 use sha2::{Digest, Sha256};
 
-use super::load::Loaded;
+use super::loaded::Loaded;
 use super::path::Path;
 use super::{ConfigError, RecapConfig};
 

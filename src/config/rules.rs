@@ -2,10 +2,10 @@
 
 use indexmap::IndexSet;
 
-use super::coerce::key_text;
 use super::decode::{Decoder, Keys};
 use super::error::ProblemKind;
 use super::node::Value;
+use super::node::key_text;
 
 /// `share_all` and `share_partial` need a backbone, `share_none` must not have one.
 pub(super) fn backbone(keys: &Keys<'_>, at: &mut Decoder) {

@@ -241,25 +241,6 @@ fn without_underscores(text: &str) -> Option<String> {
     fits.then(|| text.replace('_', ""))
 }
 
-/// A float as Python prints it: the fewest digits that read back the same, an exponent below 1e-4 and from 1e16 on.
-pub(crate) fn float_text(value: f64) -> String {
-    if value.is_nan() {
-        return "nan".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
-    }
-    let scientific = format!("{value:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) {
-        format!("{value:?}")
-    } else {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        format!("{mantissa}e{sign}{:02}", exponent.abs())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,7 +326,7 @@ mod tests {
             (f64::INFINITY, "inf"),
         ];
         for (value, text) in table {
-            assert_eq!(float_text(value), text);
+            assert_eq!(crate::config::node::float_text(value), text);
         }
     }
 }

@@ -57,7 +57,7 @@ impl Shape {
 pub(crate) fn default_text<T: serde::Serialize>(value: &T) -> String {
     let json = serde_json::to_string(value).unwrap_or_default();
     match json.parse::<f64>() {
-        Ok(number) if json.contains(['.', 'e']) => super::scalar::float_text(number),
+        Ok(number) if json.contains(['.', 'e']) => super::node::float_text(number),
         _ => json,
     }
 }

@@ -1,6 +1,11 @@
 //! What usually lies behind a text that is no YAML, told in the words of someone who wrote it.
 
-use super::yaml::YamlError;
+/// Why a text is no YAML document; `index` counts characters.
+#[derive(Debug)]
+pub(crate) struct YamlError {
+    pub(crate) index: usize,
+    pub(crate) message: String,
+}
 
 /// One line of a text.
 #[derive(Clone, Copy)]

@@ -1,54 +1,10 @@
 //! Rules across sections: what each section may say alone but not together, told before any data is read.
 
-use std::fmt::Display;
-
-use indexmap::IndexMap;
-
 use super::decode::Decoder;
-use super::error::{ConfigError, ProblemKind};
-use super::load::Loaded;
-use super::path::Path;
+use super::error::ConfigError;
+use super::loaded::Loaded;
+use super::reports::{Rules, names, path};
 use super::{RecapConfig, TrainingConfig, spec, validate_data};
-
-/// Where rules are reported; remembers what is already known to be wrong.
-pub(super) struct Rules<'a> {
-    pub(super) at: &'a mut Decoder,
-}
-
-impl Rules<'_> {
-    /// Reports that the value at `path` breaks a rule, unless the value is only a stand-in for one that is wrong.
-    pub(super) fn broken(&mut self, path: &Path, message: impl Into<String>) {
-        if self.at.is_sound(path) {
-            self.at_odds(path, message);
-        }
-    }
-
-    /// Reports that `path` itself, whatever it holds, is at odds with another section.
-    pub(super) fn at_odds(&mut self, path: &Path, message: impl Into<String>) {
-        if self.can_read(path) {
-            let mark = self.at.mark(path);
-            let kind = ProblemKind::Rule(message.into());
-            self.at.report(path.clone(), &mark, kind);
-        }
-    }
-
-    /// Reports unless `holds` that the value at `path` should be `expected` and is `found`.
-    pub(super) fn expect(&mut self, holds: bool, path: &Path, expected: &str, found: impl Display) {
-        if !holds {
-            self.broken(path, format!("expected {expected}, found {found}"));
-        }
-    }
-
-    /// False when the mapping at `path` could not be read, so that what it seems to lack says nothing.
-    pub(super) fn can_read(&self, path: &Path) -> bool {
-        self.at.can_read(path)
-    }
-}
-
-/// The path of some keys from the root.
-pub(super) fn path(keys: &[&str]) -> Path {
-    keys.iter().fold(Path::default(), |path, key| path.key(key))
-}
 
 /// Checks everything that needs neither schema nor data.
 pub(super) fn check(config: &RecapConfig, at: &mut Decoder) {
@@ -131,11 +87,6 @@ fn labels(config: &RecapConfig, rules: &mut Rules<'_>) {
             format!("train_data.tasks has no label for this task{hint}"),
         );
     }
-}
-
-/// The keys of a map as `&str`.
-pub(super) fn names<T>(map: &IndexMap<String, T>) -> impl Iterator<Item = &str> {
-    map.keys().map(String::as_str)
 }
 
 /// Checks the columns that a configuration names against the width of the discrete features.

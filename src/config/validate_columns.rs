@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::path::Path;
-use super::validate::Rules;
+use super::reports::Rules;
 use super::{FeatureColumns, RecapDataConfig};
 
 /// Checks `seg_dense_schema` of `data`, which stands at `here`.

@@ -1,7 +1,7 @@
 //! Rules of `train_data` and of each partition of `validation_data`.
 
 use super::path::Path;
-use super::validate::{Rules, path};
+use super::reports::{Rules, path};
 use super::{Preprocess, RecapDataConfig, TaskData};
 
 /// Checks one data set: `section`, or its entry `partition`.

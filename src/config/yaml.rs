@@ -11,6 +11,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use super::node::{Mark, Node, Value};
 use super::scalar::{self, Kind};
+use super::syntax::{self, YamlError};
 
 /// Nesting that no configuration comes near.
 const MAX_DEPTH: usize = 100;
@@ -21,13 +22,6 @@ const NODE_BYTES: usize = 64;
 const MAX_REPEATED: usize = 20;
 /// Longest text that is read at all, after substitution.
 pub(crate) const MAX_TEXT_BYTES: usize = 4 << 20;
-
-/// Why a text is no YAML document; `index` counts characters.
-#[derive(Debug)]
-pub(crate) struct YamlError {
-    pub(crate) index: usize,
-    pub(crate) message: String,
-}
 
 type Result<T> = std::result::Result<T, YamlError>;
 
@@ -73,7 +67,7 @@ pub(crate) fn parse(text: &str, marker: Marker<'_>) -> Result<Parsed> {
     };
     let root = composer
         .document()
-        .map_err(|error| super::syntax::explain(text, error))?;
+        .map_err(|error| syntax::explain(text, error))?;
     Ok(Parsed {
         root,
         repeated: composer.repeated,

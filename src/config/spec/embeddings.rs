@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::number::Probability;
 use super::{Path, Rules};
-use crate::config::validate::path;
+use crate::config::reports::path;
 use crate::config::value::Size;
 use crate::config::{ModelConfig, PositionDebiasConfig};
 

@@ -15,7 +15,7 @@ use std::path::Path as FilePath;
 use super::decode::Decoder;
 use super::error::{ConfigError, ProblemKind};
 use super::path::Path;
-use super::validate::Rules;
+use super::reports::Rules;
 use super::{ModelConfig, RecapOptimizerConfig};
 
 pub use embeddings::{PositionSpec, SmallEmbeddingSpec};

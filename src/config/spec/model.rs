@@ -10,7 +10,7 @@ use super::features::{FeatureTransformSpec, features};
 use super::network::{NetworkSpec, network};
 use super::number::{Finite, NonEmpty, NonNegative};
 use super::{Path, Rules};
-use crate::config::validate::{names, path};
+use crate::config::reports::{names, path};
 use crate::config::{ModelConfig, MultiTaskType, TaskModel};
 
 /// The ranking model.

@@ -2,7 +2,7 @@
 
 use super::number::{Fraction, NonNegative};
 use super::{Path, Rules};
-use crate::config::validate::{names, path};
+use crate::config::reports::{names, path};
 use crate::config::value::PositiveInt;
 use crate::config::{
     AdamConfig, LearningRate, LinearRampToCosine, ModelConfig, MultiTaskLearningRates,
