@@ -2,6 +2,8 @@
 # make test:  every test
 # make bench: speed, side by side with a Python peer
 # make bench-gpu: the step on a GPU, side by side with PyTorch's; PYTHON names one with torch for CUDA
+# make install: the program with its libtorch, man page and completions below PREFIX (/usr/local)
+# make wheel: a wheel that pip installs beside torch==2.11.0, CPU or CUDA, in target/wheel
 # make census: from a CSV to metrics on real data, CENSUS=census-income.test.gz
 # make tables: configs as convert writes them beside scikit-learn on tables of many kinds; RECAP_PYTHON names a Python
 # make soak:  kills trainings and ranks at random moments, fails one at every system call, and watches one for 30 minutes
@@ -13,9 +15,11 @@ DATA   ?= runs/random_data
 ARGS   ?=
 TIME   ?= 600
 CENSUS ?=
+PREFIX ?= /usr/local
+HOME_OF_LIBS = $(DESTDIR)$(PREFIX)/lib/recap-train
 BIN    := target/release/recap-train
 
-.PHONY: train test build libtorch bench bench-gpu census tables soak fuzz check help
+.PHONY: train test build libtorch install wheel bench bench-gpu census tables soak fuzz check help
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +34,31 @@ build: libtorch
 train: build
 	@ls $(DATA)/*.gz >/dev/null 2>&1 || $(BIN) --config_path=$(CONFIG) generate --n_examples=4096 --n_files=4
 	$(BIN) --config_path=$(CONFIG) $(ARGS)
+
+# A libtorch of your own stays where it is; one of the cache is copied, for others may not read your home.
+install: export RECAP_INSTALLED = 1
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(HOME_OF_LIBS)/torch
+	rm -rf $(HOME_OF_LIBS)/torch/lib $(HOME_OF_LIBS)/nvidia
+ifdef LIBTORCH
+	ln -s $(realpath $(LIBTORCH))/lib $(HOME_OF_LIBS)/torch/lib
+else
+	cp -rL .libtorch/lib $(HOME_OF_LIBS)/torch/lib
+	cp -rL .libtorch/../nvidia $(HOME_OF_LIBS)/nvidia
+	chmod -R a+rX $(HOME_OF_LIBS)
+endif
+	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/recap-train
+	set -e; share=$(DESTDIR)$(PREFIX)/share; program=$(DESTDIR)$(PREFIX)/bin/recap-train; \
+	install -d $$share/man/man1 $$share/bash-completion/completions $$share/zsh/site-functions \
+		$$share/fish/vendor_completions.d; \
+	$$program man >$$share/man/man1/recap-train.1; \
+	$$program completions bash >$$share/bash-completion/completions/recap-train; \
+	$$program completions zsh >$$share/zsh/site-functions/_recap-train; \
+	$$program completions fish >$$share/fish/vendor_completions.d/recap-train.fish
+
+wheel: export RECAP_INSTALLED = 1
+wheel: build
+	python3 src/python/wheel.py $(BIN) target/wheel
 
 test: libtorch
 	cargo test --locked

@@ -21,6 +21,13 @@ const BRIDGES: [&str; 3] = [
     "src/torch/sys_profile.rs",
 ];
 
+/// Where an installed binary finds libtorch, seen from its own folder: where `make install` lays it, and in a Python's
+/// site-packages, beside whose `torch` the wheel is put.
+const INSTALLED: [&str; 2] = [
+    "$ORIGIN/../lib/recap-train/torch/lib",
+    "$ORIGIN/../../torch/lib",
+];
+
 /// What the headers of c10d want to know.
 const C10D: [&str; 3] = ["USE_DISTRIBUTED", "USE_RPC", "USE_C10D_GLOO"];
 
@@ -31,6 +38,7 @@ fn main() {
     }
     println!("cargo:rerun-if-changed=src/torch/shim");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
+    println!("cargo:rerun-if-env-changed=RECAP_INSTALLED");
     let libtorch = libtorch();
     link(&libtorch);
     compile_shim(&libtorch);
@@ -55,12 +63,17 @@ fn libtorch() -> PathBuf {
         .to_owned()
 }
 
-/// The binary finds libtorch by itself, with nothing exported: its own run path names it.
+/// The binary finds libtorch by itself, with nothing exported: its own run path names it. One that is to be installed
+/// (`RECAP_INSTALLED`) does not name the folder of whoever built it.
 fn link(libtorch: &Path) {
+    let built = libtorch.join("lib").display().to_string();
+    let is_installed = std::env::var_os("RECAP_INSTALLED").is_some();
+    let built = (!is_installed).then_some(built.as_str());
+    let run_path: Vec<&str> = INSTALLED.into_iter().chain(built).collect();
     // DT_RPATH, unlike DT_RUNPATH, serves the libraries that libtorch loads in turn as well.
     // A CPU-only libtorch has open symbols that only its CUDA part would fill.
     for arg in [
-        &format!("-Wl,-rpath,{}", libtorch.join("lib").display()),
+        &format!("-Wl,-rpath,{}", run_path.join(":")),
         "-Wl,--disable-new-dtags",
         "-Wl,--allow-shlib-undefined",
     ] {

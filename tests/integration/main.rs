@@ -39,6 +39,7 @@ mod golden_loop;
 mod golden_model;
 mod help;
 mod inspect;
+mod install;
 mod kills;
 mod metrics;
 mod model_build;

@@ -1,0 +1,5 @@
+"""`python -m recap_train`."""
+
+from recap_train import main
+
+main()
