@@ -70,8 +70,10 @@ section! {
         /// What stands around cells that hold a delimiter or a line break (null: quotes are text like any other). Range:
         /// one character of ASCII.
         pub quote: Option<String> = Some("\"".to_owned()),
-        /// A cell of more lines than this is refused: a quote that is missing makes such cells.
-        pub max_cell_lines: PositiveInt = positive(1000),
+        /// A cell of more lines than this is refused: a quote that is missing makes such cells (null: one of more than 1,000
+        /// lines, and one whose lines may be rows between two stray quotes: the first line has the delimiters that the
+        /// row lacks behind the cell, the last one those in front of it).
+        pub max_cell_lines: Option<PositiveInt> = None,
         /// Whether blanks around cells are dropped.
         pub trim: bool = true,
         /// Cells that count as empty.

@@ -1,7 +1,7 @@
 //! Makes training data of tables: CSV and Parquet to TFRecord files, a segdense schema, vocabularies and a config.
 //!
 //! `plan` is the mapping with every column at its place; `inputs` finds tables, `format` says what they are, `source`
-//! reads their rows (`csv` and `csv_table`, `parquet`; `position` finds columns); a `row` has a `cell` per column, which
+//! reads their rows (`csv`, `csv_scan` and `csv_table`, `parquet`; `position` finds columns); a `row` has a `cell` per column, which
 //! `compare` compares (`decimal` numbers, `time` times, `timeline` those of a split); `split` and `dealer` deal rows to
 //! parts; `vocabulary` and `sample` learn from the rows that are trained on; `label`, `ids` and `encode` make examples,
 //! `tally` counts them, `classes` the labels; `folder` publishes everything at once; `starter` writes the first config,
@@ -13,6 +13,7 @@ mod classes;
 mod compare;
 mod converted;
 mod csv;
+mod csv_scan;
 mod csv_table;
 mod dealer;
 mod decimal;
