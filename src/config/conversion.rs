@@ -7,7 +7,8 @@ use super::value::{PositiveInt, Size, positive};
 
 section! {
     /// How `convert` makes training data of tables; a YAML file of its own (`convert --mapping=FILE`). Columns go by
-    /// the name in the header, in `csv.names` or in the Parquet file; without any names by their number from 0.
+    /// the name in the header, in `csv.names` or in the Parquet file; without any names by their number from 0. Names are
+    /// what is written, in quotes or not: `no`, `01`, `2024_05` and `12:30` stay what they are.
     pub struct ConversionConfig {
         /// The tables: a glob or a list of globs, of paths or addresses (`s3://`, `gs://`, `https://`), with braces
         /// (`{2023,2024}/*.csv`); a folder is everything in it. Read in the order of the list, those of one glob sorted.
@@ -56,6 +57,7 @@ section! {
         /// 0). Range: 0 to 0.9.
         pub validation_share: Option<f64> = None,
     }
+    scalars Written;
 }
 
 section! {
@@ -179,5 +181,88 @@ section! {
         /// The first time that is not in the part any more, parts in the order of time (null: no end). Rows after the
         /// last one are left out. Range: all of one kind.
         pub before: IndexMap<String, Option<String>>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{RecapConfig, load, parse};
+
+    #[test]
+    fn names_are_what_is_written_and_none_becomes_another() {
+        let names = [
+            "yes",
+            "no",
+            "on",
+            "true",
+            "01",
+            "1",
+            "1.0",
+            "1.50",
+            "12:30",
+            "0x1F",
+            "010",
+            "2024_05",
+            ".inf",
+            ".nan",
+            "~",
+            "null",
+            "1e3",
+            "+1",
+            "2024-05-01",
+            "é",
+        ];
+        let keys =
+            |value: &str| -> String { names.map(|name| format!("  {name}: {value}\n")).concat() };
+        let text = format!(
+            "continuous: [{list}]\nlabels:\n{labels}weights:\n{weights}split: {{index: {{modulo: 2, parts:\n{{{parts}}}}}}}\n\
+             csv: {{header: false, names: [{list}], nulls: [{list}]}}\n",
+            list = names.join(", "),
+            labels = keys("y == 1"),
+            weights = keys("2024_05"),
+            parts = names.map(|name| format!("{name}: [0]")).join(", "),
+        );
+        let mapping: ConversionConfig = parse(&text).unwrap();
+        assert_eq!(mapping.continuous, names);
+        assert_eq!(mapping.labels.keys().collect::<Vec<_>>(), names);
+        assert!(mapping.weights.values().all(|column| column == "2024_05"));
+        let parts = mapping.split.unwrap().index.unwrap().parts;
+        assert_eq!(parts.keys().collect::<Vec<_>>(), names);
+        assert_eq!(mapping.csv.names.unwrap(), names);
+        assert_eq!(mapping.csv.nulls, names);
+    }
+
+    #[test]
+    fn overrides_are_read_as_the_file_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text =
+            "labels: {01: a == 1}\nsplit: {time: {column: no, before: {on: 12:00:00, rest: ~}}}\n";
+        std::fs::write(file.path(), text).unwrap();
+        let set = [
+            "labels.01=on == 1",
+            "output_dir=2024_05",
+            "split.time.before.off=2024-05-01",
+        ];
+        let (mapping, _): (ConversionConfig, _) =
+            load(file.path(), &set.map(str::to_owned)).unwrap();
+        assert_eq!(mapping.labels["01"], "on == 1");
+        assert_eq!(mapping.output_dir.as_deref(), Some("2024_05"));
+        let time = mapping.split.unwrap().time.unwrap();
+        assert_eq!(time.column, "no");
+        let before: Vec<_> = time.before.values().map(Option::as_deref).collect();
+        assert_eq!(before, [Some("12:00:00"), None, Some("2024-05-01")]);
+        assert!(time.before.keys().eq(["on", "rest", "off"]));
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_is_no_text() {
+        let message = parse::<ConversionConfig>("continuous: [a, ]\nlabels: {y: }\n");
+        let message = message.unwrap_err().to_string();
+        assert!(message.contains("labels.y: expected text"), "{message}");
+        assert_eq!(
+            <RecapConfig as super::super::Decode>::SCALARS,
+            super::super::node::Scalars::Read
+        );
     }
 }
