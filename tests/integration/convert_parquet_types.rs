@@ -275,6 +275,37 @@ fn every_compression_and_version_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_page_that_is_longer_or_shorter_than_its_header_says_is_refused() {
+    let place = Place::new();
+    let yaml = "continuous: [x]\nlabels: {y: clicked == true}\n";
+    for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+        for compression in [Compression::SNAPPY, Compression::UNCOMPRESSED] {
+            for change in [2_u8, 0_u8.wrapping_sub(2)] {
+                let properties = WriterProperties::builder().set_compression(compression);
+                let properties = properties.set_dictionary_enabled(false);
+                write(
+                    &place.path("t.parquet"),
+                    properties.set_writer_version(version).build(),
+                );
+                let mut bytes = std::fs::read(place.path("t.parquet")).unwrap();
+                // Behind the magic: the kind of the page, then its size without compression, 64 in one or two bytes.
+                assert_eq!((bytes[4], bytes[6], bytes[7]), (0x15, 0x15, 0x80));
+                let claim = u16::from(bytes[7] & 0x7f) | u16::from(bytes[8]) << 7;
+                let claim = claim.wrapping_add_signed(i16::from(change.cast_signed()));
+                bytes[7] = 0x80 | u8::try_from(claim & 0x7f).unwrap();
+                bytes[8] = u8::try_from(claim >> 7).unwrap();
+                place.write("t.parquet", &bytes);
+                let error = place.convert(yaml, "t.parquet", "out", 1).unwrap_err();
+                assert_eq!(error.fault(), Fault::Data, "{error}");
+                let source = std::error::Error::source(&error).unwrap().to_string();
+                let expected = format!("its header says {}", claim / 2);
+                assert!(source.contains(&expected), "{source}");
+            }
+        }
+    }
+}
+
+#[test]
 fn numbers_that_are_none_or_too_large_are_told() {
     let place = Place::new();
     let schema = "message t { REQUIRED DOUBLE a; REQUIRED FLOAT b; REQUIRED FIXED_LEN_BYTE_ARRAY(2) c (FLOAT16); \

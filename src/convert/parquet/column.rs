@@ -15,6 +15,7 @@ use super::super::cell::Value;
 use super::super::decimal::Decimal;
 use super::super::time::Unit;
 use super::chunk::Chunks;
+use super::header::Headers;
 use super::page::Pages;
 
 /// A decimal has no more digits than this behind the point.
@@ -228,7 +229,9 @@ impl Column {
         )?;
         let is_optional = description.max_def_level() > 0;
         let codec = group.column(leaf).compression();
-        let pages = Box::new(Pages::new(pages, codec, is_optional));
+        let (begin, length) = stored.byte_range();
+        let headers = Headers::new(Arc::clone(chunks), begin, length);
+        let pages = Box::new(Pages::new(pages, headers, codec, is_optional));
         Ok(Self {
             reader: get_column_reader(description, pages),
             kind,
