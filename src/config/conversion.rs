@@ -22,7 +22,8 @@ section! {
         /// Rows per file of records. Small: more files, better spread over threads and ranks; as many rows per thread
         /// are held in memory. A file ends earlier where the used cells of its rows reach 256 MiB.
         pub rows_per_file: Size = Size::literal(8192),
-        /// Numeric columns, in order, for the feature `continuous`.
+        /// Numeric columns, in order, for the feature `continuous`. A column of times is seconds since 1970 (of times of
+        /// day: since midnight), whatever the unit it is stored in; in 32 bits they are exact to two minutes alone.
         pub continuous: Vec<String> = Vec::new(),
         /// What stands for an empty cell of a continuous column, and for one that says NaN. Range: finite, as f32 (null: the
         /// median of the column over the rows that are trained on, or some thousands of them).
@@ -37,13 +38,17 @@ section! {
         pub discrete: Vec<CategoryConfig> = Vec::new(),
         /// The tasks: name, then when the label is 1, such as `income == "50000+."`, `age >= 18`, `clicked == true` or
         /// `day < "2024-05-31"`; a column, an operator (==, !=, <, <=, >, >=) and a value: a number, true or false, or
-        /// in double quotes text or a time. Numbers compare exactly, times as instants (UTC where no zone is given),
-        /// `== ""` asks for an empty cell.
+        /// in double quotes text or a time. Numbers compare exactly with what is stored; times as instants (UTC where no
+        /// zone is given), and with times as ISO 8601 writes them alone; text is equal or not, and has no order. `== ""`
+        /// asks for a cell that is empty or says NaN.
         pub labels: IndexMap<String, String>,
+        /// What becomes of a row in which the cell that a label is compared from is empty, or says NaN where a number or a
+        /// truth value is compared. A label that asks for that itself (`== ""`) is never missing.
+        pub missing_label: MissingLabel = MissingLabel::Error,
         /// Whether a label that is the same in all rows that are trained on is only warned of. It is refused otherwise,
         /// as nothing can be learned of it.
         pub allow_one_class: bool = false,
-        /// By task: the numeric column that its rows are weighted with.
+        /// By task: the numeric column that its rows are weighted with. Range of its cells: 0 to 1e9.
         pub weights: IndexMap<String, String> = IndexMap::new(),
         /// Features that identify a row, kept for `predict`; their names begin with `meta__`, and `meta__user_id` is the
         /// group of the metric `gauc`.
@@ -58,6 +63,18 @@ section! {
         pub validation_share: Option<f64> = None,
     }
     scalars Written;
+}
+
+choice! {
+    /// What becomes of a row without a label.
+    pub enum MissingLabel {
+        /// It is bad data, and ends the conversion.
+        Error = "error",
+        /// It is left out, and counted.
+        Drop = "drop",
+        /// The label is 0, and counted.
+        Negative = "negative",
+    }
 }
 
 section! {
@@ -103,14 +120,14 @@ section! {
 }
 
 section! {
-    /// Numeric columns cut into ranges. An empty cell is in none, nor is NaN.
+    /// Numeric columns cut into ranges. An empty cell is in none, nor is NaN. Times are seconds since 1970 or midnight.
     pub struct BucketConfig {
         /// The columns.
         pub columns: Vec<String>,
         /// Into about so many ranges that are equally frequent among the rows that are trained on; a value that fills
         /// one alone gets it, and the others share so many. Counted over 65,536 of them, chosen by hash.
         pub count: Option<Size> = None,
-        /// The lower ends of all ranges but the lowest, ascending.
+        /// The lower ends of all ranges but the lowest, ascending. Not for columns of times.
         pub boundaries: Option<Vec<f64>> = None,
     }
     exactly_one "ranges": count, boundaries;
@@ -129,8 +146,9 @@ section! {
 choice! {
     /// What an id is.
     pub enum IdKind {
-        /// A 64-bit integer, one of 2^63 and more by its two's complement; a whole float such as `3.0` is one too. The
-        /// groups of grouped metrics are.
+        /// A 64-bit integer; a whole float such as `3.0` is one too. One of 2^63 and more is taken by its two's complement
+        /// where the column holds unsigned integers by its type, and refused elsewhere. Of a time, the microseconds since
+        /// 1970 or midnight. The groups of grouped metrics are integers.
         Integer = "integer",
         /// Text.
         Text = "text",
@@ -175,8 +193,9 @@ section! {
 section! {
     /// Parts by time.
     pub struct TimeSplit {
-        /// The column: numbers, dates or instants (2024-05-31, 2024-05-31T23:59:59+02:00, those of Parquet; UTC where no
-        /// zone is given), times of day, or text of one form that sorts (2024-W05). A row without a time is refused.
+        /// The column: numbers, or times as ISO 8601 writes them, all of one form: dates or instants (2024-05-31,
+        /// 2024-05-31T23:59:59+02:00, those of Parquet; UTC where no zone is given), times of day (23:59), months
+        /// (2024-05) or weeks (2024-W05). A row without such a time is refused.
         pub column: String,
         /// The first time that is not in the part any more, parts in the order of time (null: no end). Rows after the
         /// last one are left out. Range: all of one kind.

@@ -11,7 +11,8 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
-use super::plan::{Plan, Ranges};
+use super::plan::Plan;
+use super::ranges::Ranges;
 use super::vocabulary::{VERSION, Values, Vocabulary};
 
 /// The most bytes that a vocabulary may have.

@@ -64,6 +64,86 @@ fn a_quote_that_never_closes_is_refused_with_its_line() {
     assert_eq!(made.parts["train"].rows, 20);
 }
 
+/// A mapping with `label`, and what becomes of rows without one.
+fn labelled(label: &str, missing: &str) -> String {
+    format!(
+        "continuous: [x]\none_hot: [{{columns: [c]}}]\nlabels: {{y: '{label}'}}\nids: {{meta__row: {{}}}}\n{missing}"
+    )
+}
+
+#[test]
+fn a_row_without_a_label_is_refused_dropped_or_negative_as_the_mapping_says() {
+    let place = Place::new();
+    let (drop, negative) = ("missing_label: drop\n", "missing_label: negative\n");
+    for (label, one, zero, gap) in [
+        ("y == \"a\"", "a", "b", ""),
+        ("y != \"a\"", "b", "a", ""),
+        ("y == 1", "1", "0", ""),
+        ("y > 0.5", "1", "0", "NaN"),
+        ("y == true", "True", "0", ""),
+        ("y < \"2024-05-05\"", "2024-05-04", "2024-05-05T00:00Z", ""),
+    ] {
+        place.write(
+            "t.csv",
+            format!("x,c,y\n1,p,{one}\n2,only,{gap}\n3,q,{zero}\n4,q,{gap}\n"),
+        );
+        let message = refused(&place, &labelled(label, ""), "t.csv", Fault::Data);
+        let expected = "line 3, column `y`: expected a value that the label can be told by";
+        assert!(
+            message.contains(expected) && message.contains("missing_label"),
+            "{label}: {message}"
+        );
+        let name = |kind: &str| format!("{kind}{}", label.replace(['"', ' ', '='], ""));
+        let made = place
+            .convert(&labelled(label, drop), "t.csv", &name("drop"), 2)
+            .unwrap();
+        assert_eq!(
+            (made.unlabelled.dropped, made.unlabelled.negative),
+            (2, 0),
+            "{label}"
+        );
+        assert_eq!(made.widths[1], 3, "no row that is dropped is learned of");
+        let rows = place.rows(&name("drop"), "train");
+        assert_eq!(ints(&rows, "meta__row"), [0, 2], "{label}");
+        let made = place
+            .convert(&labelled(label, negative), "t.csv", &name("negative"), 2)
+            .unwrap();
+        assert_eq!(
+            (made.unlabelled.dropped, made.unlabelled.negative),
+            (0, 2),
+            "{label}"
+        );
+        assert_eq!(
+            (made.parts["train"].rows, made.parts["train"].positives["y"]),
+            (4, 1),
+            "{label}"
+        );
+    }
+}
+
+#[test]
+fn whether_a_cell_is_empty_can_be_asked() {
+    let place = Place::new();
+    place.write("t.csv", "x,c,y\n1,p,a\n2,p,\n3,p,nan\n");
+    for (label, missing, positives) in [
+        ("y == \"\"", "", 2),
+        ("y != \"\"", "missing_label: drop\n", 1),
+        ("y == \"a\"", "csv: {nulls: [x]}\n", 1),
+    ] {
+        let made = place.convert(
+            &labelled(label, missing),
+            "t.csv",
+            &format!("empty{positives}{}", missing.len()),
+            1,
+        );
+        assert_eq!(
+            made.unwrap().parts["train"].positives["y"],
+            positives,
+            "{label}"
+        );
+    }
+}
+
 #[test]
 fn rows_are_told_by_the_lines_of_the_file() {
     let place = Place::new();
@@ -137,8 +217,15 @@ fn numbers_that_are_none_are_missing_and_those_that_do_not_fit_are_told() {
         ),
         ("1,inf,0", "column `b`: expected a finite number"),
         ("N/A,1,0", "column `x`: expected a number, found `N/A`"),
-        ("1,1,nan", "column `y`: expected a number to compare"),
-        ("1,1,", "column `y`: expected a number to compare"),
+        ("1,1,N/A", "column `y`: expected a number to compare"),
+        (
+            "1,1,nan",
+            "column `y`: expected a value that the label can be told by",
+        ),
+        (
+            "1,1,",
+            "column `y`: expected a value that the label can be told by",
+        ),
         ("\x1b[2J,1,0", "expected a number, found `\\x1b[2J`"),
     ] {
         place.write("t.csv", format!("x,b,y\n0,0,1\n{row}\n"));
