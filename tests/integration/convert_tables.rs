@@ -337,6 +337,19 @@ const ODD: [Odd; 11] = [
 ];
 
 #[test]
+fn a_column_that_a_folder_is_called_like_is_refused() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.path("t/c=2024")).unwrap();
+    place.write("t/c=2024/a.csv", "x,c,y\n1,2023,1\n2,2022,0\n");
+    let message = refused(&place, MAPPING, "t", Fault::Config);
+    let expected =
+        "no column `c`, both a column of the file and the folder `c=…` above it have that name";
+    assert!(message.contains(expected), "{message}");
+    let other = MAPPING.replace("one_hot: [{columns: [c]}]\n", "");
+    place.convert(&other, "t", "out", 1).unwrap();
+}
+
+#[test]
 fn odd_tables_are_called_what_they_are() {
     let place = Place::new();
     for (name, bytes, expected, fault) in ODD {
