@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use crate::cli::{CommonArgs, ConvertArgs, UsageError};
 use crate::config::{self, ConversionConfig};
-use crate::convert::{ConvertOptions, Converted, UnknownShare, UnknownValues, convert};
+use crate::convert::{ConvertOptions, Converted, UnknownShare, UnknownValues, Unlabelled, convert};
 use crate::printable;
 
 /// Columns with unknown values that are named one by one.
@@ -103,6 +103,13 @@ fn print(converted: &Converted, has_old_vocabulary: bool) -> anyhow::Result<()> 
     }
     if converted.left_out > 0 {
         out.line(format_args!("left out: {} rows", converted.left_out))?;
+    }
+    let Unlabelled { dropped, negative } = converted.unlabelled;
+    if dropped > 0 {
+        writeln!(out, "dropped: {dropped} rows without a label")?;
+    }
+    if negative > 0 {
+        writeln!(out, "negative: {negative} labels whose cell is empty")?;
     }
     if has_old_vocabulary {
         print_unknown(&mut out, &converted.unknown)?;

@@ -129,8 +129,6 @@ macro_rules! leaf {
 
 leaf!(i64, "an integer", 0, |v| integer(v)?.try_into().ok());
 leaf!(bool, "true or false", false, truth);
-leaf!(String, "text", String::new(), |v| text(v)
-    .map(Cow::into_owned));
 leaf!(
     PositiveInt,
     "an integer of at least 1",
@@ -141,6 +139,23 @@ leaf!(
         PositiveInt::new(number.try_into().ok()?)
     }
 );
+
+impl Decode for String {
+    fn decode(node: &Node, at: &mut Decoder) -> Self {
+        let read = |value: &Value| match &node.written {
+            Some(written) => Some(written.to_string()),
+            None => text(value).map(Cow::into_owned),
+        };
+        leaf(node, at, "text", read).unwrap_or_default()
+    }
+    fn placeholder() -> Self {
+        Self::new()
+    }
+    fn shape() -> Shape {
+        Shape::Scalar("text")
+    }
+}
+
 /// Everything is computed in f32: a larger number has no place there.
 const TOO_LARGE: &str = "a number that 32 bits hold, at most 3.4e38 (or .inf)";
 

@@ -146,7 +146,8 @@ section! {
         pub binary: Vec<String> = Vec::new(),
         /// The keys that make up `discrete`; their floats must be whole.
         pub discrete: Vec<String> = Vec::new(),
-        /// What to do where a record lacks a key. A key that the first records all lack is warned of.
+        /// What to do where a record lacks a key of these. A key that the first records all lack is warned of. A record
+        /// without a label or a weight is bad data in any case.
         pub missing: MissingColumn = MissingColumn::Zero,
     }
 }

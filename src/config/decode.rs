@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::error::{ConfigError, MAX_PROBLEMS, Problem, ProblemKind, Report};
 use super::hints;
-use super::node::{Mark, Node, Source, Value, key_text};
+use super::node::{Mark, Node, Scalars, Source, Value, key_text};
 use super::path::{Path, Step};
 use super::schema::{SectionShape, Shape};
 
@@ -15,6 +15,9 @@ use super::schema::{SectionShape, Shape};
 /// Decoding always gives a value, so that one mistake does not hide the next; whether it may be used is known by the
 /// problems that the decoder holds in the end.
 pub trait Decode: Sized {
+    /// What plain scalars of a document of this type are where text is wanted.
+    const SCALARS: Scalars = Scalars::Read;
+
     /// Reads `node`, which stands at the decoder's path.
     fn decode(node: &Node, at: &mut Decoder) -> Self;
 

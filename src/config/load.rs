@@ -9,7 +9,7 @@ use super::RecapConfig;
 use super::decode::{Decode, Decoder};
 use super::error::ConfigError;
 use super::loaded::{Loaded, Origins};
-use super::node::{Mark, Node, Source, Value, key_text, shorten};
+use super::node::{Mark, Node, Scalars, Source, Value, key_text, shorten};
 use super::path::{Path, Step};
 use super::substitute::{Lookup, Substituted, process_environment, substitute};
 use super::yaml::Repeated;
@@ -50,10 +50,10 @@ pub fn parse_recap(
     overrides: &[String],
     environment: Lookup<'_>,
 ) -> Result<Loaded, ConfigError> {
-    let mut document = Document::parse(path, text, environment)?;
+    let mut document = Document::parse(path, text, RecapConfig::SCALARS, environment)?;
     let mut at = Decoder::of(RecapConfig::shape());
     for text in overrides {
-        overrides::apply(&mut document.root, text, &mut at)?;
+        overrides::apply(&mut document.root, RecapConfig::SCALARS, text, &mut at)?;
     }
     places::settle(&mut document.root, environment, &mut at);
     let config = RecapConfig::decode(&document.root, &mut at);
@@ -111,10 +111,10 @@ fn decode<T: Decode>(
     overrides: &[String],
     environment: Lookup<'_>,
 ) -> Result<(T, Vec<String>), ConfigError> {
-    let mut document = Document::parse(path, text, environment)?;
+    let mut document = Document::parse(path, text, T::SCALARS, environment)?;
     let mut at = Decoder::of(T::shape());
     for text in overrides {
-        overrides::apply(&mut document.root, text, &mut at)?;
+        overrides::apply(&mut document.root, T::SCALARS, text, &mut at)?;
     }
     places::settle(&mut document.root, environment, &mut at);
     let value = T::decode(&document.root, &mut at);
@@ -161,7 +161,12 @@ struct Document {
 }
 
 impl Document {
-    fn parse(path: &FilePath, text: &str, environment: Lookup<'_>) -> Result<Self, ConfigError> {
+    fn parse(
+        path: &FilePath,
+        text: &str,
+        scalars: Scalars,
+        environment: Lookup<'_>,
+    ) -> Result<Self, ConfigError> {
         let limit = yaml::MAX_TEXT_BYTES;
         let text = substitute(text, environment, limit).ok_or_else(|| ConfigError::TooLong {
             file: path.to_owned(),
@@ -178,7 +183,7 @@ impl Document {
                 column,
             }
         };
-        let parsed = yaml::parse(&text.text, &marker).map_err(|error| {
+        let parsed = yaml::parse(&text.text, scalars, &marker).map_err(|error| {
             let (line, column) = text.locate(error.index);
             let range = error.index..error.index + 1;
             let from = text

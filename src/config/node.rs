@@ -10,6 +10,17 @@ use crate::{printable, redact};
 pub struct Node {
     pub(crate) value: Value,
     pub(crate) mark: Mark,
+    /// The text of a plain scalar that is something else, where that is kept: [`Scalars::Written`].
+    pub(crate) written: Option<Arc<str>>,
+}
+
+/// What a plain scalar such as `01`, `no`, `12:30` or `~` is where text is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scalars {
+    /// The text of the value that YAML 1.1 reads, as in the original: `1`, `False`, `750`, and no text.
+    Read,
+    /// What was written. Keys are text.
+    Written,
 }
 
 /// A YAML 1.1 value.

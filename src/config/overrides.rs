@@ -5,16 +5,21 @@ use std::sync::Arc;
 use super::decode::Decoder;
 use super::error::{ConfigError, ProblemKind};
 use super::hints::{suggestion, unknown_key};
-use super::node::{Mark, Node, Source, Value};
+use super::node::{Mark, Node, Scalars, Source, Value};
 use super::path::{Path, Step};
 use super::schema::Shape;
 use super::yaml;
 
-/// Applies one override to `root`; a path that leads nowhere is reported to `at`.
+/// Applies one override to `root`, whose plain scalars are `scalars`; a path that leads nowhere is reported to `at`.
 ///
 /// # Errors
 /// When `text` is not `path=value` with a YAML scalar or flow value.
-pub(crate) fn apply(root: &mut Node, text: &str, at: &mut Decoder) -> Result<(), ConfigError> {
+pub(crate) fn apply(
+    root: &mut Node,
+    scalars: Scalars,
+    text: &str,
+    at: &mut Decoder,
+) -> Result<(), ConfigError> {
     let fail = |message: String| ConfigError::Override {
         text: text.to_owned(),
         message,
@@ -31,7 +36,7 @@ pub(crate) fn apply(root: &mut Node, text: &str, at: &mut Decoder) -> Result<(),
         line: 1,
         column: 1,
     };
-    let value = yaml::parse(value, &|_| mark.clone())
+    let value = yaml::parse(value, scalars, &|_| mark.clone())
         .map_err(|error| fail(format!("the value is not YAML: {}", error.message)))?
         .root;
     let shape = at.root();
@@ -170,6 +175,7 @@ impl Change<'_> {
         let null = || Node {
             value: Value::Null,
             mark: self.mark.clone(),
+            written: None,
         };
         if node.is_null() {
             *node = Node {

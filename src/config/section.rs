@@ -4,7 +4,8 @@
 ///
 /// A field without `= default` is required. After the struct come the rules:
 /// `exactly_one "group": a, b;` and `at_most_one "group": a, b;` name optional fields, `at_least a: 0.0;` bounds a
-/// number, `rule name;` calls `fn name(&Keys, &mut Decoder)` for what only code can say.
+/// number, `rule name;` calls `fn name(&Keys, &mut Decoder)` for what only code can say. `scalars Written;` keeps names
+/// as they were written in a document of this type.
 macro_rules! section {
     (
         $(#[doc = $sdoc:literal])+
@@ -15,12 +16,15 @@ macro_rules! section {
         $( at_most_one $most:literal : $($most_member:ident),+ ; )*
         $( at_least $bounded:ident : $least:literal ; )*
         $( rule $rule:path ; )*
+        $( scalars $scalars:ident ; )?
     ) => {
         $(#[doc = $sdoc])+
         #[derive(Clone, Debug, PartialEq, serde::Serialize)]
         pub struct $name { $( $(#[doc = $fdoc])+ pub $field: $ty, )* }
 
         impl $crate::config::decode::Decode for $name {
+            $( const SCALARS: $crate::config::node::Scalars = $crate::config::node::Scalars::$scalars; )?
+
             fn decode(node: &$crate::config::node::Node, at: &mut $crate::config::decode::Decoder) -> Self {
                 #[allow(unused_variables, reason = "a section may have neither keys nor rules")]
                 let Some(keys) = at.section(node, &[$(stringify!($field)),*], Self::section_shape) else {

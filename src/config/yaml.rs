@@ -9,7 +9,7 @@ use std::ops::Range;
 use indexmap::IndexMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
-use super::node::{Mark, Node, Value};
+use super::node::{Mark, Node, Scalars, Value};
 use super::scalar::{self, Kind};
 use super::syntax::{self, YamlError};
 
@@ -50,7 +50,7 @@ pub(crate) struct Repeated {
 }
 
 /// Parses one document; an empty text is null.
-pub(crate) fn parse(text: &str, marker: Marker<'_>) -> Result<Parsed> {
+pub(crate) fn parse(text: &str, scalars: Scalars, marker: Marker<'_>) -> Result<Parsed> {
     if let Some((index, c)) = text.chars().enumerate().find(|(_, c)| !is_printable(*c)) {
         return fail(
             index,
@@ -59,6 +59,7 @@ pub(crate) fn parse(text: &str, marker: Marker<'_>) -> Result<Parsed> {
     }
     let mut composer = Composer {
         events: Parser::new_from_str(text),
+        scalars,
         marker,
         anchors: HashMap::new(),
         expanded: 0,
@@ -86,6 +87,7 @@ struct Anchored {
 
 struct Composer<'a> {
     events: Parser<'a, StrInput<'a>>,
+    scalars: Scalars,
     marker: Marker<'a>,
     anchors: HashMap<usize, Anchored>,
     /// What the nodes made so far amount to.
@@ -122,6 +124,7 @@ impl<'a> Composer<'a> {
         Ok(root.unwrap_or_else(|| Node {
             value: Value::Null,
             mark: (self.marker)(&(0..0)),
+            written: None,
         }))
     }
 
@@ -129,15 +132,18 @@ impl<'a> Composer<'a> {
         let before = self.expanded;
         self.spend(NODE_BYTES, at.start)?;
         let mark = (self.marker)(&at);
+        let mut written = None;
         let (anchor, value) = match event {
             Event::Alias(id) => return self.alias(id, at.start),
             Event::Scalar(text, style, anchor, tag) => {
                 self.spend(text.len(), at.start)?;
                 let plain = style == ScalarStyle::Plain;
-                (
-                    anchor,
-                    scalar_value(&text, plain, tag.as_deref(), at.start)?,
-                )
+                let value = scalar_value(&text, plain, tag.as_deref(), at.start)?;
+                let is_text = matches!(value, Value::Str(_)) || text.is_empty();
+                if plain && tag.is_none() && !is_text && self.scalars == Scalars::Written {
+                    written = Some(text.as_ref().into());
+                }
+                (anchor, value)
             }
             Event::SequenceStart(anchor, tag) => {
                 expect_tag(tag.as_deref(), "seq", at.start)?;
@@ -149,7 +155,11 @@ impl<'a> Composer<'a> {
             }
             _ => return fail(at.start, "expected a value"),
         };
-        let node = Node { value, mark };
+        let node = Node {
+            value,
+            mark,
+            written,
+        };
         if anchor != 0 {
             // The stored copy is held as long as the tree is made, so that it counts too.
             let expanded = self.expanded - before;
@@ -217,7 +227,10 @@ impl<'a> Composer<'a> {
                 break;
             }
             let merges = is_merge_key(&event);
-            let key = self.node((event, at.clone()))?;
+            let mut key = self.node((event, at.clone()))?;
+            if let Some(written) = key.written.take() {
+                key.value = Value::Str(written);
+            }
             let value = self.next()?;
             let value_at = value.1.start;
             let value = self.node(value)?;

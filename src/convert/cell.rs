@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::decimal::{Decimal, Number};
-use super::time::{self, Unit};
+use super::time::{self, Form, Time, Unit};
 use crate::printable;
 
 /// One value of a table.
@@ -73,12 +73,15 @@ const MAX_FLOAT: i128 = 1 << 53;
 const MAX_SINGLE: i128 = 1 << 24;
 
 impl<'a> Cell<'a> {
-    /// As a finite number: a truth value is 0 or 1, a time the number that is stored.
+    /// As a finite number: a truth value is 0 or 1, a time so many seconds since 1970 or midnight.
     pub(super) fn number(self) -> Found<f64> {
         // Text is parsed as a float at once: the nearest one, and fast.
         let number = match self {
             Self::Text(text) => trimmed(text).and_then(|text| text.parse().ok()),
-            other => other.exact().map(Number::to_f64),
+            other => match other.time() {
+                Some(time) => Some(time.seconds()),
+                None => other.exact().map(Number::to_f64),
+            },
         };
         match number {
             Some(number) if number.is_nan() => Found::Missing,
@@ -88,25 +91,42 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// As a number that is compared without rounding.
+    /// As a number that is compared without rounding. A time is none.
     pub(super) fn exact(self) -> Option<Number> {
         Some(match self {
-            Self::Empty => return None,
+            Self::Empty | Self::Date(_) | Self::Clock(..) | Self::Instant(..) => return None,
             Self::Truth(value) => i128::from(value).into(),
             Self::Integer(value) => value.into(),
             Self::Decimal(value) => Number::Exact(value),
             Self::Float(value) => Number::Float(value),
             Self::Single(value) => Number::Single(value),
-            Self::Date(days) => i128::from(days).into(),
-            Self::Clock(ticks, unit) | Self::Instant(ticks, unit) => {
-                i128::from(unit.number(ticks)).into()
-            }
             Self::Text(text) => Number::parse(trimmed(text)?)?,
         })
     }
 
-    /// As an integer of 64 bits: one from 2^63 to 2^64 by its two's complement, a whole float or decimal as what it is.
+    /// The time of a cell that is typed as one.
+    pub(super) fn time(self) -> Option<Time> {
+        let of = |form, nanos| Some(Time { form, nanos });
+        match self {
+            Self::Date(days) => Some(Time::of_day(days)),
+            Self::Clock(ticks, unit) => of(Form::Clock, unit.nanos(ticks)),
+            Self::Instant(ticks, unit) => of(Form::Instant, unit.nanos(ticks)),
+            _ => None,
+        }
+    }
+
+    /// As an integer of 64 bits: one of a column without signs from 2^63 on by its two's complement, a whole float or
+    /// decimal as what it is, a time as its microseconds.
     pub(super) fn integer(self) -> Found<i64> {
+        if let Some(time) = self.time() {
+            return time.micros().map_or(Found::Not, Found::Is);
+        }
+        // Only where nothing is negative is the other half of the integers free.
+        if let Self::Integer(value) = self
+            && let Ok(value) = u64::try_from(value)
+        {
+            return Found::Is(value.cast_signed());
+        }
         let whole = match self.exact() {
             None if self == Self::Empty => return Found::Missing,
             None => None,
@@ -114,11 +134,40 @@ impl<'a> Cell<'a> {
             Some(Number::Float(value)) => whole(value, MAX_FLOAT),
             Some(Number::Single(value)) => whole(f64::from(value), MAX_SINGLE),
         };
-        let signed = whole.and_then(|whole| i64::try_from(whole).ok());
-        let unsigned = || whole.and_then(|whole| u64::try_from(whole).ok());
-        match signed.or_else(|| unsigned().map(u64::cast_signed)) {
-            Some(integer) => Found::Is(integer),
-            None => Found::Not,
+        match whole.map(i64::try_from) {
+            Some(Ok(integer)) => Found::Is(integer),
+            _ => Found::Not,
+        }
+    }
+
+    /// Whether it is empty or says that it is no number.
+    pub(super) fn is_missing(self) -> bool {
+        match self {
+            Self::Text(text) => {
+                let word = text.trim_ascii();
+                let signs = [&b"-"[..], b"+"];
+                let unsigned = signs.iter().find_map(|sign| word.strip_prefix(*sign));
+                text.is_empty() || unsigned.unwrap_or(word).eq_ignore_ascii_case(b"nan")
+            }
+            other => other == Self::Empty || other.is_nan(),
+        }
+    }
+
+    /// Whether it is a float that is no number.
+    pub(super) fn is_nan(self) -> bool {
+        match self {
+            Self::Float(value) => value.is_nan(),
+            Self::Single(value) => value.is_nan(),
+            _ => false,
+        }
+    }
+
+    /// Whether it is a float without an end.
+    pub(super) fn is_infinite(self) -> bool {
+        match self {
+            Self::Float(value) => value.is_infinite(),
+            Self::Single(value) => value.is_infinite(),
+            _ => false,
         }
     }
 
@@ -126,8 +175,7 @@ impl<'a> Cell<'a> {
     pub(super) fn text(self) -> Option<Cow<'a, str>> {
         Some(match self {
             Self::Empty => Cow::Borrowed(""),
-            Self::Float(value) if value.is_nan() => Cow::Borrowed(""),
-            Self::Single(value) if value.is_nan() => Cow::Borrowed(""),
+            other if other.is_nan() => Cow::Borrowed(""),
             Self::Truth(value) => value.to_string().into(),
             Self::Integer(value) => value.to_string().into(),
             Self::Decimal(value) => value.text().into(),
@@ -199,6 +247,14 @@ mod tests {
         assert_eq!(Cell::Single(f32::INFINITY).number(), Found::Not);
         assert_eq!(Cell::Empty.number(), Found::Missing);
         assert_eq!(Cell::Truth(true).number(), Found::Is(1.0));
+        assert_eq!(Cell::Date(1).number(), Found::Is(86_400.0));
+        for cell in [
+            Cell::Instant(1500, Unit::Millis),
+            Cell::Instant(1_500_000, Unit::Micros),
+            Cell::Clock(1_500_000_000, Unit::Nanos),
+        ] {
+            assert_eq!(cell.number(), Found::Is(1.5), "{cell:?}");
+        }
         let price = Decimal::parse("12.3").unwrap();
         assert_eq!(Cell::Decimal(price).number(), Found::Is(12.3));
     }
@@ -209,7 +265,9 @@ mod tests {
         for (cell, expected) in [
             (text("7"), Found::Is(7)),
             (text("3.0"), Found::Is(3)),
-            (text("18446744073709551615"), Found::Is(-1)),
+            (text("18446744073709551615"), Found::Not),
+            (text("9223372036854775807"), Found::Is(i64::MAX)),
+            (text("9223372036854775808"), Found::Not),
             (text("9007199254740993.0"), Found::Is(9_007_199_254_740_993)),
             (text("18446744073709551616"), Found::Not),
             (text("3.5"), Found::Not),
@@ -221,9 +279,39 @@ mod tests {
             (Cell::Single(16_777_218.0), Found::Not),
             (Cell::Float(f64::NAN), Found::Not),
             (Cell::Decimal(Decimal::new(70, -1)), Found::Is(7)),
+            (Cell::Decimal(Decimal::new(1 << 63, 0)), Found::Not),
+            (Cell::Instant(5, Unit::Millis), Found::Is(5000)),
+            (Cell::Instant(5000, Unit::Micros), Found::Is(5000)),
+            (Cell::Instant(5_000_000, Unit::Nanos), Found::Is(5000)),
+            (Cell::Instant(5_000_001, Unit::Nanos), Found::Not),
+            (Cell::Date(1), Found::Is(86_400_000_000)),
             (Cell::Empty, Found::Missing),
         ] {
             assert_eq!(cell.integer(), expected, "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_so_in_every_format() {
+        let text = |text: &'static str| Cell::Text(text.as_bytes());
+        for cell in [
+            Cell::Empty,
+            text(""),
+            text("NaN"),
+            text(" nan"),
+            Cell::Float(f64::NAN),
+            Cell::Single(f32::NAN),
+        ] {
+            assert!(cell.is_missing(), "{cell:?}");
+        }
+        for cell in [
+            text(" "),
+            text("N/A"),
+            text("0"),
+            Cell::Float(f64::INFINITY),
+            Cell::Integer(0),
+        ] {
+            assert!(!cell.is_missing(), "{cell:?}");
         }
     }
 

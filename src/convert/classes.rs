@@ -26,7 +26,7 @@ impl Classes {
     pub(super) fn add(&mut self, plan: &Plan, row: &Row) -> Result<(), Failure> {
         self.rows += 1;
         for (label, count) in plan.labels.iter().zip(&mut self.positives) {
-            *count += u64::from(label.expression.holds(row, &label.column)?);
+            *count += u64::from(label.read(row)? == Some(true));
         }
         Ok(())
     }

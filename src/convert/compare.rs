@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::cell::{Cell, trimmed};
 use super::decimal::Number;
-use super::time;
+use super::time::{Form, Time};
 
 /// A value of the mapping.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,8 +20,7 @@ pub(super) struct Quoted {
     text: String,
     truth: Option<bool>,
     number: Option<Number>,
-    instant: Option<i128>,
-    clock: Option<i128>,
+    time: Option<Time>,
 }
 
 /// Why a cell cannot be compared.
@@ -38,9 +37,23 @@ type Compared = Result<Option<Ordering>, Mismatch>;
 
 const NUMBER: Mismatch =
     Mismatch::Cell("a number to compare (text is compared with a value in quotes)");
-const TIME: Mismatch = Mismatch::Cell("a time such as 2024-05-31 or 2024-05-31T23:59:59Z");
-const CLOCK: Mismatch = Mismatch::Cell("a time of day such as 23:59:59");
 const TRUTH: Mismatch = Mismatch::Cell("true or false");
+const TIMES: Mismatch = Mismatch::Column(
+    "times",
+    "compare it with one in quotes, such as \"2024-05-31\"",
+);
+const CLOCKS: Mismatch = Mismatch::Column(
+    "times of day",
+    "compare it with one in quotes, such as \"23:59:59\"",
+);
+
+/// Why a cell with `time` in it cannot be compared with anything but times.
+fn never(time: Time) -> Mismatch {
+    match time.form {
+        Form::Clock => CLOCKS,
+        _ => TIMES,
+    }
+}
 
 impl Quoted {
     pub(super) fn new(text: &str) -> Self {
@@ -49,8 +62,7 @@ impl Quoted {
             text: text.to_owned(),
             truth: truth(trimmed),
             number: finite(trimmed),
-            instant: time::instant(trimmed),
-            clock: time::clock(trimmed),
+            time: Time::parse(trimmed),
         }
     }
 }
@@ -88,26 +100,53 @@ impl Literal {
         })
     }
 
-    /// Whether it is `""`, with which a cell is only asked whether it is empty.
-    pub(super) fn is_empty(&self) -> bool {
-        matches!(self, Self::Quoted(quoted) if quoted.text.is_empty())
+    /// Whether cells can stand in an order to it; the error says why not, and what to write.
+    pub(super) fn order(&self) -> Result<(), String> {
+        match self {
+            Self::Truth(_) | Self::Number(_) => Ok(()),
+            Self::Quoted(quoted) if quoted.text.is_empty() => {
+                Err("only == and != ask whether a cell is empty".to_owned())
+            }
+            Self::Quoted(Quoted { time: Some(_), .. }) => Ok(()),
+            Self::Quoted(Quoted {
+                number: Some(_),
+                text,
+                ..
+            }) => Err(format!(
+                "\"{text}\" is text, which has no order: write the number without quotes"
+            )),
+            Self::Quoted(Quoted { text, .. }) => Err(format!(
+                "\"{text}\" is text, which has no order: <, <=, > and >= take a number, or a time as ISO 8601 writes it, \
+                 such as \"2024-05-31\", \"2024-05-31T23:59:59Z\" or \"23:59:59\""
+            )),
+        }
     }
 
-    /// How `cell` stands to this; `is_ordered` where it is asked which is the larger one, not only whether they are equal.
+    /// Whether `cell` holds nothing to compare, unless that is what is asked.
+    pub(super) fn is_missing(&self, cell: Cell<'_>) -> bool {
+        match (self, cell) {
+            (Self::Quoted(quoted), _) if quoted.text.is_empty() => false,
+            // Among text `nan` may be a name.
+            (Self::Quoted(_), Cell::Text(_)) => false,
+            _ => cell.is_missing(),
+        }
+    }
+
+    /// How `cell`, which is not missing, stands to this; `is_ordered` where it is asked which is the larger one, not only
+    /// whether they are equal.
     pub(super) fn compare(&self, cell: Cell<'_>, is_ordered: bool) -> Compared {
         match self {
             Self::Truth(literal) => with_truth(*literal, cell),
-            Self::Number(literal) => match cell.exact() {
-                Some(found) if found.is_finite() => Ok(found.compare(*literal)),
+            Self::Number(literal) => match (cell.time(), cell.exact()) {
+                (Some(time), _) => Err(never(time)),
+                (None, Some(found)) if found.is_finite() => Ok(found.compare(*literal)),
                 _ => Err(NUMBER),
             },
             Self::Quoted(literal) if literal.text.is_empty() => {
-                let is_empty = cell.text().is_some_and(|text| text.is_empty());
-                Ok(is_empty.then_some(Ordering::Equal))
+                Ok(cell.is_missing().then_some(Ordering::Equal))
             }
             Self::Quoted(literal) => match cell {
                 Cell::Text(text) => literal.with_text(text, is_ordered),
-                Cell::Empty => literal.with_empty(is_ordered),
                 other => literal.with_typed(other),
             },
         }
@@ -115,13 +154,12 @@ impl Literal {
 }
 
 fn with_truth(literal: bool, cell: Cell<'_>) -> Compared {
+    if let Some(time) = cell.time() {
+        return Err(never(time));
+    }
     let found = match cell {
         Cell::Truth(found) => Some(found),
         Cell::Text(text) => trimmed(text).and_then(truth),
-        Cell::Date(_) | Cell::Clock(..) | Cell::Instant(..) => {
-            let remedy = "compare it with a time in quotes, such as \"2024-05-31\"";
-            return Err(Mismatch::Column("times", remedy));
-        }
         other => match other.exact().map(Number::to_f64) {
             Some(1.0) => Some(true),
             Some(0.0) => Some(false),
@@ -136,56 +174,30 @@ impl Quoted {
         let Ok(text) = std::str::from_utf8(found) else {
             return Err(Mismatch::Cell("text in UTF-8"));
         };
-        let trimmed = text.trim();
-        if !is_ordered {
-            let instants = self.instant.zip(time::instant(trimmed));
-            let is_equal = text == self.text || instants.is_some_and(|(one, other)| one == other);
-            return Ok(is_equal.then_some(Ordering::Equal));
-        }
-        // Digits in order of their text would have 9 after 10.
-        if let Some(literal) = self.number {
-            return Ok(finite(trimmed).ok_or(NUMBER)?.compare(literal));
-        }
-        if let Some(literal) = self.instant {
-            return Ok(Some(time::instant(trimmed).ok_or(TIME)?.cmp(&literal)));
-        }
-        if let Some(literal) = self.clock {
-            return Ok(Some(time::clock(trimmed).ok_or(CLOCK)?.cmp(&literal)));
-        }
-        Ok(Some(text.cmp(&self.text)))
-    }
-
-    /// An empty cell is text, before all other text, but neither a number nor a time.
-    fn with_empty(&self, is_ordered: bool) -> Compared {
-        match self {
-            _ if !is_ordered => Ok(None),
-            Self {
-                number: Some(_), ..
-            } => Err(NUMBER),
-            Self {
-                instant: Some(_), ..
-            } => Err(TIME),
-            Self { clock: Some(_), .. } => Err(CLOCK),
-            _ => Ok(Some(Ordering::Less)),
+        let found = trimmed(found).and_then(Time::parse);
+        match (self.time, found) {
+            (Some(literal), Some(found)) if found.form == literal.form => {
+                Ok(Some(found.nanos.cmp(&literal.nanos)))
+            }
+            // A date written in another way is no text to be different from.
+            (Some(literal), _) if is_ordered || literal.form == Form::Instant => {
+                Err(Mismatch::Cell(literal.form.expected()))
+            }
+            _ => Ok((text == self.text).then_some(Ordering::Equal)),
         }
     }
 
     fn with_typed(&self, cell: Cell<'_>) -> Compared {
+        if let Some(found) = cell.time() {
+            let literal = self.time.filter(|literal| literal.form == found.form);
+            let literal = literal.ok_or(never(found))?;
+            return Ok(Some(found.nanos.cmp(&literal.nanos)));
+        }
         match cell {
             Cell::Truth(found) => {
                 let remedy = "compare it with true or false";
                 let literal = self.truth.ok_or(Mismatch::Column("truth values", remedy))?;
                 Ok(Some(found.cmp(&literal)))
-            }
-            Cell::Date(_) | Cell::Instant(..) => {
-                let remedy = "compare it with one in quotes, such as \"2024-05-31\"";
-                let literal = self.instant.ok_or(Mismatch::Column("times", remedy))?;
-                Ok(instant(cell).map(|found| found.cmp(&literal)))
-            }
-            Cell::Clock(ticks, unit) => {
-                let remedy = "compare it with one in quotes, such as \"23:59:59\"";
-                let literal = self.clock.ok_or(Mismatch::Column("times of day", remedy))?;
-                Ok(Some(unit.nanos(ticks).cmp(&literal)))
             }
             other => {
                 let remedy = "compare it with a number, without quotes";
@@ -196,14 +208,5 @@ impl Quoted {
                 }
             }
         }
-    }
-}
-
-/// The instant that a typed cell is.
-pub(super) fn instant(cell: Cell<'_>) -> Option<i128> {
-    match cell {
-        Cell::Date(days) => Some(time::midnight(days)),
-        Cell::Instant(ticks, unit) => Some(unit.nanos(ticks)),
-        _ => None,
     }
 }

@@ -18,12 +18,23 @@ pub struct Converted {
     pub parts: IndexMap<String, Part>,
     /// Rows that belong to no part.
     pub left_out: u64,
+    /// What has no label.
+    pub unlabelled: Unlabelled,
     /// Columns of the features `continuous`, `binary` and `discrete`.
     pub widths: [usize; 3],
     /// By column with a vocabulary, in the order of `one_hot`, then `discrete`.
     pub unknown: Vec<UnknownValues>,
     /// Whether the part `validation` was kept apart of the first one.
     pub keeps_apart: bool,
+}
+
+/// Rows with an empty cell where a label is told from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unlabelled {
+    /// Rows that are in no part therefore.
+    pub dropped: u64,
+    /// Labels that are 0 therefore.
+    pub negative: u64,
 }
 
 /// One part of the rows.

@@ -1,13 +1,11 @@
-//! Records of a CSV file in bounded memory, each with the line that it begins in; a quote that stays open is found.
+//! Records of a CSV file in bounded memory, each with the line that it begins in; stray quotes are found.
 
 use std::io::{self, BufRead};
 
-use csv_core::ReadRecordResult;
+use super::csv_scan::{Scanner, lines};
 
-/// A row is no longer than this: what is, is no row.
-const MAX_ROW_BYTES: usize = 16 << 20;
-/// A row has no more cells than this.
-const MAX_CELLS: usize = 1 << 20;
+/// A cell of more lines than this is refused where the mapping says nothing.
+const MAX_CELL_LINES: u64 = 1000;
 
 /// How a CSV file is written.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +15,9 @@ pub(super) struct Dialect {
     pub(super) quote: Option<u8>,
     /// Whether blanks around cells are dropped.
     pub(super) trim: bool,
-    /// A cell of more lines than this is refused.
-    pub(super) max_cell_lines: u64,
+    /// A cell of more lines than this is refused; `None`: one of more than [`MAX_CELL_LINES`], and one whose lines may be
+    /// rows that two stray quotes have swallowed.
+    pub(super) max_cell_lines: Option<u64>,
 }
 
 /// Why there is no next record.
@@ -28,109 +27,58 @@ pub(super) enum CsvError {
     Malformed { line: u64, reason: String },
 }
 
-/// A cell that spans lines which look like rows: a stray quote swallows rows like that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Swallowed {
-    /// Where the cell begins.
-    pub(super) line: u64,
-    pub(super) lines: u64,
-}
-
 /// Reads records one after the other.
 pub(super) struct Records<R> {
     input: R,
-    core: csv_core::Reader,
+    scanner: Scanner,
     dialect: Dialect,
-    /// The cells of the current record, one after the other, without quotes.
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-    /// How many of `ends` are of the current record.
-    cells: usize,
-    lines: Lines,
-    /// Where the current record begins.
-    line: u64,
-    swallowed: Option<Swallowed>,
 }
 
 impl<R: BufRead> Records<R> {
     pub(super) fn new(input: R, dialect: Dialect) -> Self {
-        let core = csv_core::ReaderBuilder::new()
-            .delimiter(dialect.delimiter)
-            .quote(dialect.quote.unwrap_or(b'"'))
-            .quoting(dialect.quote.is_some())
-            .build();
         Self {
             input,
-            core,
+            scanner: Scanner::new(dialect.delimiter, dialect.quote),
             dialect,
-            bytes: vec![0; 1 << 12],
-            ends: vec![0; 1 << 8],
-            cells: 0,
-            lines: Lines::default(),
-            line: 0,
-            swallowed: None,
         }
     }
 
     /// Goes on to the next record; whether there is one.
     pub(super) fn advance(&mut self) -> Result<bool, CsvError> {
-        let (mut bytes, mut cells) = (0, 0);
-        let mut is_ended = false;
         loop {
-            // After the end of the file one more line ends: only an open quote swallows that.
-            let input = if is_ended {
-                b"\n"
+            let input = fill(&mut self.input)?;
+            let is_complete = if input.is_empty() {
+                if !self.scanner.finish()? {
+                    return Ok(false);
+                }
+                true
             } else {
-                fill(&mut self.input)?
-            };
-            if input.is_empty() {
-                is_ended = true;
-                self.lines.is_after_return = false;
-                continue;
-            }
-            let (result, read, written, ends) =
-                self.core
-                    .read_record(input, &mut self.bytes[bytes..], &mut self.ends[cells..]);
-            self.lines.count(&input[..read]);
-            if !is_ended {
+                let (read, is_complete) = self.scanner.scan(input)?;
                 self.input.consume(read);
-            }
-            bytes += written;
-            cells += ends;
-            match result {
-                ReadRecordResult::InputEmpty if is_ended && bytes > 0 => {
-                    return Err(self.open_quote(bytes - 1, cells));
+                is_complete
+            };
+            if is_complete {
+                if self.scanner.spans_lines() {
+                    self.check_lines()?;
                 }
-                ReadRecordResult::End => return Ok(false),
-                ReadRecordResult::InputEmpty if is_ended => return Ok(false),
-                ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::OutputFull => self.grow(bytes)?,
-                ReadRecordResult::OutputEndsFull => self.grow_cells(bytes)?,
-                ReadRecordResult::Record => {
-                    self.cells = cells;
-                    self.line = self.lines.ended - breaks(&self.bytes[..bytes]);
-                    if self.line != self.lines.ended {
-                        self.check_lines()?;
-                    }
-                    return Ok(true);
-                }
+                return Ok(true);
             }
         }
     }
 
     /// The line that the current record begins in, from 1.
     pub(super) fn line(&self) -> u64 {
-        self.line
+        self.scanner.line()
     }
 
     /// Cells of the current record.
     pub(super) fn len(&self) -> usize {
-        self.cells
+        self.scanner.len()
     }
 
     /// Cell `place` of the current record, which it has.
     pub(super) fn cell(&self, place: usize) -> &[u8] {
-        let cell = self.raw(place);
+        let cell = self.scanner.cell(place);
         if self.dialect.trim {
             cell.trim_ascii()
         } else {
@@ -138,93 +86,42 @@ impl<R: BufRead> Records<R> {
         }
     }
 
-    /// A cell met since the last call that looks as if a stray quote had swallowed rows.
-    pub(super) fn take_swallowed(&mut self) -> Option<Swallowed> {
-        self.swallowed.take()
-    }
-
-    fn raw(&self, place: usize) -> &[u8] {
-        let begin = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[begin..self.ends[place]]
-    }
-
-    fn grow(&mut self, used: usize) -> Result<(), CsvError> {
-        if self.bytes.len() >= MAX_ROW_BYTES {
-            let reason = format!(
-                "the row that begins here is longer than {} MiB: is a quote not closed, or is this no table?",
-                MAX_ROW_BYTES >> 20
-            );
-            return Err(self.malformed(used, reason));
-        }
-        self.bytes.resize(2 * self.bytes.len(), 0);
-        Ok(())
-    }
-
-    fn grow_cells(&mut self, used: usize) -> Result<(), CsvError> {
-        if self.ends.len() >= MAX_CELLS {
-            let reason = format!("the row that begins here has more than {MAX_CELLS} cells");
-            return Err(self.malformed(used, reason));
-        }
-        self.ends.resize(2 * self.ends.len(), 0);
-        Ok(())
-    }
-
-    /// The error of a record that is not complete yet, of which there are `used` bytes.
-    fn malformed(&self, used: usize, reason: String) -> CsvError {
-        let line = self.lines.ended + 1 - breaks(&self.bytes[..used]);
-        CsvError::Malformed { line, reason }
-    }
-
-    /// The error of a file that ends in the cell behind `cells` others; the record has `used` bytes.
-    fn open_quote(&self, used: usize, cells: usize) -> CsvError {
-        let begin = cells.checked_sub(1).map_or(0, |before| self.ends[before]);
-        // The line that was added to the file is counted, and not among the bytes.
-        let line = self.lines.ended - breaks(&self.bytes[begin.min(used)..used]);
-        let reason = "a quote opens here and never closes: close it; write a quote that is text twice, in a quoted cell; \
-                      or set csv.quote to null if all quotes are text";
-        CsvError::Malformed {
-            line,
-            reason: reason.to_owned(),
-        }
-    }
-
     /// Looks at the cells of a record that spans lines.
-    fn check_lines(&mut self) -> Result<(), CsvError> {
-        let mut line = self.line;
-        for place in 0..self.cells {
-            let cell = self.raw(place);
-            let lines = breaks(cell) + 1;
-            if lines > self.dialect.max_cell_lines {
+    fn check_lines(&self) -> Result<(), CsvError> {
+        let mut line = self.line();
+        for place in 0..self.len() {
+            let count = lines(self.scanner.cell(place)).count() as u64;
+            let most = self.dialect.max_cell_lines.unwrap_or(MAX_CELL_LINES);
+            if count > most {
                 let reason = format!(
-                    "a cell begins here that has {lines} lines, more than csv.max_cell_lines ({}): is a quote missing?",
-                    self.dialect.max_cell_lines
+                    "a cell begins here that has {count} lines, more than csv.max_cell_lines ({most}): is a quote \
+                     missing?"
                 );
                 return Err(CsvError::Malformed { line, reason });
             }
-            if lines > 1 && self.looks_like_rows(place) {
-                self.swallowed = Some(Swallowed { line, lines });
+            let is_open = self.dialect.max_cell_lines.is_none();
+            if is_open && count > 1 && self.may_be_rows(place) {
+                let reason = format!(
+                    "a cell begins here that has {count} lines, which have the delimiters of rows: if a stray quote is in \
+                     front of them, set csv.quote to null or write it twice in a quoted cell; if they are text, set \
+                     csv.max_cell_lines to {count} or more"
+                );
+                return Err(CsvError::Malformed { line, reason });
             }
-            line += lines - 1;
+            line += count - 1;
         }
         Ok(())
     }
 
-    /// Whether the lines of cell `place` have the delimiters that they would have as rows.
-    fn looks_like_rows(&self, place: usize) -> bool {
-        let per_row = self.cells - 1;
+    /// Whether cell `place` may be the end of a row, any number of others, and the beginning of one more: its first line
+    /// has the delimiters that are missing behind it, its last one those in front of it.
+    fn may_be_rows(&self, place: usize) -> bool {
         let delimiter = self.dialect.delimiter;
         let count = |line: &[u8]| line.iter().filter(|&&byte| byte == delimiter).count();
-        let counts: Vec<usize> = self.raw(place).split(|&b| b == b'\n').map(count).collect();
-        let (Some(first), Some(last)) = (counts.first(), counts.last()) else {
-            return false;
-        };
-        let inner = counts.get(1..counts.len() - 1).unwrap_or_default();
-        // Fewer delimiters than this may well stand in text.
-        let is_enough = (counts.len() - 1) * per_row >= 4;
-        is_enough
-            && *first == per_row - place
-            && *last == place
-            && inner.iter().all(|&count| count == per_row)
+        let cell = self.scanner.cell(place);
+        let first = lines(cell).next().map_or(0, count);
+        let last = lines(cell).last().map_or(0, count);
+        first >= self.len() - 1 - place && last >= place
     }
 }
 
@@ -241,31 +138,9 @@ fn fill(input: &mut impl BufRead) -> Result<&[u8], CsvError> {
     input.fill_buf().map_err(CsvError::Io)
 }
 
-/// Counts lines, whichever of `\n`, `\r\n` and `\r` ends them.
-#[derive(Debug, Default)]
-struct Lines {
-    ended: u64,
-    is_after_return: bool,
-}
-
-impl Lines {
-    fn count(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            let is_break = byte == b'\r' || byte == b'\n' && !self.is_after_return;
-            self.ended += u64::from(is_break);
-            self.is_after_return = byte == b'\r';
-        }
-    }
-}
-
-fn breaks(bytes: &[u8]) -> u64 {
-    let mut lines = Lines::default();
-    lines.count(bytes);
-    lines.ended
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::csv_scan::MAX_ROW_BYTES;
     use super::*;
     use std::io::{BufReader, Read};
 
@@ -273,7 +148,7 @@ mod tests {
         delimiter: b',',
         quote: Some(b'"'),
         trim: true,
-        max_cell_lines: 1000,
+        max_cell_lines: None,
     };
 
     /// `line: cells` of every record, then the error.
@@ -350,7 +225,7 @@ mod tests {
     #[test]
     fn a_cell_of_many_lines_is_refused_or_looked_at() {
         let few = Dialect {
-            max_cell_lines: 3,
+            max_cell_lines: Some(3),
             ..PLAIN
         };
         let found = read("a,b\n1,\"x\n\ny\"\n\"1\n2\n3\n4\",5\n", few, 100);
@@ -359,15 +234,70 @@ mod tests {
             found[2].starts_with("5! a cell begins here that has 4 lines"),
             "{found:?}"
         );
-        let swallowed = |text: &str| {
-            let mut records = Records::new(text.as_bytes(), PLAIN);
-            while records.advance().unwrap() {}
-            records.take_swallowed()
+    }
+
+    #[test]
+    fn a_quote_with_text_behind_it_is_stray() {
+        for (text, line, end) in [
+            ("x,y,c\n7,1,\"24 inch\n8,0,\"name 8\"\n", 2, "in line 3"),
+            ("x,y,c\r7,1,\"24 inch\r\r8,0,27\" tall\r", 2, "in line 4"),
+            (
+                "x,y,c\r\n\r\n7,1,\"24 inch\r\n8,\"0\",a\r\n",
+                3,
+                "in line 4",
+            ),
+            ("x\n1\n\"1\"23\n", 3, "in the same line"),
+            ("x,c\n1,\"a\" \n", 2, "in the same line"),
+            ("x,c\n1,\"a\"\"b\"c\"\n", 2, "in the same line"),
+            ("\"x\"\"\"y", 1, "in the same line"),
+        ] {
+            for buffer in [1, 2, 3, 100] {
+                let found = read(text, PLAIN, buffer);
+                let message = found.last().unwrap();
+                let expected = format!("{line}! the quote that opens a cell here is closed {end}");
+                assert!(message.starts_with(&expected), "{message}");
+            }
+        }
+        // In the middle of a cell a quote is text.
+        let text = "x,c\n1,24\" monitor\n2, \"a\"\n3,27\"\n";
+        let expected = [
+            "1: x|c",
+            "2: 1|24\\\" monitor",
+            "3: 2|\\\"a\\\"",
+            "4: 3|27\\\"",
+        ];
+        assert_eq!(read(text, PLAIN, 100), expected);
+    }
+
+    #[test]
+    fn lines_that_may_be_rows_are_refused_unless_the_mapping_has_a_limit() {
+        let limited = Dialect {
+            max_cell_lines: Some(1000),
+            ..PLAIN
         };
-        let rows = "x,y,t\n1,1,\"24 inch\n2,2,a\n3,3,27\" tall\n4,4,b\n";
-        assert_eq!(swallowed(rows), Some(Swallowed { line: 2, lines: 3 }));
-        let prose = "x,y,t\n1,1,\"one, two\nthree\nfour, five\"\n";
-        assert_eq!(swallowed(prose), None);
+        for (rows, line) in [
+            ("x,y,t\n1,1,\"24 inch\n2,2,a\n3,3,27\"\n4,4,b\n", 2),
+            ("x,y,t\n1,1,\"24 inch\n3,3,27\"\n", 2),
+            ("x,y,t\r1,1,\"24 inch\r2,2,a\r3,3,27\"\r", 2),
+            ("x,y,t\n1,1,\"24 inch\n\n2\n2,2,2,2,2\n\r\n3,3,27\"\n", 2),
+            ("t,x\n\n\"24 inch,1\n27\",2\n", 3),
+            ("x,t,y\n1,\"24 inch,0\n2,27\",1\n", 2),
+            ("x,\"t,y\n1,a\",0\n", 1),
+        ] {
+            let found = read(rows, PLAIN, 100);
+            let expected = format!("{line}! a cell begins here that has ");
+            let message = found.last().unwrap();
+            assert!(message.starts_with(&expected), "{message}");
+            assert!(message.contains("the delimiters of rows"), "{message}");
+            assert!(!read(rows, limited, 100).last().unwrap().contains("! "));
+        }
+        let prose = "x,y,t\n1,1,\"one, two\nthree\nfour, five\"\n2,0,\"\r\n\"\n";
+        let expected = [
+            "1: x|y|t",
+            "2: 1|1|one, two\\nthree\\nfour, five",
+            "5: 2|0|",
+        ];
+        assert_eq!(read(prose, PLAIN, 100), expected);
     }
 
     /// Gives a byte without end.
@@ -404,7 +334,7 @@ mod tests {
             };
             assert!(reason.contains(expected), "{reason}");
             assert_eq!(line, if begin == "a" { 1 } else { 2 });
-            assert!(records.bytes.capacity() <= 2 * MAX_ROW_BYTES);
+            assert!(records.scanner.capacity() <= 2 * MAX_ROW_BYTES);
         }
     }
 }

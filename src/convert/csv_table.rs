@@ -3,17 +3,13 @@
 use std::io::{BufReader, Read};
 use std::sync::Arc;
 
-use super::csv::{CsvError, Dialect, Records, Swallowed};
+use super::csv::{CsvError, Dialect, Records};
 use super::error::{ConvertError, Failure};
 use super::inputs::Table;
 use super::position::{Position, delimiter_hint, missing};
 use super::row::{Place, Record, Row};
 use super::source::{Take, is_damage};
 use crate::config::CsvConfig;
-use crate::printable;
-
-/// Cells over lines that are warned of one by one.
-const WARNINGS: usize = 3;
 
 /// A CSV table, and what is wanted of it.
 pub(super) struct CsvTable<'a> {
@@ -21,8 +17,6 @@ pub(super) struct CsvTable<'a> {
     pub(super) config: &'a CsvConfig,
     pub(super) dialect: Dialect,
     pub(super) columns: &'a [String],
-    /// Whether what looks odd is said.
-    pub(super) warns: bool,
 }
 
 /// Where the used columns stand, and how many cells a row has.
@@ -46,19 +40,13 @@ impl CsvTable<'_> {
         let Some(layout) = self.layout(&mut records).map_err(at(*index))? else {
             return Ok(true);
         };
-        let mut odd = Vec::new();
-        let mut count = 0_u64;
         // Without a header the first record has been read already, and is a row.
         let mut is_read = !self.config.header;
-        let outcome = loop {
+        loop {
             let is_there = is_read || self.advance(&mut records).map_err(at(*index))?;
             is_read = false;
             if !is_there {
-                break true;
-            }
-            if let Some(swallowed) = records.take_swallowed() {
-                count += 1;
-                odd.extend((odd.len() < WARNINGS).then_some(swallowed));
+                return Ok(true);
             }
             let row = Row {
                 index: *index,
@@ -68,11 +56,9 @@ impl CsvTable<'_> {
             };
             *index += 1;
             if !take(row)? {
-                break false;
+                return Ok(false);
             }
-        };
-        self.warn(&odd, count);
-        Ok(outcome)
+        }
     }
 
     fn advance(&self, records: &mut Reader) -> Result<bool, ConvertError> {
@@ -202,27 +188,6 @@ impl CsvTable<'_> {
             bytes: bytes.into(),
             cells: cells.into(),
         })
-    }
-
-    fn warn(&self, odd: &[Swallowed], count: u64) {
-        if !self.warns || count == 0 {
-            return;
-        }
-        let file = self.table.path.display().to_string();
-        let file = printable::line(&file);
-        for cell in odd {
-            tracing::warn!(
-                %file,
-                line = cell.line,
-                lines = cell.lines,
-                "a cell spans lines that look like rows: is a stray quote in front of them? set csv.quote to null if \
-                 quotes are text"
-            );
-        }
-        let more = count - odd.len() as u64;
-        if more > 0 {
-            tracing::warn!(%file, more, "more cells span lines that look like rows");
-        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Makes a tf.Example of a row, and says in a schema what every example holds.
 
-use super::cell::Found;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::cell::{Cell, Found};
 use super::error::Failure;
 use super::ids::Ids;
 use super::plan::Plan;
@@ -9,6 +11,9 @@ use super::tally::{Tally, Unknown};
 use super::vocabulary::Vocabulary;
 use crate::config::IdKind;
 use crate::data::encode::ExampleWriter;
+
+/// Of heavier rows the sums and squares of training have no room in 32 bits.
+const MAX_WEIGHT: f32 = 1e9;
 
 /// Everything that is needed to make examples; shared by all threads.
 #[derive(Debug)]
@@ -21,6 +26,7 @@ pub(super) struct Encoder<'a> {
     missing: Vec<f32>,
     /// Columns of the feature `binary`.
     pub(super) binary_width: usize,
+    is_rounding_said: AtomicBool,
 }
 
 /// The buffers of one thread.
@@ -53,6 +59,7 @@ impl<'a> Encoder<'a> {
             discrete: discrete.map(|values| Ids::of(values, &mut 0)).collect(),
             buckets,
             binary_width: begin + ranges,
+            is_rounding_said: AtomicBool::new(false),
         }
     }
 
@@ -83,15 +90,17 @@ impl<'a> Encoder<'a> {
             scratch.writer.ints("discrete", &scratch.ints);
         }
         for (label, count) in plan.labels.iter().zip(&mut tally.positives) {
-            let is_positive = label.expression.holds(row, &label.column)?;
+            let found = label.read(row)?;
+            let is_positive = found == Some(true);
             *count += u64::from(is_positive);
+            tally.unlabelled += u64::from(found.is_none());
             scratch.writer.ints(&label.task, &[i64::from(is_positive)]);
         }
         for weight in &plan.weights {
             let number = row.feature_in(&weight.column)?;
-            let number = number.filter(|number| *number >= 0.0);
+            let number = number.filter(|number| (0.0..=MAX_WEIGHT).contains(number));
             let number =
-                number.ok_or_else(|| row.wrong(&weight.column, "a weight of at least 0"))?;
+                number.ok_or_else(|| row.wrong(&weight.column, "a weight from 0 to 1e9"))?;
             scratch.writer.floats(&weight.key, &[number]);
         }
         self.ids(row, scratch)?;
@@ -103,10 +112,24 @@ impl<'a> Encoder<'a> {
         scratch.floats.clear();
         for (column, missing) in self.plan.continuous.iter().zip(&self.missing) {
             let number = row.feature_in(column)?;
+            if row.cell(column).time().is_some() {
+                self.say_rounded(&column.name);
+            }
             scratch.floats.push(number.unwrap_or(*missing));
         }
         scratch.writer.floats("continuous", &scratch.floats);
         Ok(())
+    }
+
+    /// Says of a column of times, once, what is lost of them.
+    fn say_rounded(&self, column: &str) {
+        if !self.is_rounding_said.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                column,
+                "times in `continuous` are seconds since 1970 (or midnight) in 32 bits, to about two minutes: make features \
+                 of them such as the hour or an age in days, or list them under `buckets`, which see every second"
+            );
+        }
     }
 
     fn binary(
@@ -124,6 +147,7 @@ impl<'a> Encoder<'a> {
             begin = ids.begin + ids.width;
         }
         for (bucketed, ends) in self.plan.buckets.iter().zip(&self.buckets) {
+            bucketed.check(row)?;
             let number = row.number_in(&bucketed.column)?;
             if let Some(number) = number {
                 scratch.ints[begin + ends.partition_point(|end| *end <= number)] = 1;
@@ -139,8 +163,9 @@ impl<'a> Encoder<'a> {
             match (&id.column, id.kind) {
                 (None, _) => scratch.writer.ints(&id.name, &[row.index.cast_signed()]),
                 (Some(column), IdKind::Integer) => {
-                    let Found::Is(number) = row.cell(column).integer() else {
-                        return Err(row.wrong(column, "an integer"));
+                    let cell = row.cell(column);
+                    let Found::Is(number) = cell.integer() else {
+                        return Err(row.wrong(column, expected_id(cell)));
                     };
                     scratch.writer.ints(&id.name, &[number]);
                 }
@@ -175,6 +200,17 @@ impl<'a> Encoder<'a> {
             entries.push((&id.name, dtype, 1));
         }
         entries
+    }
+}
+
+/// What is expected of an integer id where `cell` stands.
+fn expected_id(cell: Cell<'_>) -> &'static str {
+    match (cell.time(), cell.exact()) {
+        (Some(_), _) => "a time of whole microseconds, of which 64 bits hold the number",
+        (None, Some(number)) if number.is_finite() => {
+            "an integer from -2^63 to 2^63-1 (an id of `kind: text` may be any)"
+        }
+        _ => "an integer",
     }
 }
 

@@ -186,11 +186,16 @@ fn partitions(path: &Path) -> Vec<(String, Option<String>)> {
         Component::Normal(name) => {
             let (name, value) = name.to_str()?.split_once('=')?;
             let value = unescaped(value);
-            (!name.is_empty()).then(|| (unescaped(name), (value != NO_VALUE).then_some(value)))
+            (!name.is_empty()).then(|| (unescaped(name), is_value(&value).then_some(value)))
         }
         _ => None,
     };
     folders.filter_map(pair).collect()
+}
+
+/// Whether a folder of this value stands for anything but an empty cell.
+fn is_value(value: &str) -> bool {
+    !value.is_empty() && value != NO_VALUE
 }
 
 /// `text` with `%2F` and its like as the characters that they stand for.
@@ -285,13 +290,14 @@ mod tests {
     #[test]
     fn folders_stand_for_columns() {
         let path = Path::new(
-            "/t/day=2024-05-01/city=S%C3%A3o%20P%zz/=x/k=__HIVE_DEFAULT_PARTITION__/a=b.csv",
+            "/t/day=2024-05-01/city=S%C3%A3o%20P%zz/=x/k=__HIVE_DEFAULT_PARTITION__/n=/a=b.csv",
         );
         let pair = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
         let expected = [
             pair("day", Some("2024-05-01")),
             pair("city", Some("São P%zz")),
             pair("k", None),
+            pair("n", None),
         ];
         assert_eq!(partitions(path), expected);
     }

@@ -75,8 +75,8 @@ impl Expression {
             .find(|(sign, _)| rest.starts_with(sign))
             .ok_or(form)?;
         let literal = Literal::parse(rest[sign.len()..].trim())?;
-        if literal.is_empty() && operator.is_ordered() {
-            return Err("only == and != ask whether a cell is empty".to_owned());
+        if operator.is_ordered() {
+            literal.order()?;
         }
         let column = column.trim();
         if column.is_empty() {
@@ -90,7 +90,12 @@ impl Expression {
         })
     }
 
-    /// Whether the label of `row` is 1; `column` is where the expression's column stands.
+    /// Whether `row` holds nothing in `column`, the expression's, by which the label could be told.
+    pub(super) fn is_missing(&self, row: &Row, column: &Column) -> bool {
+        self.literal.is_missing(row.cell(column))
+    }
+
+    /// Whether the label of `row` is 1; `column` is where the expression's column stands, which is not missing.
     pub(super) fn holds(&self, row: &Row, column: &Column) -> Result<bool, Failure> {
         let compared = self
             .literal
@@ -156,9 +161,10 @@ mod tests {
             ("a >= 3", text("2.999"), false),
             ("a == \"50000+.\"", text("50000+."), true),
             ("a != \"\"", Value::Empty, false),
-            ("a < \"b\"", text("abc"), true),
-            ("a < \"b\"", Value::Empty, true),
-            ("a == \"x\"", Value::Empty, false),
+            ("a == \"\"", text("NaN"), true),
+            ("a != \"\"", text("N/A"), true),
+            ("a == \"x\"", text("nan"), false),
+            ("a == \"nan\"", text("nan"), true),
             ("\"a\" == \"x == y\"", text("x == y"), true),
             // Beyond 2^53 floats would say that these are equal.
             ("a == 9007199254740993", text("9007199254740992"), false),
@@ -169,8 +175,7 @@ mod tests {
                 Value::Decimal(Box::new(Decimal::new(1, -1))),
                 true,
             ),
-            // 9 before 10, in quotes or not.
-            ("a < \"10\"", text("9"), true),
+            ("a < 10", text("9"), true),
             ("a == \"07\"", text("7"), false),
             ("a == \"07\"", Value::Integer(7), true),
             ("a != \"\"", Value::Integer(7), true),
@@ -229,16 +234,38 @@ mod tests {
                 true,
             ),
             ("a == \"2024-05-01\"", text("2024-05-01T00:00:00Z"), true),
-            ("a == \"2024-05-01\"", text("N/A"), false),
+            ("a == \"2024-05\"", text("2024-05"), true),
+            ("a == \"2024W05\"", text("2024-W05"), true),
+            ("a == \"12:00\"", text("noon"), false),
+            ("a != \"05/10/2024\"", text("2024-05-10"), true),
+            ("a >= \"2024-W05\"", text("2024-W10"), true),
             ("a < \"12:00\"", Value::Clock(1, Unit::Micros), true),
             ("a < \"12:00\"", text("11:59:59"), true),
-            ("a >= 19844", Value::Date(19_844), true),
         ] {
             assert_eq!(holds(expression, value), Ok(expected), "{expression}");
         }
-        for bad in ["", "N/A", "05/10/2024", "nan"] {
-            let message = holds("a < \"2024-05-01\"", text(bad)).unwrap_err();
-            assert!(message.contains("expected a time such as"), "{message}");
+        for bad in [
+            "",
+            "N/A",
+            "05/10/2024",
+            "15/06/2024",
+            "4 Apr 2024",
+            "24-05-05",
+            "2024-06-31",
+            "2024-13-01",
+            "20240505",
+            "2024-05",
+            "nan",
+        ] {
+            for operator in ["<", "==", "!="] {
+                let message =
+                    holds(&format!("a {operator} \"2024-05-01\""), text(bad)).unwrap_err();
+                assert!(message.contains("expected a time such as"), "{message}");
+            }
+        }
+        for bad in ["10:00 PM", "25:00", "noon", "2024-05-01"] {
+            let message = holds("a < \"12:00\"", text(bad)).unwrap_err();
+            assert!(message.contains("expected a time of day"), "{message}");
         }
     }
 
@@ -256,14 +283,25 @@ mod tests {
                 "numbers: compare it with a number",
             ),
             (
-                "a >= \"May\"",
+                "a == \"May\"",
                 Value::Date(1),
                 "times: compare it with one in quotes",
             ),
             (
                 "a == true",
                 Value::Instant(1, Unit::Millis),
-                "times: compare it with a time",
+                "times: compare it with one in quotes",
+            ),
+            (
+                "a >= 1714867200000",
+                Value::Instant(1, Unit::Millis),
+                "times: compare it with one in quotes, such as \"2024-05-31\"",
+            ),
+            ("a != 19844", Value::Date(1), "times: compare it with one"),
+            (
+                "a < 43200",
+                Value::Clock(1, Unit::Micros),
+                "times of day: compare it with one in quotes, such as \"23:59:59\"",
             ),
             (
                 "a == \"2024-05-01\"",
@@ -288,6 +326,11 @@ mod tests {
             ("a == nan", "is no number"),
             ("a < 1e400", "is no number"),
             ("a < \"\"", "only == and != ask"),
+            ("a < \"b\"", "\"b\" is text, which has no order"),
+            ("a <= \"10001\"", "write the number without quotes"),
+            ("a > \"15/06/2024\"", "as ISO 8601 writes it"),
+            ("a >= \"2024-06-31\"", "as ISO 8601 writes it"),
+            ("a < \"10:00 PM\"", "as ISO 8601 writes it"),
             ("a == \"x", "does not end"),
             ("\"a == 1", "does not end"),
             ("a == ", "is no number"),
@@ -298,15 +341,22 @@ mod tests {
     }
 
     #[test]
-    fn text_and_gaps_are_no_numbers_to_compare() {
-        for value in [
-            Value::Empty,
-            text("one"),
-            text("NaN"),
-            Value::Float(f64::NAN),
-        ] {
+    fn text_is_no_number_to_compare_and_gaps_are_missing() {
+        for value in [text("one"), text("inf"), Value::Float(f64::INFINITY)] {
             let message = holds("a == 1", value).unwrap_err();
             assert!(message.starts_with("t.csv: line 2, column `a`: expected a number"));
         }
+        let is_missing = |expression: &str, value: Value| {
+            let expression = Expression::parse(expression).unwrap();
+            expression.literal.is_missing(value.cell())
+        };
+        for value in [Value::Empty, Value::Float(f64::NAN)] {
+            for expression in ["a == 1", "a != \"x\"", "a < \"2024-05-01\"", "a == true"] {
+                assert!(is_missing(expression, value.clone()), "{expression}");
+            }
+            assert!(!is_missing("a == \"\"", value));
+        }
+        assert!(is_missing("a > 1", text("NaN")));
+        assert!(!is_missing("a == \"Bangkok\"", text("Nan")));
     }
 }

@@ -1,7 +1,7 @@
 //! Makes training data of tables: CSV and Parquet to TFRecord files, a segdense schema, vocabularies and a config.
 //!
-//! `plan` is the mapping with every column at its place; `inputs` finds tables, `format` says what they are, `source`
-//! reads their rows (`csv` and `csv_table`, `parquet`; `position` finds columns); a `row` has a `cell` per column, which
+//! `plan` is the mapping with every column at its place (`ranges`: those that are cut into some); `inputs` finds tables, `format` says what they are, `source`
+//! reads their rows (`csv`, `csv_scan` and `csv_table`, `parquet`; `position` finds columns); a `row` has a `cell` per column, which
 //! `compare` compares (`decimal` numbers, `time` times, `timeline` those of a split); `split` and `dealer` deal rows to
 //! parts; `vocabulary` and `sample` learn from the rows that are trained on; `label`, `ids` and `encode` make examples,
 //! `tally` counts them, `classes` the labels; `folder` publishes everything at once; `starter` writes the first config,
@@ -13,6 +13,7 @@ mod classes;
 mod compare;
 mod converted;
 mod csv;
+mod csv_scan;
 mod csv_table;
 mod dealer;
 mod decimal;
@@ -28,6 +29,7 @@ mod parquet;
 mod plan;
 mod pool;
 mod position;
+mod ranges;
 mod recipe;
 mod row;
 mod sample;
@@ -45,7 +47,7 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-pub use converted::{Converted, Part, UnknownShare, UnknownValues};
+pub use converted::{Converted, Part, UnknownShare, UnknownValues, Unlabelled};
 pub use error::ConvertError;
 pub use row::Place;
 
@@ -119,6 +121,7 @@ pub fn convert(
     let vocabulary = conversion.vocabulary(options.vocabulary.as_deref())?;
     let encoder = Encoder::new(&plan, &vocabulary);
     let (tallies, left_out) = conversion.write(&encoder, &folder)?;
+    let negative = tallies.iter().map(|tally| tally.unlabelled).sum();
     let dealer = &conversion.dealer;
     let (parts, unknown) = converted::summary(&plan, dealer, &vocabulary, &tallies);
     let starter = Starter {
@@ -138,7 +141,11 @@ pub fn convert(
     Ok(Converted {
         folder: output_dir,
         parts,
-        left_out,
+        left_out: left_out.by_split,
+        unlabelled: Unlabelled {
+            dropped: left_out.unlabelled,
+            negative,
+        },
         widths: [
             plan.continuous.len(),
             encoder.binary_width,
@@ -192,6 +199,14 @@ impl Rows {
     }
 }
 
+/// Rows that are in no part.
+#[derive(Clone, Copy, Debug, Default)]
+struct LeftOut {
+    by_split: u64,
+    /// For want of a label.
+    unlabelled: u64,
+}
+
 /// What one thread has written.
 struct Written {
     scratch: Scratch,
@@ -232,7 +247,7 @@ impl Conversion<'_> {
         let counters = pool::run(self.threads, start, count, |hand_out| {
             let mut rows = Rows::default();
             let read = self.sources.read(&plan.columns, &mut |row| {
-                let is_counted = plan.splitter.part(&row)? == Some(0);
+                let is_counted = !plan.drops(&row) && plan.splitter.part(&row)? == Some(0);
                 let is_full = is_counted && rows.add(row, ROWS_PER_COUNT);
                 Ok(!is_full || hand_out(std::mem::take(&mut rows).all))
             });
@@ -254,15 +269,15 @@ impl Conversion<'_> {
         Ok(all.finish(plan))
     }
 
-    /// Writes every part; returns what is in each, and how many rows belong to none.
+    /// Writes every part; returns what is in each, and how many rows are in none.
     fn write(
         &self,
         encoder: &Encoder<'_>,
         folder: &Folder,
-    ) -> Result<(Vec<Tally>, u64), ConvertError> {
+    ) -> Result<(Vec<Tally>, LeftOut), ConvertError> {
         let parts = &self.dealer.parts;
         parts.iter().try_for_each(|part| folder.add_folder(part))?;
-        let mut left_out = 0;
+        let mut left_out = LeftOut::default();
         let empty = || vec![encoder.tally(); parts.len()];
         let start = || Written {
             scratch: Scratch::default(),
@@ -307,7 +322,7 @@ impl Conversion<'_> {
     fn deal(
         &self,
         hand_out: &mut dyn FnMut(Shard) -> bool,
-        left_out: &mut u64,
+        left_out: &mut LeftOut,
     ) -> Result<(), Failure> {
         let dealer = &self.dealer;
         let mut shards: Vec<Shard> = (0..dealer.parts.len())
@@ -318,8 +333,12 @@ impl Conversion<'_> {
             })
             .collect();
         let read = self.sources.read(&self.plan.columns, &mut |row| {
+            if self.plan.drops(&row) {
+                left_out.unlabelled += 1;
+                return Ok(true);
+            }
             let Some(part) = dealer.part(&row)? else {
-                *left_out += 1;
+                left_out.by_split += 1;
                 return Ok(true);
             };
             let shard = &mut shards[part];

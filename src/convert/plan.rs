@@ -1,10 +1,11 @@
 //! The mapping with every column at its place: what is read of a row, and what it becomes.
 
-use super::error::ConvertError;
+use super::error::{ConvertError, Failure};
 use super::label::Expression;
-use super::row::Column;
+use super::ranges::{self, Bucketed, Ranges};
+use super::row::{Column, Row};
 use super::split::Splitter;
-use crate::config::{CategoryConfig, ConversionConfig, IdKind};
+use crate::config::{CategoryConfig, ConversionConfig, IdKind, MissingLabel};
 
 /// What a mapping asks for.
 #[derive(Debug)]
@@ -35,28 +36,35 @@ pub(super) struct Category {
     pub(super) max_values: usize,
 }
 
-/// A column that is cut into ranges.
-#[derive(Debug)]
-pub(super) struct Bucketed {
-    pub(super) column: Column,
-    pub(super) ranges: Ranges,
-}
-
-/// Where the ranges begin.
-#[derive(Clone, Debug)]
-pub(super) enum Ranges {
-    /// To be found: about so many.
-    Count(usize),
-    /// Given.
-    At(Vec<f64>),
-}
-
 /// A task.
 #[derive(Debug)]
 pub(super) struct Label {
     pub(super) task: String,
     pub(super) column: Column,
     pub(super) expression: Expression,
+    /// What becomes of a row in which it is missing.
+    pub(super) missing: MissingLabel,
+}
+
+impl Label {
+    /// Whether `row` holds nothing by which it could be told.
+    pub(super) fn is_missing(&self, row: &Row) -> bool {
+        self.expression.is_missing(row, &self.column)
+    }
+
+    /// Whether it is 1 in `row`, which is not one that is dropped; `None` where it is 0 for want of a value.
+    pub(super) fn read(&self, row: &Row) -> Result<Option<bool>, Failure> {
+        if !self.is_missing(row) {
+            return self.expression.holds(row, &self.column).map(Some);
+        }
+        match self.missing {
+            MissingLabel::Negative => Ok(None),
+            _ => Err(row.wrong(
+                &self.column,
+                "a value that the label can be told by (missing_label says what else becomes of such rows)",
+            )),
+        }
+    }
 }
 
 /// The weights of a task's rows.
@@ -119,7 +127,7 @@ impl Plan {
         let continuous = places.columns(&mapping.continuous);
         let one_hot = places.categories(&mapping.one_hot);
         let discrete = places.categories(&mapping.discrete);
-        let buckets = buckets(mapping, &mut places)?;
+        let buckets = ranges::read(mapping, &mut |names| places.columns(names))?;
         let inputs = places.0.clone();
         let labels = labels(mapping, &mut places, &inputs)?;
         let weights = mapping.weights.iter().map(|(task, column)| Weight {
@@ -216,6 +224,13 @@ impl Plan {
         Ok(())
     }
 
+    /// Whether `row` is left out, as a label is missing in it.
+    pub(super) fn drops(&self, row: &Row) -> bool {
+        let is_dropped =
+            |label: &Label| label.missing == MissingLabel::Drop && label.is_missing(row);
+        self.labels.iter().any(is_dropped)
+    }
+
     /// Columns with a vocabulary, each with the key of the mapping that names it: those of `one_hot`, then those of
     /// `discrete`.
     pub(super) fn categories(&self) -> impl Iterator<Item = (&'static str, &str)> {
@@ -232,31 +247,6 @@ impl Plan {
             || !self.discrete.is_empty()
             || self.buckets.iter().any(is_open)
     }
-}
-
-fn buckets(mapping: &ConversionConfig, places: &mut Places) -> Result<Vec<Bucketed>, ConvertError> {
-    let mut buckets = Vec::new();
-    for (i, group) in mapping.buckets.iter().enumerate() {
-        let ranges = match (&group.boundaries, group.count) {
-            (Some(boundaries), _) => {
-                let is_ascending = boundaries.windows(2).all(|pair| pair[0] < pair[1]);
-                if !is_ascending || boundaries.iter().any(|end| !end.is_finite()) {
-                    let key = format!("buckets[{i}].boundaries");
-                    return Err(ConvertError::setting(key, "expected ascending numbers"));
-                }
-                Ranges::At(boundaries.clone())
-            }
-            (None, count) => {
-                let count = count.map_or(1, |count| count.get());
-                Ranges::Count(usize::try_from(count).unwrap_or(usize::MAX).min(1 << 16))
-            }
-        };
-        for column in places.columns(&group.columns) {
-            let ranges = ranges.clone();
-            buckets.push(Bucketed { column, ranges });
-        }
-    }
-    Ok(buckets)
 }
 
 /// What the name of the feature with a task's weights begins with.
@@ -290,6 +280,7 @@ fn labels(
             task: task.clone(),
             column: places.column(&expression.column),
             expression,
+            missing: mapping.missing_label,
         });
     }
     if labels.is_empty() {

@@ -22,24 +22,30 @@ pub(super) enum Position {
 }
 
 impl Position {
-    /// The place of `column` among `names`, else among the folders of the table.
+    /// The place of `column` among `names` or the folders of the table, where one alone has that name.
     pub(super) fn find(
         table: &Table,
         column: &str,
         names: &[String],
     ) -> Result<Self, ConvertError> {
-        let mut places = names.iter().enumerate().filter(|(_, name)| *name == column);
-        let known = match (places.next(), places.next()) {
-            (Some((place, _)), None) => return Ok(Self::Cell(place)),
-            (Some(_), Some(_)) => "two columns have that name".to_owned(),
-            (None, _) => {
-                let folders = table.partitions.iter();
-                let folder = folders.rev().position(|(name, _)| name == column);
-                if let Some(folder) = folder {
-                    return Ok(Self::Folder(table.partitions.len() - 1 - folder));
-                }
-                there_are(table, column, names)
+        let places = |known: &mut dyn Iterator<Item = &String>| {
+            let places = known.enumerate().filter(|(_, name)| *name == column);
+            places.map(|(place, _)| place).collect::<Vec<_>>()
+        };
+        let cells = places(&mut names.iter());
+        let folders = places(&mut table.partitions.iter().map(|(name, _)| name));
+        let known = match (&cells[..], &folders[..]) {
+            ([place], []) => return Ok(Self::Cell(*place)),
+            ([], [place]) => return Ok(Self::Folder(*place)),
+            ([], []) => there_are(table, column, names),
+            (_, []) => "two columns have that name: rename one".to_owned(),
+            ([], _) => {
+                format!("two folders `{column}=…` above the file have that name: rename one")
             }
+            _ => format!(
+                "both a column of the file and the folder `{column}=…` above it have that name: rename the folder, or \
+                 write the files without the column"
+            ),
         };
         Err(missing(&table.path, column, known))
     }
@@ -102,10 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn columns_come_before_folders_and_inner_folders_before_outer_ones() {
-        assert_eq!(find("x", &["a", "x"]), Ok(Position::Cell(1)));
+    fn a_column_is_in_the_file_or_a_folder_and_not_in_both() {
+        assert_eq!(find("a", &["b", "a"]), Ok(Position::Cell(1)));
         assert_eq!(find("x", &["a"]), Ok(Position::Folder(1)));
-        assert_eq!(find("day", &["a"]), Ok(Position::Folder(2)));
+        let both = find("x", &["a", "x"]).unwrap_err();
+        let expected = "both a column of the file and the folder `x=…` above it";
+        assert!(both.contains(expected), "{both}");
+        let twice = find("day", &["a"]).unwrap_err();
+        assert!(twice.contains("two folders `day=…`"), "{twice}");
     }
 
     #[test]
@@ -126,6 +136,6 @@ mod tests {
             found.ends_with("there are age, income, day, x, day (did you mean `income`?)"),
             "{found}"
         );
-        assert!(message("a", &["a", "a"]).ends_with("two columns have that name"));
+        assert!(message("a", &["a", "a"]).ends_with("two columns have that name: rename one"));
     }
 }

@@ -81,7 +81,7 @@ impl Row {
         }
     }
 
-    /// The number in `column`; `None` for an empty cell and for NaN.
+    /// The number in `column`; `None` for an empty cell and for NaN. A time is so many seconds since 1970 or midnight.
     pub(super) fn number_in(&self, column: &Column) -> Result<Option<f64>, Failure> {
         match self.cell(column).number() {
             Found::Is(number) => Ok(Some(number)),
@@ -110,9 +110,13 @@ impl Row {
         }
     }
 
-    /// The text in `column`, that of a number included; `""` for an empty cell.
+    /// The text in `column`, that of a finite number included; `""` for an empty cell.
     pub(super) fn text_in(&self, column: &Column) -> Result<Cow<'_, str>, Failure> {
-        let text = self.cell(column).text();
+        let cell = self.cell(column);
+        if cell.is_infinite() {
+            return Err(self.wrong(column, "a finite number"));
+        }
+        let text = cell.text();
         text.ok_or_else(|| self.wrong(column, "text in UTF-8"))
     }
 

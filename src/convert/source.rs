@@ -11,7 +11,7 @@ use super::format::{self, Format, SNIFFED};
 use super::inputs::{self, Table};
 use super::parquet;
 use super::row::Row;
-use crate::config::CsvConfig;
+use crate::config::{CsvConfig, PositiveInt};
 use crate::data::{RemoteError, uncompressed};
 use crate::printable;
 
@@ -55,7 +55,7 @@ impl Sources {
         let mut blank = Vec::new();
         for table in &self.tables {
             let before = index;
-            if !self.read_table(table, columns, warns, &mut index, take)? {
+            if !self.read_table(table, columns, &mut index, take)? {
                 return Ok(());
             }
             if index == before {
@@ -81,7 +81,6 @@ impl Sources {
         &self,
         table: &Table,
         columns: &[String],
-        warns: bool,
         index: &mut u64,
         take: Take<'_>,
     ) -> Result<bool, Failure> {
@@ -98,7 +97,6 @@ impl Sources {
                     config: &self.csv,
                     dialect: self.dialect,
                     columns,
-                    warns,
                 };
                 csv.read(stream, index, take)
             }
@@ -161,7 +159,7 @@ fn dialect(csv: &CsvConfig) -> Result<Dialect, ConvertError> {
         delimiter,
         quote,
         trim: csv.trim,
-        max_cell_lines: csv.max_cell_lines.get(),
+        max_cell_lines: csv.max_cell_lines.map(PositiveInt::get),
     })
 }
 

@@ -10,6 +10,8 @@ const SHOWN: usize = 40;
 pub(super) struct Tally {
     pub(super) rows: u64,
     pub(super) files: u64,
+    /// Labels that are 0 as there is nothing to tell them by.
+    pub(super) unlabelled: u64,
     /// By label.
     pub(super) positives: Vec<u64>,
     /// By column with a vocabulary: those of `one_hot`, then those of `discrete`.
@@ -39,6 +41,7 @@ impl Tally {
     pub(super) fn merge(&mut self, other: &Self) {
         self.rows += other.rows;
         self.files += other.files;
+        self.unlabelled += other.unlabelled;
         for (own, other) in self.positives.iter_mut().zip(&other.positives) {
             *own += other;
         }

@@ -1,6 +1,6 @@
 //! Points in time: ISO text, days and ticks of Parquet, all as nanoseconds since 1970. Without a zone a time is UTC.
 
-use chrono::{DateTime, NaiveDate, TimeDelta};
+use chrono::{DateTime, NaiveDate, TimeDelta, Weekday};
 
 /// Nanoseconds of a day.
 const DAY: i128 = 86_400 * NANOS;
@@ -12,8 +12,6 @@ pub(super) enum Unit {
     Millis,
     Micros,
     Nanos,
-    /// Nanoseconds too; as a number they are milliseconds, for which INT96 has always been taken.
-    Int96,
 }
 
 impl Unit {
@@ -23,22 +21,74 @@ impl Unit {
             * match self {
                 Self::Millis => 1_000_000,
                 Self::Micros => 1000,
-                Self::Nanos | Self::Int96 => 1,
+                Self::Nanos => 1,
             }
     }
+}
 
-    /// So many ticks as a number.
-    pub(super) fn number(self, ticks: i64) -> i64 {
+/// What a time is written as: times of one form alone are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A date, with or without a time of day.
+    Instant,
+    /// A time of day.
+    Clock,
+    Month,
+    Week,
+}
+
+impl Form {
+    /// What is expected where one of this form should stand.
+    pub(super) fn expected(self) -> &'static str {
         match self {
-            Self::Int96 => ticks.div_euclid(1_000_000),
-            Self::Millis | Self::Micros | Self::Nanos => ticks,
+            Self::Instant => "a time such as 2024-05-31 or 2024-05-31T23:59:59Z",
+            Self::Clock => "a time of day such as 23:59:59",
+            Self::Month => "a month such as 2024-05",
+            Self::Week => "a week such as 2024-W05",
         }
+    }
+}
+
+/// A time: nanoseconds since 1970, or since midnight, of the moment that it begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Time {
+    pub(super) form: Form,
+    pub(super) nanos: i128,
+}
+
+impl Time {
+    /// The time that `text` names as ISO 8601 writes it: an [`instant`], `23:59:59.5`, `2024-05` or `2024-W05`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let of = |form| move |nanos| Self { form, nanos };
+        let found = instant(text).map(of(Form::Instant));
+        let found = found.or_else(|| clock(text).map(of(Form::Clock)));
+        let found = found.or_else(|| month(text).map(of(Form::Month)));
+        found.or_else(|| week(text).map(of(Form::Week)))
+    }
+
+    /// Of a day, so many after 1970-01-01.
+    pub(super) fn of_day(days: i32) -> Self {
+        let nanos = i128::from(days) * DAY;
+        let form = Form::Instant;
+        Self { form, nanos }
+    }
+
+    /// Seconds since 1970, or since midnight: the same whatever the ticks of the column are.
+    #[allow(clippy::cast_precision_loss, reason = "the nearest float")]
+    pub(super) fn seconds(self) -> f64 {
+        self.nanos as f64 / NANOS as f64
+    }
+
+    /// Microseconds since 1970, or since midnight, if it is so many.
+    pub(super) fn micros(self) -> Option<i64> {
+        let is_whole = self.nanos % 1000 == 0;
+        is_whole.then(|| i64::try_from(self.nanos / 1000).ok())?
     }
 }
 
 /// The instant that `text` names: a date (`2024-05-31`, `2024/05/31`), or one with a time of day behind `T` or a blank,
 /// with or without a fraction of a second and a zone (`Z`, `UTC`, `+02:00`, `+0200`, `+02`).
-pub(super) fn instant(text: &str) -> Option<i128> {
+fn instant(text: &str) -> Option<i128> {
     let (days, rest) = date(text)?;
     if rest.is_empty() {
         return Some(days);
@@ -49,13 +99,30 @@ pub(super) fn instant(text: &str) -> Option<i128> {
 }
 
 /// The nanoseconds since midnight that `text` names: `23:59`, `23:59:59`, `23:59:59.5`.
-pub(super) fn clock(text: &str) -> Option<i128> {
+fn clock(text: &str) -> Option<i128> {
     let (clock, rest) = clock_and_rest(text)?;
     rest.is_empty().then_some(clock)
 }
 
-/// Nanoseconds of the midnight that begins day `days`.
-pub(super) fn midnight(days: i32) -> i128 {
+/// The midnight that begins the month `2024-05`.
+fn month(text: &str) -> Option<i128> {
+    let (year, rest) = digits(text, 4)?;
+    let (month, rest) = digits(rest.strip_prefix('-')?, 2)?;
+    let first = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, 1)?;
+    rest.is_empty().then(|| midnight(first))
+}
+
+/// The midnight that begins the week `2024-W05` or `2024W05`.
+fn week(text: &str) -> Option<i128> {
+    let (year, rest) = digits(text, 4)?;
+    let rest = rest.strip_prefix('-').unwrap_or(rest);
+    let (week, rest) = digits(rest.strip_prefix('W')?, 2)?;
+    let first = NaiveDate::from_isoywd_opt(i32::try_from(year).ok()?, week, Weekday::Mon)?;
+    rest.is_empty().then(|| midnight(first))
+}
+
+fn midnight(date: NaiveDate) -> i128 {
+    let days = date.signed_duration_since(NaiveDate::default()).num_days();
     i128::from(days) * DAY
 }
 
@@ -74,8 +141,7 @@ fn date(text: &str) -> Option<(i128, &str)> {
     let (month, rest) = digits(&rest[1..], 2)?;
     let (day, rest) = digits(rest.strip_prefix(sign)?, 2)?;
     let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day)?;
-    let days = date.signed_duration_since(NaiveDate::default()).num_days();
-    Some((i128::from(days) * DAY, rest))
+    Some((midnight(date), rest))
 }
 
 fn clock_and_rest(text: &str) -> Option<(i128, &str)> {
@@ -163,10 +229,62 @@ mod tests {
             assert_eq!(instant(text), Some(1_714_523_400 * NANOS), "{text}");
         }
         assert_eq!(instant("1969-12-31"), Some(-DAY));
-        assert_eq!(instant("2024-05-01"), Some(midnight(19_844)));
+        assert_eq!(instant("2024-05-01"), Some(Time::of_day(19_844).nanos));
         let fine = instant("2024-05-01T00:00:00.1234567891Z").unwrap();
-        assert_eq!(fine - midnight(19_844), 123_456_789);
+        assert_eq!(fine - Time::of_day(19_844).nanos, 123_456_789);
         assert_eq!(clock("01:00:00.5"), Some(3_600_500_000_000));
+    }
+
+    #[test]
+    fn months_and_weeks_are_times_of_their_own_form() {
+        for (text, form, day) in [
+            ("2024-05", Form::Month, 19_844),
+            ("2024-W05", Form::Week, 19_751),
+            ("2024W05", Form::Week, 19_751),
+            ("2020-W53", Form::Week, 18_624),
+            ("2024-05-01", Form::Instant, 19_844),
+        ] {
+            let nanos = Time::of_day(day).nanos;
+            assert_eq!(Time::parse(text), Some(Time { form, nanos }), "{text}");
+        }
+        for text in [
+            "2024-13",
+            "2024-W54",
+            "2021-W53",
+            "2024-W5",
+            "24-05",
+            "2024-05-",
+            "15/06/2024",
+            "4 Apr 2024",
+            "24-05-05",
+            "10:00 PM",
+            "2024-06-31",
+            "25:00",
+            "2024-W05-1x",
+            "7",
+            "",
+        ] {
+            assert_eq!(Time::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_the_same_number_whatever_its_ticks_are() {
+        let time = |unit: Unit, ticks| Time {
+            form: Form::Instant,
+            nanos: unit.nanos(ticks),
+        };
+        let noon = 1_714_564_800_500;
+        for time in [
+            time(Unit::Millis, noon),
+            time(Unit::Micros, noon * 1000),
+            time(Unit::Nanos, noon * 1_000_000),
+        ] {
+            assert_eq!(time.seconds().to_string(), "1714564800.5");
+            assert_eq!(time.micros(), Some(noon * 1000));
+        }
+        assert_eq!(time(Unit::Nanos, 1).micros(), None);
+        assert_eq!(time(Unit::Millis, i64::MAX).micros(), None);
     }
 
     #[test]

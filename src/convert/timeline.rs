@@ -2,23 +2,19 @@
 
 use std::sync::Arc;
 
-use super::cell::{Cell, Found, trimmed};
-use super::compare::{finite, instant};
+use super::cell::{Cell, trimmed};
+use super::compare::finite;
 use super::decimal::Number;
 use super::error::{ConvertError, Failure};
 use super::row::{Column, Row};
-use super::time;
+use super::time::{Form, Time};
 
 /// The first time that is not in each part any more; the last part may have no end.
 #[derive(Debug, PartialEq)]
 pub(super) enum Timeline {
     Numbers(Vec<Option<Number>>),
-    /// Nanoseconds since 1970.
-    Instants(Vec<Option<i128>>),
-    /// Nanoseconds since midnight.
-    Clocks(Vec<Option<i128>>),
-    /// Such as `2024-W05`: text of this form that sorts.
-    Texts(Vec<Option<String>>, String),
+    /// All of one form, in nanoseconds.
+    Times(Form, Vec<Option<i128>>),
 }
 
 impl Timeline {
@@ -29,8 +25,7 @@ impl Timeline {
             Self::Numbers(ends) => ascend(ends, |one, other| {
                 one.compare(*other).is_some_and(|o| o.is_lt())
             }),
-            Self::Instants(ends) | Self::Clocks(ends) => ascend(ends, |one, other| one < other),
-            Self::Texts(ends, _) => ascend(ends, |one, other| one < other),
+            Self::Times(_, ends) => ascend(ends, |one, other| one < other),
         };
         if is_ascending {
             return Ok(timeline);
@@ -45,80 +40,57 @@ impl Timeline {
         if let Some(ends) = all(ends, finite) {
             return Ok(Self::Numbers(ends));
         }
-        if let Some(ends) = all(ends, time::instant) {
-            return Ok(Self::Instants(ends));
+        let times = all(ends, Time::parse).ok_or_else(|| {
+            let is_none = |end: &&&str| Time::parse(end.trim()).is_none();
+            let found = ends.iter().flatten().find(is_none).unwrap_or(&"");
+            format!(
+                "expected numbers, or times as ISO 8601 writes them: 2024-05-31, 2024-05-31T23:59:59Z, 23:59:59, 2024-05 \
+                 or 2024-W05; found `{found}`"
+            )
+        })?;
+        let mut forms = times.iter().flatten().map(|time| time.form);
+        let first = forms.next().unwrap_or(Form::Instant);
+        if forms.any(|form| form != first) {
+            return Err("expected times of one form: all dates, or all times of day".to_owned());
         }
-        if let Some(ends) = all(ends, time::clock) {
-            return Ok(Self::Clocks(ends));
-        }
-        let mut forms = ends.iter().flatten().map(|end| form(end.trim()));
-        let first = forms.next().unwrap_or_default();
-        if first.is_empty() || forms.any(|other| other != first) {
-            return Err(
-                "expected times of one form: all dates such as 2024-05-31, or all numbers"
-                    .to_owned(),
-            );
-        }
-        let texts = ends.iter().map(|end| end.map(|end| end.trim().to_owned()));
-        Ok(Self::Texts(texts.collect(), first))
+        let nanos = |time: Option<Time>| time.map(|time| time.nanos);
+        Ok(Self::Times(first, times.into_iter().map(nanos).collect()))
     }
 
     /// The part of `row`, whose time stands in `column`; `None` after the last one.
     pub(super) fn part(&self, row: &Row, column: &Column) -> Result<Option<usize>, Failure> {
         let cell = row.cell(column);
-        let found = match self {
+        match self {
+            Self::Numbers(_) if cell.time().is_some() => Err(self.never(row, column)),
             Self::Numbers(ends) => {
                 let number = cell.exact().filter(|number| number.is_finite());
-                let number = number.ok_or("a number, as in split.time.before");
-                number.map(|time| place(ends, |end| time.compare(*end).is_some_and(|o| o.is_lt())))
+                let time =
+                    number.ok_or_else(|| row.wrong(column, "a number, as in split.time.before"))?;
+                let is_before = |end: &Number| time.compare(*end).is_some_and(|o| o.is_lt());
+                Ok(place(ends, is_before))
             }
-            Self::Instants(ends) => {
-                let time = self.instant(row, column)?;
-                time.ok_or("a time such as 2024-05-31 or 2024-05-31T23:59:59Z")
-                    .map(|time| place(ends, |end| time < *end))
+            Self::Times(form, ends) => {
+                let time = match cell {
+                    Cell::Text(text) => trimmed(text).and_then(Time::parse),
+                    other => other.time(),
+                };
+                let is_gap = matches!(cell, Cell::Text(_)) || cell.is_missing();
+                match time.filter(|time| time.form == *form) {
+                    Some(time) => Ok(place(ends, |end| time.nanos < *end)),
+                    None if is_gap => Err(row.wrong(column, form.expected())),
+                    None => Err(self.never(row, column)),
+                }
             }
-            Self::Clocks(ends) => {
-                let time = self.clock(row, column)?;
-                time.ok_or("a time of day such as 23:59:59")
-                    .map(|time| place(ends, |end| time < *end))
-            }
-            Self::Texts(ends, form_of_ends) => {
-                let text = cell.text().unwrap_or_default();
-                let text = text.trim();
-                let text = (form(text) == *form_of_ends).then_some(text);
-                text.ok_or("text of the form in split.time.before")
-                    .map(|time| place(ends, |end| time < end.as_str()))
-            }
-        };
-        found.map_err(|expected| row.wrong(column, expected))
-    }
-
-    fn instant(&self, row: &Row, column: &Column) -> Result<Option<i128>, Failure> {
-        match row.cell(column) {
-            Cell::Text(text) => Ok(trimmed(text).and_then(time::instant)),
-            Cell::Empty => Ok(None),
-            cell @ (Cell::Date(_) | Cell::Instant(..)) => Ok(instant(cell)),
-            other => Err(self.never(row, column, other)),
         }
     }
 
-    fn clock(&self, row: &Row, column: &Column) -> Result<Option<i128>, Failure> {
-        match row.cell(column) {
-            Cell::Text(text) => Ok(trimmed(text).and_then(time::clock)),
-            Cell::Empty => Ok(None),
-            Cell::Clock(ticks, unit) => Ok(Some(unit.nanos(ticks))),
-            other => Err(self.never(row, column, other)),
-        }
-    }
-
-    /// No cell of a column with `cell` in it can ever be compared with these ends.
-    fn never(&self, row: &Row, column: &Column, cell: Cell<'_>) -> Failure {
-        let (holds, remedy) = match cell {
+    /// No cell of a column with the one of `row` in it can ever be compared with these ends.
+    fn never(&self, row: &Row, column: &Column) -> Failure {
+        let (holds, remedy) = match row.cell(column) {
             Cell::Truth(_) => ("truth values", "name a column of times"),
-            Cell::Clock(..) => ("times of day", "write the ends as such"),
-            Cell::Date(_) | Cell::Instant(..) => ("times", "write the ends as such: 2024-05-31"),
-            other if other.number() == Found::Missing => {
-                return row.wrong(column, "a time");
+            Cell::Clock(..) => ("times of day", "write the ends as such, \"23:59:59\""),
+            Cell::Date(_) | Cell::Instant(..) => {
+                ("times", "write the ends as such, \"2024-05-31\"")
             }
             _ => ("numbers", "write the ends as numbers"),
         };
@@ -153,16 +125,6 @@ fn ascend<T>(ends: &[Option<T>], is_before: impl Fn(&T, &T) -> bool) -> bool {
 fn place<T>(ends: &[Option<T>], is_before: impl Fn(&T) -> bool) -> Option<usize> {
     ends.iter()
         .position(|end| end.as_ref().is_none_or(&is_before))
-}
-
-/// `text` with 0 for every digit and a for every letter: what has another form does not sort among it.
-fn form(text: &str) -> String {
-    let sign = |c: char| match c {
-        c if c.is_numeric() => '0',
-        c if c.is_alphabetic() => 'a',
-        c => c,
-    };
-    text.chars().map(sign).collect()
 }
 
 #[cfg(test)]
@@ -212,6 +174,7 @@ mod tests {
         assert_eq!(part(&beyond, text("9007199254740992")), Ok(Some(0)));
         assert_eq!(part(&beyond, text("9007199254740993")), Ok(Some(1)));
         assert_eq!(part(&[Some("2024-W05")], text("2024-W04")), Ok(Some(0)));
+        assert_eq!(part(&[Some("2024-10"), None], text("2024-09")), Ok(Some(0)));
         assert_eq!(part(&[Some("12:00"), None], text("13:30")), Ok(Some(1)));
     }
 
@@ -243,17 +206,20 @@ mod tests {
             assert!(message.contains("expected a number"), "{message}");
         }
         let message = part(&[Some("2024-W05")], text("2024-05-01")).unwrap_err();
-        assert!(
-            message.contains("of the form in split.time.before"),
-            "{message}"
-        );
+        assert!(message.contains("expected a week such as"), "{message}");
+        let date = part(&[Some("20240505"), None], Value::Date(19_844)).unwrap_err();
+        let expected = "column `d` holds times: write the ends as such, \"2024-05-31\"";
+        assert!(date.contains(expected), "{date}");
+        let noon = Value::Clock(1, Unit::Millis);
+        let clock = part(&[Some("43200"), None], noon).unwrap_err();
+        assert!(clock.contains("holds times of day"), "{clock}");
         let message = missing(Value::Integer(20_240_509));
         assert!(
             message.contains("holds numbers: write the ends as numbers"),
             "{message}"
         );
         let message = missing(Value::Float(f64::NAN));
-        assert!(message.contains("expected a time, found NaN"), "{message}");
+        assert!(message.contains("expected a time such as"), "{message}");
     }
 
     #[test]
@@ -263,9 +229,16 @@ mod tests {
             (vec![None], "at least for the first"),
             (vec![None, Some("1")], "ascending"),
             (vec![Some("10"), Some("9")], "ascending"),
-            (vec![Some("2024-05-01"), Some("7")], "of one form"),
-            (vec![Some("")], "of one form"),
-            (vec![Some("nan"), Some("2024")], "of one form"),
+            (vec![Some("2024-05-01"), Some("7")], "found `7`"),
+            (vec![Some("2024-05-01"), Some("12:00")], "of one form"),
+            (vec![Some("")], "found ``"),
+            (vec![Some("nan"), Some("2024")], "found `nan`"),
+            (vec![Some("05/10/2024")], "found `05/10/2024`"),
+            (
+                vec![Some("2024-01-01"), Some("2024-06-31")],
+                "found `2024-06-31`",
+            ),
+            (vec![Some("4 Apr 2024")], "as ISO 8601 writes them"),
         ] {
             let message = Timeline::new(&ends).unwrap_err();
             assert!(message.contains(expected), "{ends:?}: {message}");

@@ -9,7 +9,8 @@ use tracing::warn;
 
 use super::error::{ConvertError, Failure};
 use super::number;
-use super::plan::{Category, Plan, Ranges};
+use super::plan::{Category, Plan};
+use super::ranges::Ranges;
 use super::row::Row;
 use super::sample::{SIZE, Sample};
 use super::vocabulary_file;

@@ -1,6 +1,7 @@
 //! Reads `vocabulary.json`: whatever of it is not as a conversion writes it is refused by its key, since a value more
 //! or less shifts every column behind it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
@@ -11,7 +12,9 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
-use super::plan::{Plan, Ranges};
+use super::number;
+use super::plan::Plan;
+use super::ranges::Ranges;
 use super::vocabulary::{VERSION, Values, Vocabulary};
 
 /// The most bytes that a vocabulary may have.
@@ -151,7 +154,8 @@ fn check_medians(vocabulary: &Vocabulary) -> Result<(), String> {
     Ok(())
 }
 
-/// Every value has one id and one count, and all were counted on the rows there were.
+/// Every value has one id and one count, all were counted on the rows there were, and stand as convert writes them: the
+/// place of a value is its id, so that another order would give it another.
 fn check_values(
     key: &str,
     columns: &IndexMap<String, Values>,
@@ -166,11 +170,23 @@ fn check_values(
         let mut ids = HashMap::with_capacity(values.len());
         for (id, value) in (1_usize..).zip(values) {
             if let Some(first) = ids.insert(value.as_str(), id) {
-                let shown: String = value.chars().take(40).collect();
+                let value = shown(value);
                 return Err(format!(
-                    "{at}: the value `{shown}` has two ids, {first} and {id}"
+                    "{at}: the value `{value}` has two ids, {first} and {id}"
                 ));
             }
+        }
+        if number::are_numbers(values.iter().map(String::as_str)) {
+            check_numbers(&at, values)?;
+        }
+        let pairs: Vec<_> = counts.iter().zip(values).collect();
+        let is_behind = |pair: &[(&u64, &String)]| (pair[1].0, pair[0].1) > (pair[0].0, pair[1].1);
+        if let Some(place) = pairs.windows(2).position(is_behind) {
+            let [one, other] = [place, place + 1].map(|place| shown(&values[place]));
+            return Err(format!(
+                "{at}: `{one}` stands before `{other}`: expected the commonest first, equally common ones in the order of \
+                 their bytes, as ids follow the order: it was changed by hand"
+            ));
         }
         let sum = counts
             .iter()
@@ -180,6 +196,29 @@ fn check_values(
         }
     }
     Ok(())
+}
+
+/// Where all values are numbers, each stands there once, however it is written.
+fn check_numbers(at: &str, values: &[String]) -> Result<(), String> {
+    let mut known: HashMap<Cow<'_, str>, &str> = HashMap::with_capacity(values.len());
+    for value in values {
+        let Some(short) = number::short(value) else {
+            continue;
+        };
+        if let Some(first) = known.insert(short, value) {
+            return Err(format!(
+                "{at}: `{}` and `{}` are one number with two ids",
+                shown(first),
+                shown(value)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The beginning of a value.
+fn shown(value: &str) -> String {
+    value.chars().take(40).collect()
 }
 
 /// Ranges ascend, and are those of the mapping where it names them.

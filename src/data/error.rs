@@ -286,6 +286,12 @@ pub enum RecordError {
         /// The name in the record.
         key: String,
     },
+    /// A label or a weight is not there, and no value can stand for it.
+    #[error("there is no `{key}`, which is a label or a weight: only features may be missing")]
+    NoTarget {
+        /// The name in the record.
+        key: String,
+    },
     /// A feature has another number of values than the schema says.
     #[error("feature `{feature}` has {found} values, the schema says {expected}")]
     WrongLength {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::columns::{Column, Spec};
 use super::error::RecordError;
 use super::places::Entry;
-use super::schema::Parts;
+use super::schema::{Absent, Parts};
 use super::wire::{Field, Wire};
 use crate::batch::HostValues;
 
@@ -52,8 +52,11 @@ pub(crate) fn read(
         let key = || parts.keys[spec.keep.position(part)].clone();
         let number = match entry {
             Some(entry) => number(payload, *entry, &key)?,
-            None if parts.required => return Err(RecordError::NoColumn { key: key() }),
-            None => Number::Int(0),
+            None => match parts.absent {
+                Absent::Zero => Number::Int(0),
+                Absent::Column => return Err(RecordError::NoColumn { key: key() }),
+                Absent::Target => return Err(RecordError::NoTarget { key: key() }),
+            },
         };
         match &mut column.values {
             HostValues::F32(row) => row.push(float(number, spec.mantissa, noticed, &key)),
@@ -242,12 +245,17 @@ mod tests {
 
     fn spec(name: &str, dtype: Dtype, keys: &[&str], required: bool) -> Spec {
         let keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
+        let absent = if required {
+            Absent::Column
+        } else {
+            Absent::Zero
+        };
         Spec::new(Feature {
             key: name.to_owned(),
             name: name.into(),
             dtype,
             length: Length::Fixed(keys.len()),
-            parts: Some(Arc::new(Parts { keys, required })),
+            parts: Some(Arc::new(Parts { keys, absent })),
         })
     }
 

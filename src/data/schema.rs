@@ -62,8 +62,19 @@ pub(crate) struct Feature {
 pub(crate) struct Parts {
     /// In the order of the columns.
     pub(crate) keys: Vec<String>,
-    /// A record must have every one; else what it lacks counts as 0.
-    pub(crate) required: bool,
+    /// What a record without one of them is.
+    pub(crate) absent: Absent,
+}
+
+/// What a record is that lacks a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// One that has 0 there.
+    Zero,
+    /// A bad one, as the config says of columns.
+    Column,
+    /// A bad one, as nothing can be learned of it: the key is a label or a weight.
+    Target,
 }
 
 impl Feature {
@@ -97,14 +108,6 @@ pub(crate) struct Schema {
     path: PathBuf,
     /// By name in the record. `None`: there is no file, and everything is one number.
     entries: Option<HashMap<String, (Dtype, Length)>>,
-    /// Records must have every key that is a number of its own.
-    required: bool,
-}
-
-/// Whether a record must have every key that is a column.
-fn is_required(config: &RecapDataConfig) -> bool {
-    let columns = config.seg_dense_schema.columns.as_ref();
-    columns.is_some_and(|columns| columns.missing == MissingColumn::Error)
 }
 
 fn unusable(path: &Path, reason: String) -> DataError {
@@ -123,7 +126,6 @@ impl Schema {
             None => Ok(Self {
                 path: PathBuf::new(),
                 entries: None,
-                required: is_required(config),
             }),
         }
     }
@@ -158,7 +160,6 @@ impl Schema {
         Ok(Self {
             path: path.to_owned(),
             entries: Some(entries),
-            required: false,
         })
     }
 
@@ -212,7 +213,10 @@ impl Schema {
                 .try_for_each(|key| self.check_scalar(name, key))?;
             let parts = Parts {
                 keys: keys.to_vec(),
-                required: is_required(config),
+                absent: match columns.missing {
+                    MissingColumn::Zero => Absent::Zero,
+                    MissingColumn::Error => Absent::Column,
+                },
             };
             let dtype = match name {
                 "discrete" => Dtype::Int64,
@@ -249,9 +253,10 @@ impl Schema {
 
     fn feature(&self, key: &str, name: &str) -> Result<Feature, DataError> {
         let Some(entries) = &self.entries else {
+            // Without a schema only labels and weights are used under their own keys.
             let parts = Parts {
                 keys: vec![key.to_owned()],
-                required: self.required,
+                absent: Absent::Target,
             };
             return Ok(Feature {
                 key: key.to_owned(),

@@ -249,3 +249,21 @@ fn a_key_that_no_record_has_is_warned_of_or_refused() {
         "{said}"
     );
 }
+
+#[test]
+fn a_record_without_a_label_is_no_negative_one() {
+    let run = run();
+    let other = CONFIG.replace("click", "bought");
+    for columns in ["discrete: [city]", "discrete: [city], missing: error"] {
+        let config = other.replace("discrete: [city]", columns);
+        std::fs::write(run.path("config.yaml"), config).unwrap();
+        for command in [&[][..], &["check"]] {
+            let said = run.fails(command, 3);
+            let expected = "there is no `bought`, which is a label or a weight";
+            assert!(
+                said.contains("record ") && said.contains(expected),
+                "{said}"
+            );
+        }
+    }
+}

@@ -332,7 +332,7 @@ type Mistake = (
     Fault,
 );
 
-const MISTAKES: [Mistake; 18] = [
+const MISTAKES: [Mistake; 21] = [
     (
         ("", ""),
         ("8, 40,", "8, 40, 3,"),
@@ -348,8 +348,29 @@ const MISTAKES: [Mistake; 18] = [
     (
         ("", ""),
         (", 3, 2024", ", -3, 2024"),
-        "line 6, column `weight`: expected a weight of at least 0, found `-3`",
+        "line 6, column `weight`: expected a weight from 0 to 1e9, found `-3`",
         Fault::Data,
+    ),
+    (
+        ("", ""),
+        (", 3, 2024", ", 3e38, 2024"),
+        "line 6, column `weight`: expected a weight from 0 to 1e9, found `3e38`",
+        Fault::Data,
+    ),
+    (
+        ("born == \"Rome\"", "born < \"Rome\""),
+        ("", ""),
+        "labels.roman: \"Rome\" is text, which has no order",
+        Fault::Config,
+    ),
+    (
+        (
+            "before: {train: 2024-02-01x",
+            "before: {train: \"01/02/2024\"",
+        ),
+        ("", ""),
+        "split.time.before: expected numbers, or times as ISO 8601 writes them",
+        Fault::Config,
     ),
     (
         ("ids:", "ids:\n  meta__b: {column: born}"),

@@ -25,7 +25,7 @@ continuous: [age]
 missing: -1
 discrete: [{columns: [city]}]
 labels: {paid: paid == 1}
-split: {time: {column: day, before: {train: 19724, test: null}}}
+split: {time: {column: day, before: {train: 2024-01-02, test: null}}}
 ";
 
 pub(crate) type Group<'a> = SerializedRowGroupWriter<'a, std::fs::File>;

@@ -133,7 +133,7 @@ fn comparisons_have_the_type_of_the_column() {
         ("clicked == 1", 3),
         ("clicked != TRUE", 5),
         ("d == \\\"2024-05-03\\\"", 1),
-        ("d < 19846", 2),
+        ("d < \\\"2024-05-03\\\"", 2),
         ("ms < \\\"2024-05-05\\\"", 4),
         ("clock < \\\"12:00\\\"", 4),
         ("plain > 9007199254740992", 5),
@@ -159,7 +159,7 @@ fn what_can_never_hold_or_holds_always_is_refused_before_anything_is_written() {
     let place = place();
     let refused = |label: &str, expected: &str, fault: Fault| {
         // With a vocabulary to learn and without one.
-        for more in ["", "one_hot: [{columns: [clock]}]\n"] {
+        for more in ["", "one_hot: [{columns: [single]}]\n"] {
             let yaml = format!("continuous: [price]\nlabels: {{y: \"{label}\"}}\n{more}");
             let error = place.convert(&yaml, "t.parquet", "out", 1).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
@@ -208,6 +208,81 @@ fn what_can_never_hold_or_holds_always_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn a_number_is_no_time() {
+    let place = place();
+    let refused = |yaml: &str, expected: &str| {
+        let error = place.convert(yaml, "t.parquet", "out", 1).unwrap_err();
+        assert_eq!(error.fault(), Fault::Config, "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    for column in ["d", "ms", "us", "ns", "spark"] {
+        let holds = format!("column `{column}` holds times: ");
+        let label = format!("continuous: [x]\nlabels: {{y: {column} >= 1714867200000}}\n");
+        let remedy = "compare it with one in quotes, such as \"2024-05-31\"";
+        refused(&label, &format!("{holds}{remedy}"));
+        let more = |more: &str| {
+            let yaml = format!("continuous: [x]\nlabels: {{y: clicked == true}}\n{more}\n");
+            yaml.replace("COLUMN", column)
+        };
+        let ends = more("buckets: [{columns: [COLUMN], boundaries: [1714521600000]}]");
+        refused(&ends, &format!("{holds}give a `count` of ranges"));
+        let split = more("split: {time: {column: COLUMN, before: {train: 20240505, test: null}}}");
+        refused(&split, &format!("{holds}write the ends as such"));
+    }
+    let noon = "continuous: [x]\nlabels: {y: clock < 43200}\n";
+    refused(noon, "column `clock` holds times of day");
+}
+
+#[test]
+fn a_time_is_the_same_feature_and_id_whatever_its_unit_is() {
+    let place = place();
+    let read = |column: &str| {
+        let yaml = format!(
+            "continuous: [{column}]\nbuckets: [{{columns: [{column}], count: 4}}]\n\
+             discrete: [{{columns: [{column}]}}]\nlabels: {{y: clicked == true}}\n\
+             ids: {{meta__t: {{column: {column}}}}}\n"
+        );
+        place.convert(&yaml, "t.parquet", column, 1).unwrap();
+        place.rows(column, "train")
+    };
+    let days = || (0..8_u8).map(|row| MAY + i32::from(row));
+    let seconds: Vec<f32> = days().map(|day| (day * 86_400) as f32).collect();
+    let micros: Vec<i64> = days().map(|day| i64::from(day) * DAY_MS * 1000).collect();
+    let ranges: Vec<i64> = (0..32)
+        .map(|place| i64::from(place / 8 == place % 4))
+        .collect();
+    for column in ["ms", "us", "ns", "spark", "d"] {
+        let rows = read(column);
+        assert_eq!(floats(&rows, "continuous"), seconds, "{column}");
+        assert_eq!(ints(&rows, "meta__t"), micros, "{column}");
+        assert_eq!(ints(&rows, "binary"), ranges, "{column}");
+        assert_eq!(
+            ints(&rows, "discrete"),
+            [1, 2, 3, 4, 5, 6, 7, 8],
+            "{column}"
+        );
+    }
+    // Of times of day, since midnight.
+    let rows = read("clock");
+    assert_eq!(ints(&rows, "meta__t")[4], 43_200_000_000);
+    assert_eq!(floats(&rows, "continuous")[4..5], [43_200.0]);
+}
+
+#[test]
+fn names_and_times_without_quotes_are_what_is_written() {
+    let place = place();
+    let yaml = "continuous: [x]\nlabels: {y: clicked == true}\n\
+                split: {time: {column: clock, before: {01: 12:00:00, no: null}}}\n";
+    let made = place.convert(yaml, "t.parquet", "out", 1).unwrap();
+    let rows: Vec<_> = made
+        .parts
+        .iter()
+        .map(|(name, part)| (name.as_str(), part.rows))
+        .collect();
+    assert_eq!(rows, [("01", 4), ("no", 4)]);
+}
+
+#[test]
 fn ids_and_decimals_are_what_they_are() {
     let place = place();
     let yaml = "continuous: [price, amount, exact]\nlabels: {y: clicked == true}\nids:\n  meta__user_id: {column: hash}\n\
@@ -226,6 +301,16 @@ fn ids_and_decimals_are_what_they_are() {
     assert_eq!(
         floats(&rows, "continuous")[3..6],
         [12.31, -0.001, -1_234_567_890_123_456.8]
+    );
+    // Only where nothing is negative is there room for what lies beyond.
+    let beyond = yaml.replace("column: plain}", "column: exact}");
+    let error = place
+        .convert(&beyond, "t.parquet", "far", 1)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("row 2, column `exact`: expected an integer from -2^63"),
+        "{error}"
     );
     // A gap has no id.
     let gap = "continuous: [x]\nlabels: {y: clicked == true}\nids: {meta__id: {column: whole}}\n";
@@ -270,6 +355,37 @@ fn every_compression_and_version_gives_the_same_bytes() {
             let output = format!("{name}{}", version.as_num());
             place.convert(yaml, &table, &output, 1).unwrap();
             assert!(place.files(&output) == expected, "{output}");
+        }
+    }
+}
+
+#[test]
+fn a_page_that_is_longer_or_shorter_than_its_header_says_is_refused() {
+    let place = Place::new();
+    let yaml = "continuous: [x]\nlabels: {y: clicked == true}\n";
+    for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+        for compression in [Compression::SNAPPY, Compression::UNCOMPRESSED] {
+            for change in [2_u8, 0_u8.wrapping_sub(2)] {
+                let properties = WriterProperties::builder().set_compression(compression);
+                let properties = properties.set_dictionary_enabled(false);
+                write(
+                    &place.path("t.parquet"),
+                    properties.set_writer_version(version).build(),
+                );
+                let mut bytes = std::fs::read(place.path("t.parquet")).unwrap();
+                // Behind the magic: the kind of the page, then its size without compression, 64 in one or two bytes.
+                assert_eq!((bytes[4], bytes[6], bytes[7]), (0x15, 0x15, 0x80));
+                let claim = u16::from(bytes[7] & 0x7f) | u16::from(bytes[8]) << 7;
+                let claim = claim.wrapping_add_signed(i16::from(change.cast_signed()));
+                bytes[7] = 0x80 | u8::try_from(claim & 0x7f).unwrap();
+                bytes[8] = u8::try_from(claim >> 7).unwrap();
+                place.write("t.parquet", &bytes);
+                let error = place.convert(yaml, "t.parquet", "out", 1).unwrap_err();
+                assert_eq!(error.fault(), Fault::Data, "{error}");
+                let source = std::error::Error::source(&error).unwrap().to_string();
+                let expected = format!("its header says {}", claim / 2);
+                assert!(source.contains(&expected), "{source}");
+            }
         }
     }
 }

@@ -258,12 +258,26 @@ fn spoilt_values(good: &Value) -> Vec<(String, &'static str)> {
     let one_more = |v: &mut Value| v["one_hot"]["k"]["values"][1] = "0".into();
     let one_less = |v: &mut Value| drop(v["discrete"]["u"]["counts"].as_array_mut().unwrap().pop());
     let few = |v: &mut Value| v["one_hot"]["k"] = json!({"values": ["0"], "counts": [5]});
+    let same = |v: &mut Value| v["one_hot"]["k"]["values"][1] = "0.0".into();
+    let turned = |v: &mut Value| {
+        v["discrete"]["u"]["values"]
+            .as_array_mut()
+            .unwrap()
+            .reverse()
+    };
+    let rare_first = |v: &mut Value| v["one_hot"]["k"]["counts"][0] = 1.into();
     let often = |v: &mut Value| v["one_hot"]["k"]["counts"][0] = 1000.into();
     vec![
         (
             changed(good, one_more),
             "one_hot.k: the value `0` has two ids, 1 and 2",
         ),
+        (
+            changed(good, same),
+            "one_hot.k: `0` and `0.0` are one number with two ids",
+        ),
+        (changed(good, turned), "as ids follow the order"),
+        (changed(good, rare_first), "expected the commonest first"),
         (
             changed(good, one_less),
             "discrete.u: 10 values, but 9 counts",

@@ -7,7 +7,6 @@ use recap_train::convert::ConvertError;
 use recap_train::data::Fault;
 
 use crate::convert::{Place, floats, ints};
-use crate::support::stderr;
 
 const MAPPING: &str = "continuous: [x]\none_hot: [{columns: [c]}]\nlabels: {y: y == 1}\n";
 
@@ -41,33 +40,108 @@ fn a_quote_that_never_closes_is_refused_with_its_line() {
     let unquoted = format!("{MAPPING}csv: {{quote: null}}\n");
     let made = place.convert(&unquoted, "t.csv", "all", 1).unwrap();
     assert_eq!(made.parts["train"].rows, 40);
-    // What looks as if rows were swallowed is said, once; a limit refuses it.
+    // Another stray quote closes it: in front of text, or where rows may end.
     rows[30] = "30,0,27\" monitor\n".to_owned();
     place.write("t.csv", table(&rows));
+    let message = refused(&place, MAPPING, "t.csv", Fault::Data);
+    let expected =
+        "line 12: the quote that opens a cell here is closed in line 32 with text behind it";
+    assert!(message.contains(expected), "{message}");
+    rows[30] = "30,0,27\"\n".to_owned();
+    place.write("t.csv", table(&rows));
+    let message = refused(&place, MAPPING, "t.csv", Fault::Data);
+    let expected =
+        "line 12: a cell begins here that has 21 lines, which have the delimiters of rows";
+    assert!(message.contains(expected), "{message}");
     let limited = format!("{MAPPING}csv: {{max_cell_lines: 20}}\n");
     let message = refused(&place, &limited, "t.csv", Fault::Data);
     assert!(
-        message.contains("line 12: a cell begins here that has 21 lines"),
+        message.contains("line 12: a cell begins here that has 21 lines, more than"),
         "{message}"
     );
-    place.write("m.yaml", MAPPING);
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_recap-train"));
-    let argument = |key: &str, name: &str| format!("--{key}={}", place.path(name).display());
-    command.args(["convert".to_owned(), argument("mapping", "m.yaml")]);
-    command.args([argument("inputs", "t.csv"), argument("output_dir", "out")]);
-    let output = command.env_remove("RUST_LOG").output().unwrap();
-    let said = stderr(&output);
-    assert!(output.status.success(), "{said}");
-    assert_eq!(
-        said.matches("a cell spans lines that look like rows")
-            .count(),
-        1,
-        "{said}"
-    );
-    assert!(
-        said.contains("line=12") && said.contains("lines=21"),
-        "{said}"
-    );
+    let allowed = format!("{MAPPING}csv: {{max_cell_lines: 21}}\n");
+    let made = place.convert(&allowed, "t.csv", "allowed", 1).unwrap();
+    assert_eq!(made.parts["train"].rows, 20);
+}
+
+/// A mapping with `label`, and what becomes of rows without one.
+fn labelled(label: &str, missing: &str) -> String {
+    format!(
+        "continuous: [x]\none_hot: [{{columns: [c]}}]\nlabels: {{y: '{label}'}}\nids: {{meta__row: {{}}}}\n{missing}"
+    )
+}
+
+#[test]
+fn a_row_without_a_label_is_refused_dropped_or_negative_as_the_mapping_says() {
+    let place = Place::new();
+    let (drop, negative) = ("missing_label: drop\n", "missing_label: negative\n");
+    for (label, one, zero, gap) in [
+        ("y == \"a\"", "a", "b", ""),
+        ("y != \"a\"", "b", "a", ""),
+        ("y == 1", "1", "0", ""),
+        ("y > 0.5", "1", "0", "NaN"),
+        ("y == true", "True", "0", ""),
+        ("y < \"2024-05-05\"", "2024-05-04", "2024-05-05T00:00Z", ""),
+    ] {
+        place.write(
+            "t.csv",
+            format!("x,c,y\n1,p,{one}\n2,only,{gap}\n3,q,{zero}\n4,q,{gap}\n"),
+        );
+        let message = refused(&place, &labelled(label, ""), "t.csv", Fault::Data);
+        let expected = "line 3, column `y`: expected a value that the label can be told by";
+        assert!(
+            message.contains(expected) && message.contains("missing_label"),
+            "{label}: {message}"
+        );
+        let name = |kind: &str| format!("{kind}{}", label.replace(['"', ' ', '='], ""));
+        let made = place
+            .convert(&labelled(label, drop), "t.csv", &name("drop"), 2)
+            .unwrap();
+        assert_eq!(
+            (made.unlabelled.dropped, made.unlabelled.negative),
+            (2, 0),
+            "{label}"
+        );
+        assert_eq!(made.widths[1], 3, "no row that is dropped is learned of");
+        let rows = place.rows(&name("drop"), "train");
+        assert_eq!(ints(&rows, "meta__row"), [0, 2], "{label}");
+        let made = place
+            .convert(&labelled(label, negative), "t.csv", &name("negative"), 2)
+            .unwrap();
+        assert_eq!(
+            (made.unlabelled.dropped, made.unlabelled.negative),
+            (0, 2),
+            "{label}"
+        );
+        assert_eq!(
+            (made.parts["train"].rows, made.parts["train"].positives["y"]),
+            (4, 1),
+            "{label}"
+        );
+    }
+}
+
+#[test]
+fn whether_a_cell_is_empty_can_be_asked() {
+    let place = Place::new();
+    place.write("t.csv", "x,c,y\n1,p,a\n2,p,\n3,p,nan\n");
+    for (label, missing, positives) in [
+        ("y == \"\"", "", 2),
+        ("y != \"\"", "missing_label: drop\n", 1),
+        ("y == \"a\"", "csv: {nulls: [x]}\n", 1),
+    ] {
+        let made = place.convert(
+            &labelled(label, missing),
+            "t.csv",
+            &format!("empty{positives}{}", missing.len()),
+            1,
+        );
+        assert_eq!(
+            made.unwrap().parts["train"].positives["y"],
+            positives,
+            "{label}"
+        );
+    }
 }
 
 #[test]
@@ -143,8 +217,15 @@ fn numbers_that_are_none_are_missing_and_those_that_do_not_fit_are_told() {
         ),
         ("1,inf,0", "column `b`: expected a finite number"),
         ("N/A,1,0", "column `x`: expected a number, found `N/A`"),
-        ("1,1,nan", "column `y`: expected a number to compare"),
-        ("1,1,", "column `y`: expected a number to compare"),
+        ("1,1,N/A", "column `y`: expected a number to compare"),
+        (
+            "1,1,nan",
+            "column `y`: expected a value that the label can be told by",
+        ),
+        (
+            "1,1,",
+            "column `y`: expected a value that the label can be told by",
+        ),
         ("\x1b[2J,1,0", "expected a number, found `\\x1b[2J`"),
     ] {
         place.write("t.csv", format!("x,b,y\n0,0,1\n{row}\n"));
@@ -254,6 +335,19 @@ const ODD: [Odd; 11] = [
         Fault::Data,
     ),
 ];
+
+#[test]
+fn a_column_that_a_folder_is_called_like_is_refused() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.path("t/c=2024")).unwrap();
+    place.write("t/c=2024/a.csv", "x,c,y\n1,2023,1\n2,2022,0\n");
+    let message = refused(&place, MAPPING, "t", Fault::Config);
+    let expected =
+        "no column `c`, both a column of the file and the folder `c=…` above it have that name";
+    assert!(message.contains(expected), "{message}");
+    let other = MAPPING.replace("one_hot: [{columns: [c]}]\n", "");
+    place.convert(&other, "t", "out", 1).unwrap();
+}
 
 #[test]
 fn odd_tables_are_called_what_they_are() {

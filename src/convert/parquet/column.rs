@@ -15,6 +15,7 @@ use super::super::cell::Value;
 use super::super::decimal::Decimal;
 use super::super::time::Unit;
 use super::chunk::Chunks;
+use super::header::Headers;
 use super::page::Pages;
 
 /// A decimal has no more digits than this behind the point.
@@ -131,9 +132,12 @@ impl Kind {
             Self::Half => {
                 let half = bytes.first_chunk().filter(|_| bytes.len() == 2);
                 let half = half.ok_or_else(|| damaged("a float of 16 bits has other bits"))?;
-                Ok(Value::Single(half::f16::from_le_bytes(*half).to_f32()))
+                // As what is stored: no literal is rounded to 16 bits to meet it.
+                Ok(Value::Float(half::f16::from_le_bytes(*half).to_f64()))
             }
             Self::Uuid => Ok(Value::Text(uuid(bytes).into_bytes().into())),
+            // As the empty cell of a CSV file.
+            _ if bytes.is_empty() => Ok(Value::Empty),
             _ => Ok(Value::Text(bytes.into())),
         }
     }
@@ -190,7 +194,7 @@ fn int96(value: &Int96) -> Value {
     let nanos = i128::from(u64::from(high) << 32 | u64::from(low));
     let nanos = i128::from(i64::from(day) - EPOCH) * NANOS_PER_DAY + nanos;
     match i64::try_from(nanos) {
-        Ok(nanos) => Value::Instant(nanos, Unit::Int96),
+        Ok(nanos) => Value::Instant(nanos, Unit::Nanos),
         // 2^32 days and 2^64 nanoseconds in milliseconds fit.
         Err(_) => i64::try_from(nanos.div_euclid(1_000_000))
             .map_or(Value::Empty, |millis| Value::Instant(millis, Unit::Millis)),
@@ -228,7 +232,9 @@ impl Column {
         )?;
         let is_optional = description.max_def_level() > 0;
         let codec = group.column(leaf).compression();
-        let pages = Box::new(Pages::new(pages, codec, is_optional));
+        let (begin, length) = stored.byte_range();
+        let headers = Headers::new(Arc::clone(chunks), begin, length);
+        let pages = Box::new(Pages::new(pages, headers, codec, is_optional));
         Ok(Self {
             reader: get_column_reader(description, pages),
             kind,
@@ -351,7 +357,7 @@ mod tests {
         value.set_data(1, 0, 2_440_589);
         assert_eq!(
             int96(&value),
-            Value::Instant(86_400_000_000_001, Unit::Int96)
+            Value::Instant(86_400_000_000_001, Unit::Nanos)
         );
         value.set_data(u32::MAX, u32::MAX, u32::MAX);
         assert!(matches!(int96(&value), Value::Instant(_, Unit::Millis)));

@@ -6,19 +6,15 @@ use ::parquet::errors::{ParquetError, Result};
 use ::parquet::file::reader::{ChunkReader, Length};
 
 use super::chunk::Chunks;
+use super::thrift::{Cursor, INTEGER, LIST, STRUCT};
 
 /// Magic and length at the end of a file.
 const TAIL: usize = 8;
-/// Levels of a schema, and of structures in the footer.
+/// Levels of a schema.
 const MAX_DEPTH: usize = 64;
 /// The field of the footer that holds the schema, and that of an element that holds the number of its children.
 const SCHEMA: i64 = 2;
 const CHILDREN: i64 = 5;
-
-/// Kinds of values in Thrift's compact form.
-const STOP: u8 = 0;
-const LIST: u8 = 9;
-const STRUCT: u8 = 12;
 
 /// Whether the schema in the footer is one that can be parsed.
 ///
@@ -52,7 +48,7 @@ fn check_schema(footer: &[u8]) -> Result<()> {
     cursor
         .fields(0, &mut |cursor, field, kind, depth| {
             if field == SCHEMA && kind == LIST {
-                elements = Some(cursor.children(depth)?);
+                elements = Some(children(cursor, depth)?);
                 return Some(());
             }
             cursor.skip(kind, depth)
@@ -81,141 +77,25 @@ fn check_schema(footer: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// What is left of a structure in Thrift's compact form. `None`: it ends too early, or is too deep.
-struct Cursor<'a>(&'a [u8]);
-
-impl Cursor<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let (&byte, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(byte)
-    }
-
-    fn pass(&mut self, bytes: u64) -> Option<()> {
-        self.0 = self.0.get(usize::try_from(bytes).ok()?..)?;
-        Some(())
-    }
-
-    fn unsigned(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    fn signed(&mut self) -> Option<i64> {
-        let number = self.unsigned()?;
-        Some((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
-    }
-
-    /// Calls `visit` for every field of a structure, with its number, kind and depth.
-    fn fields(
-        &mut self,
-        depth: usize,
-        visit: &mut dyn FnMut(&mut Self, i64, u8, usize) -> Option<()>,
-    ) -> Option<()> {
-        if depth > MAX_DEPTH {
+/// The numbers of children of the schema's elements, which `list` has.
+fn children(list: &mut Cursor<'_>, depth: usize) -> Option<Vec<u64>> {
+    let (length, kind) = list.list()?;
+    let mut all = Vec::new();
+    for _ in 0..length {
+        let mut children = 0;
+        if kind != STRUCT {
             return None;
         }
-        let mut field = 0_i64;
-        loop {
-            let header = self.byte()?;
-            let kind = header & 0x0f;
-            if kind == STOP {
-                return Some(());
+        list.fields(depth, &mut |cursor, field, kind, depth| {
+            if field != CHILDREN || kind != INTEGER {
+                return cursor.skip(kind, depth);
             }
-            field = match header >> 4 {
-                0 => self.signed()?,
-                step => field.checked_add(i64::from(step))?,
-            };
-            visit(self, field, kind, depth + 1)?;
-        }
+            children = u64::try_from(cursor.signed()?).ok()?;
+            Some(())
+        })?;
+        all.push(children);
     }
-
-    /// Length and kind of a list.
-    fn list(&mut self) -> Option<(u64, u8)> {
-        let header = self.byte()?;
-        let length = match header >> 4 {
-            15 => self.unsigned()?,
-            length => u64::from(length),
-        };
-        Some((length, header & 0x0f))
-    }
-
-    fn skip(&mut self, kind: u8, depth: usize) -> Option<()> {
-        match kind {
-            // Truth values of fields stand in their headers.
-            1 | 2 => Some(()),
-            3 => self.pass(1),
-            4..=6 => self.unsigned().map(drop),
-            7 => self.pass(8),
-            8 => self.unsigned().and_then(|length| self.pass(length)),
-            LIST | 10 => self.skip_list(depth),
-            11 => self.skip_map(depth),
-            STRUCT => self.fields(depth, &mut |cursor, _, kind, depth| {
-                cursor.skip(kind, depth)
-            }),
-            _ => None,
-        }
-    }
-
-    fn skip_list(&mut self, depth: usize) -> Option<()> {
-        let (length, kind) = self.list()?;
-        for _ in 0..length {
-            self.skip_item(kind, depth + 1)?;
-        }
-        Some(())
-    }
-
-    fn skip_map(&mut self, depth: usize) -> Option<()> {
-        let length = self.unsigned()?;
-        if length == 0 {
-            return Some(());
-        }
-        let kinds = self.byte()?;
-        for _ in 0..length {
-            self.skip_item(kinds >> 4, depth + 1)?;
-            self.skip_item(kinds & 0x0f, depth + 1)?;
-        }
-        Some(())
-    }
-
-    /// Skips what stands in a list, where truth values have a byte each: something is read of every item.
-    fn skip_item(&mut self, kind: u8, depth: usize) -> Option<()> {
-        if depth > MAX_DEPTH {
-            return None;
-        }
-        match kind {
-            1 | 2 => self.pass(1),
-            kind => self.skip(kind, depth),
-        }
-    }
-
-    /// The numbers of children of the schema's elements.
-    fn children(&mut self, depth: usize) -> Option<Vec<u64>> {
-        let (length, kind) = self.list()?;
-        let mut all = Vec::new();
-        for _ in 0..length {
-            let mut children = 0;
-            if kind != STRUCT {
-                return None;
-            }
-            self.fields(depth, &mut |cursor, field, kind, depth| {
-                if field != CHILDREN || kind != 5 {
-                    return cursor.skip(kind, depth);
-                }
-                children = u64::try_from(cursor.signed()?).ok()?;
-                Some(())
-            })?;
-            all.push(children);
-        }
-        Some(all)
-    }
+    Some(all)
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! Reads the flat columns of a Parquet file row by row: never more of them than the file can hold, whatever it says.
 //!
 //! `footer` checks what the footer claims before anything is made of it, `chunk` hands out bytes that are there, `inflate`
-//! inflates pages, `page` checks them, `column` makes values. What the Parquet crate does not survive on hostile bytes is
+//! inflates pages, `page` checks them, also against what `header` reads of their headers (`thrift` reads these and the
+//! footer), `column` makes values. What the Parquet crate does not survive on hostile bytes is
 //! caught here.
 
 mod chunk;
 mod column;
 mod footer;
+mod header;
 mod inflate;
 mod page;
+mod thrift;
 
 use std::cell::Cell as Flag;
 use std::io;

@@ -8,6 +8,7 @@ use ::parquet::errors::{ParquetError, Result};
 use ::parquet::file::serialized_reader::SerializedPageReader;
 
 use super::chunk::Chunks;
+use super::header::Headers;
 use super::inflate::inflate;
 
 /// Values of a dictionary, for each of which there is room in memory; writers give dictionaries up far earlier.
@@ -21,19 +22,22 @@ const MAX_PER_BYTE: u64 = 64;
 pub(super) struct Pages {
     /// As they are stored.
     pages: SerializedPageReader<Chunks>,
+    headers: Headers,
     codec: Compression,
     is_optional: bool,
 }
 
 impl Pages {
-    /// Those of `pages`, which `codec` compressed.
+    /// Those of `pages`, which `codec` compressed and `headers` describe.
     pub(super) fn new(
         pages: SerializedPageReader<Chunks>,
+        headers: Headers,
         codec: Compression,
         is_optional: bool,
     ) -> Self {
         Self {
             pages,
+            headers,
             codec,
             is_optional,
         }
@@ -120,10 +124,19 @@ impl Iterator for Pages {
 
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
-        let page = self.pages.get_next_page()?;
-        let page = page.map(|page| self.inflated(page)).transpose()?;
-        page.as_ref().map_or(Ok(()), |page| self.check(page))?;
-        Ok(page)
+        let Some(page) = self.pages.get_next_page()? else {
+            return Ok(None);
+        };
+        let claimed = self.headers.next_size()?;
+        let page = self.inflated(page)?;
+        let found = page.buffer().len();
+        if found as u64 != claimed {
+            return Err(damaged(&format!(
+                "a page has {found} bytes without compression, its header says {claimed}"
+            )));
+        }
+        self.check(&page)?;
+        Ok(Some(page))
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
@@ -131,6 +144,7 @@ impl PageReader for Pages {
     }
 
     fn skip_next_page(&mut self) -> Result<()> {
+        self.headers.next_size()?;
         self.pages.skip_next_page()
     }
 }
