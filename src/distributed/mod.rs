@@ -16,6 +16,7 @@ mod roll;
 mod slurm;
 pub mod store;
 pub mod timeline;
+mod wish;
 
 pub use card::{Card, Fact};
 pub use collective::{Collective, SingleProcess};

@@ -70,8 +70,8 @@ pub enum TrainError {
         "interrupted by {signal} after step {step}; the state is saved in {folder}: run the same command again to go on"
     )]
     Interrupted {
-        /// The signal, or that it came to another rank.
-        signal: &'static str,
+        /// The signal, and the rank it came to where that is another one.
+        signal: String,
         /// Batches trained.
         step: u64,
         /// The checkpoint.
@@ -83,16 +83,16 @@ pub enum TrainError {
          the same command again to go on"
     )]
     InterruptedIdle {
-        /// The signal.
-        signal: &'static str,
+        /// The signal, and the rank it came to where that is another one.
+        signal: String,
     },
     /// A signal asked the debug loop to end.
     #[error(
         "interrupted by {signal} after {steps} steps; the debug loop saves nothing: run the same command again"
     )]
     DebugInterrupted {
-        /// The signal, or that it came to another rank.
-        signal: &'static str,
+        /// The signal, and the rank it came to where that is another one.
+        signal: String,
         /// Steps so far.
         steps: u64,
     },

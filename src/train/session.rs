@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::{Device, Tensor};
 
+use super::TrainError;
 use super::card::card;
 use super::pending::Pending;
 use super::setup::{Place, build_device};
@@ -16,12 +17,14 @@ use super::step::{StepOutput, Stepper};
 use crate::config::RecapConfig;
 use crate::distributed::env::Launch;
 use crate::distributed::store::Stop;
-use crate::distributed::{self, Card, Collective, DataParallel, SingleProcess, Terms};
+use crate::distributed::{
+    self, Card, Collective, DataParallel, DistributedError, SingleProcess, Terms,
+};
 use crate::interrupt::Interrupt;
 use crate::model::NamedTensors;
 
 /// Exit code of a process that a signal ends before anything was trained; as after a save, the same command goes on.
-const INTERRUPTED: i32 = 75;
+const INTERRUPTED: u8 = 75;
 
 /// A run that has its device and has met the other processes.
 #[derive(Debug)]
@@ -89,12 +92,24 @@ impl Session {
         Ok(share.double_value(&[0]) > 0.0)
     }
 
-    /// The signal that has asked this process to end, or that another one was asked.
+    /// The signal that has asked this process to end, or another rank, which it then names.
     #[must_use]
-    pub fn signal(&self) -> &'static str {
-        self.interrupt
-            .signal()
-            .unwrap_or("a signal to another rank")
+    pub fn signal(&self) -> String {
+        let signal = self.interrupt.signal();
+        // The ranks may agree before the wish itself has come.
+        signal.unwrap_or_else(|| "a signal to another rank".to_owned())
+    }
+
+    /// `error`, unless it is that other ranks are gone whom a signal has ended, as it does this one: with nothing to save.
+    #[must_use]
+    pub fn or_interrupted(&self, error: anyhow::Error) -> anyhow::Error {
+        let is_of_ranks = error.chain().any(|cause| cause.is::<DistributedError>());
+        match self.interrupt.signal() {
+            Some(signal) if is_of_ranks && self.interrupt.is_idle() => {
+                TrainError::InterruptedIdle { signal }.into()
+            }
+            _ => error,
+        }
     }
 
     /// The losses of a step as means over all ranks, which all must call this: in one collective the whole, and with
@@ -219,12 +234,11 @@ fn meet(
         }
     };
     let seconds = config.training.distributed_timeout_in_s.get();
-    let signals = interrupt.clone();
     let terms = Terms {
         device,
         timeout: Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
         card: &card,
-        stop: Stop::new(move || signals.is_requested(), INTERRUPTED),
+        stop: Stop::new(interrupt.clone(), INTERRUPTED),
     };
     let met = distributed::connect(Some(launch), &terms);
     own?;

@@ -476,7 +476,7 @@ fn a_signal_to_the_launcher_saves_at_one_step_and_the_same_command_goes_on() {
     );
 }
 
-fn state(folder: &Path) -> TrainState {
+pub(crate) fn state(folder: &Path) -> TrainState {
     let checkpoint = Checkpoint::open(folder).unwrap();
     serde_json::from_value(checkpoint.state().unwrap().clone()).unwrap()
 }

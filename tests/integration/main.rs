@@ -29,6 +29,7 @@ mod data_golden;
 mod data_random;
 mod distributed;
 mod distributed_accidents;
+mod distributed_ending;
 mod distributed_promises;
 mod distributed_training;
 mod ending;
