@@ -20,7 +20,7 @@ use crate::distributed::store::Stop;
 use crate::distributed::{
     self, Card, Collective, DataParallel, DistributedError, SingleProcess, Terms,
 };
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Asked, Interrupt};
 use crate::model::NamedTensors;
 
 /// Exit code of a process that a signal ends before anything was trained; as after a save, the same command goes on.
@@ -89,14 +89,33 @@ impl Session {
         }
         let share = Tensor::from_slice(&[f32::from(u8::from(own))]);
         self.collective.all_reduce_mean(&share)?;
-        Ok(share.double_value(&[0]) > 0.0)
+        let is_interrupted = share.double_value(&[0]) > 0.0;
+        if is_interrupted {
+            self.hear_who_was_asked()?;
+        }
+        Ok(is_interrupted)
+    }
+
+    /// Lets every rank know which signal came to which rank. Every rank calls this.
+    fn hear_who_was_asked(&self) -> anyhow::Result<()> {
+        let own = self.interrupt.asked().and_then(Asked::own);
+        let own = own.map_or_else(Vec::new, |signal| signal.to_le_bytes().to_vec());
+        let all = self.collective.all_gather_bytes(&own)?;
+        let asked = all.iter().zip(0..).find_map(|(bytes, rank)| {
+            let signal = i32::from_le_bytes(bytes.as_slice().try_into().ok()?);
+            Asked::of_rank(signal, rank)
+        });
+        if let Some(asked) = asked {
+            self.interrupt.ask(asked);
+        }
+        Ok(())
     }
 
     /// The signal that has asked this process to end, or another rank, which it then names.
     #[must_use]
     pub fn signal(&self) -> String {
         let signal = self.interrupt.signal();
-        // The ranks may agree before the wish itself has come.
+        // An evaluation may be cut short before the wish itself has come.
         signal.unwrap_or_else(|| "a signal to another rank".to_owned())
     }
 
