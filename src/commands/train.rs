@@ -28,10 +28,10 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
     let interrupt = Interrupt::listen(report_signal).context("cannot listen for signals")?;
     memory::keep_freed();
     threads::wait_asleep().context("cannot start a thread")?;
+    let launch = Launch::from_env(|name| std::env::var(name).ok())?;
     let (path, loaded) = super::load_config(&cli.common)?;
     super::check_columns(path, &loaded)?;
     let config = loaded.config;
-    let launch = Launch::from_env(|name| std::env::var(name).ok())?;
     let is_main_rank = launch.as_ref().is_none_or(|launch| launch.place.rank == 0);
     if is_main_rank {
         print_line(&banner());
