@@ -142,6 +142,7 @@ impl Collective for SingleProcess {
         DistributedError::Collective {
             rank: 0,
             during,
+            note: String::new(),
             source,
         }
     }

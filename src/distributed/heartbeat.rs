@@ -167,6 +167,15 @@ impl Heartbeat {
         state.failure.clone()
     }
 
+    /// What to say where no rank is seen to be the reason.
+    pub(super) fn without_culprit(&self) -> String {
+        let own_part = self.shared.lock().watch.own_part();
+        format!(
+            "although all {} ranks still answer{own_part}",
+            self.shared.world_size
+        )
+    }
+
     /// Tells the other ranks that this one ends with `exit_code`, and why; an earlier failure of another rank stands.
     ///
     /// The process that serves the store stays for a moment, so that the others can read it. After this call the
@@ -345,7 +354,7 @@ impl Shared {
             // Other ranks that a signal has ended are no failure of this one, which has nothing to save either.
             let is_stopped = self.stop.interrupt.is_idle();
             if !state.is_failing {
-                self.report(&failure, is_stopped);
+                self.report(&failure, is_stopped, &state.watch.own_part());
                 state = self.wait_until(state, self.pace.grace, |state| {
                     state.is_over || state.is_failing
                 });
@@ -365,16 +374,19 @@ impl Shared {
         }
     }
 
-    fn report(&self, failure: &Failure, is_stopped: bool) {
+    fn report(&self, failure: &Failure, is_stopped: bool, own_part: &str) {
         if is_stopped {
             tracing::warn!(
                 rank = self.rank,
                 "{failure}: nothing was trained yet, run the same command again"
             );
         } else if failure.rank == Some(self.rank) {
-            tracing::error!(rank = self.rank, "the other ranks have ended: {failure}");
+            tracing::error!(
+                rank = self.rank,
+                "the other ranks have ended: {failure}{own_part}"
+            );
         } else {
-            tracing::error!(rank = self.rank, "{failure}; this rank ends too");
+            tracing::error!(rank = self.rank, "{failure}; this rank ends too{own_part}");
         }
     }
 }

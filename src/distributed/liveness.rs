@@ -104,6 +104,8 @@ pub(super) struct Watch {
     store_at: Instant,
     /// When somebody last looked.
     looked_at: Instant,
+    /// The longest time this process itself stood still.
+    absence: Duration,
     /// A collective has failed.
     pub(super) is_suspicious: bool,
 }
@@ -128,6 +130,7 @@ impl Watch {
             seen: vec![seen; world_size],
             store_at: now,
             looked_at: now,
+            absence: Duration::ZERO,
             is_suspicious: false,
         }
     }
@@ -209,6 +212,17 @@ impl Watch {
         }
     }
 
+    /// Words for a message about others, where this process itself stood still for longer than they wait.
+    pub(super) fn own_part(&self) -> String {
+        if self.absence <= self.pace.limit {
+            return String::new();
+        }
+        let seconds = self.absence.as_secs_f64();
+        format!(
+            "; this process itself stood still for {seconds:.0} s, longer than ranks wait for each other"
+        )
+    }
+
     /// A process that was itself suspended saw nobody meanwhile: that silence is not theirs.
     fn forgive_own_absence(&mut self, now: Instant) {
         let absence = now.saturating_duration_since(self.looked_at);
@@ -216,6 +230,7 @@ impl Watch {
         if absence < 4 * self.pace.interval {
             return;
         }
+        self.absence = self.absence.max(absence);
         self.store_at += absence;
         for seen in &mut self.seen {
             seen.at += absence;
@@ -297,8 +312,10 @@ mod tests {
         };
         watch.observe(start + INTERVAL, &beats(1));
         assert_eq!(watch.verdict(start + INTERVAL), None);
+        assert_eq!(watch.own_part(), "");
         let later = start + 1000 * INTERVAL;
         assert_eq!(watch.verdict(later), None);
+        assert!(watch.own_part().contains("stood still for 999 s"));
         watch.observe(later + INTERVAL, &beats(2));
         assert_eq!(watch.verdict(later + INTERVAL), None);
     }

@@ -260,6 +260,7 @@ fn explain(
         None => DistributedError::Collective {
             rank,
             during,
+            note: format!(", {}", heartbeat.without_culprit()),
             source,
         },
     }
