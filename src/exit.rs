@@ -128,9 +128,9 @@ impl Exit {
             });
         }
         match error.downcast_ref::<TrainError>()? {
-            TrainError::Diverged { .. } | TrainError::DivergedInTrial { .. } => {
-                Some(Self::Diverged)
-            }
+            TrainError::Diverged { .. }
+            | TrainError::TooManySkips { .. }
+            | TrainError::DivergedInTrial { .. } => Some(Self::Diverged),
             TrainError::Interrupted { .. }
             | TrainError::InterruptedIdle { .. }
             | TrainError::DebugInterrupted { .. }

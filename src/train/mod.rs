@@ -52,6 +52,14 @@ pub enum TrainError {
         /// The first row of the batch with an input that is not finite itself.
         row: Option<usize>,
     },
+    /// The same after as many skipped batches as are allowed, on all ranks alike.
+    #[error("{what} (training.max_skipped_steps: {skipped_steps} are skipped already)")]
+    TooManySkips {
+        /// Batches skipped before.
+        skipped_steps: u64,
+        /// Which ranks say what.
+        what: String,
+    },
     /// The same in a loop that saves nothing and is there to look for trouble.
     #[error(
         "diverged at step {step}: {what} is not finite; batch from {records}; try a lower learning rate or \

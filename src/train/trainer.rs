@@ -219,8 +219,8 @@ impl Trainer<'_> {
     /// Trains on one batch and moves the position behind it; `None` when the batch was skipped because it diverged.
     fn step(&mut self, next: &DeviceBatch) -> anyhow::Result<Option<StepOutput>> {
         self.recent.push(self.state.step, next);
-        let may_skip = self.state.skipped_steps < self.training().max_skipped_steps.cast_unsigned();
-        let output = if may_skip {
+        // Also where no more may be skipped: the ranks then end together, with the same words.
+        let output = if self.training().max_skipped_steps > 0 {
             self.step_or_skip(next)?
         } else {
             let output = self.stepper.run(self.state.step, &next.batch);
@@ -249,6 +249,21 @@ impl Trainer<'_> {
             Attempt::Trained(output) => return Ok(Some(output)),
             Attempt::Skipped(faults) => faults,
         };
+        let skipped_steps = self.state.skipped_steps;
+        if skipped_steps >= self.training().max_skipped_steps.cast_unsigned() {
+            let what = faults
+                .into_iter()
+                .map(|(rank, what)| match self.session.is_distributed() {
+                    true => format!("rank {rank}: {what}"),
+                    false => what,
+                });
+            let what = what.collect::<Vec<_>>().join("; ");
+            return Err(TrainError::TooManySkips {
+                skipped_steps,
+                what,
+            }
+            .into());
+        }
         self.state.skipped_steps += 1;
         if self.session.is_main_rank() {
             let skipped_steps = self.state.skipped_steps;

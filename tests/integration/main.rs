@@ -31,6 +31,7 @@ mod distributed;
 mod distributed_accidents;
 mod distributed_ending;
 mod distributed_promises;
+mod distributed_skips;
 mod distributed_training;
 mod ending;
 mod evaluate;
