@@ -1,5 +1,7 @@
 //! The one table of exit codes, and which error maps to which.
 
+use std::num::NonZeroU8;
+
 use crate::checkpoint::CheckpointError;
 use crate::cli::UsageError;
 use crate::config::ConfigError;
@@ -39,11 +41,14 @@ pub enum Exit {
 
 impl Exit {
     /// The code for `error`: the first error in its chain that the table knows decides. Where a rank that this process
-    /// started has failed, its code counts.
+    /// started or worked with has failed, its code counts.
     #[must_use]
     pub fn code_of(error: &anyhow::Error) -> u8 {
         if let Some(TrainError::RankFailed { code }) = error.downcast_ref() {
             return *code;
+        }
+        if let Some(code) = error.chain().find_map(of_other_rank) {
+            return code.get();
         }
         let exit = error.chain().find_map(Self::of_one);
         exit.unwrap_or(Self::Failed) as u8
@@ -123,9 +128,9 @@ impl Exit {
             });
         }
         match error.downcast_ref::<TrainError>()? {
-            TrainError::Diverged { .. } | TrainError::DivergedInTrial { .. } => {
-                Some(Self::Diverged)
-            }
+            TrainError::Diverged { .. }
+            | TrainError::TooManySkips { .. }
+            | TrainError::DivergedInTrial { .. } => Some(Self::Diverged),
             TrainError::Interrupted { .. }
             | TrainError::InterruptedIdle { .. }
             | TrainError::DebugInterrupted { .. }
@@ -133,6 +138,14 @@ impl Exit {
             TrainError::Mismatch { .. } | TrainError::TooLarge { .. } => Some(Self::Usage),
             _ => None,
         }
+    }
+}
+
+/// What another rank, which is the reason, has said that it ends with.
+fn of_other_rank(error: &(dyn std::error::Error + 'static)) -> Option<NonZeroU8> {
+    match error.downcast_ref()? {
+        DistributedError::Lost { failure, .. } => failure.exit_code,
+        _ => None,
     }
 }
 

@@ -2,8 +2,9 @@
 //! cannot come to one, because it waits for a read that does not return.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -74,15 +75,75 @@ pub fn name(signal: i32) -> &'static str {
     })
 }
 
-/// Whether a signal has asked this process to end.
+/// Whether a signal has asked this process, or another rank of its run, to end.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// The first signal, 0 before.
-    signal: AtomicI32,
+    /// The first [`Asked`] as a number, 0 before; one to this process stands before one to another rank.
+    asked: AtomicU64,
     has_work: AtomicBool,
+    /// See [`Interrupt::listen`].
+    report: OnceLock<Report>,
+}
+
+type Report = fn(&str) -> u8;
+
+/// A signal that asks for the end, and which rank got it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// One that asks for the end.
+    signal: i32,
+    /// `None`: this process.
+    rank: Option<u32>,
+}
+
+impl Asked {
+    /// `signal` came to `rank` of this run; `None` where it is none that asks for the end.
+    #[must_use]
+    pub fn of_rank(signal: i32, rank: u32) -> Option<Self> {
+        let asks = ASK_TO_END.into_iter().chain(POWER).any(|one| one == signal);
+        let rank = Some(rank);
+        asks.then_some(Self { signal, rank })
+    }
+
+    /// The signal, where it came to this process itself.
+    #[must_use]
+    pub fn own(self) -> Option<i32> {
+        self.rank.is_none().then_some(self.signal)
+    }
+
+    /// The rank that got it; `None`: this process.
+    #[must_use]
+    pub fn rank(self) -> Option<u32> {
+        self.rank
+    }
+
+    /// Never 0.
+    fn to_number(self) -> u64 {
+        let rank = self.rank.map_or(0, |rank| u64::from(rank) + 1);
+        rank << 8 | u64::from(self.signal.unsigned_abs())
+    }
+
+    fn from_number(number: u64) -> Option<Self> {
+        let signal = i32::try_from(number & 0xff)
+            .ok()
+            .filter(|&signal| signal > 0)?;
+        let rank = (number >> 8).checked_sub(1);
+        let rank = rank.and_then(|rank| u32::try_from(rank).ok());
+        Some(Self { signal, rank })
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(name(self.signal))?;
+        match self.rank {
+            Some(rank) => write!(formatter, " to rank {rank}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Interrupt {
@@ -93,14 +154,15 @@ impl Interrupt {
     ///
     /// # Errors
     /// When the system refuses the handlers, or a thread.
-    pub fn listen(report: fn(&'static str) -> u8) -> io::Result<Self> {
+    pub fn listen(report: fn(&str) -> u8) -> io::Result<Self> {
         let interrupt = Self::default();
+        interrupt.0.report.get_or_init(|| report);
         let mut signals = Signals::new(signals())?;
         let shared = interrupt.clone();
         let body = move || {
-            let mut seen = HashMap::new();
+            let mut repeats = Repeats::default();
             for signal in signals.forever() {
-                shared.take(signal, &mut seen, report);
+                shared.take(signal, &mut repeats);
             }
         };
         thread::Builder::new()
@@ -109,44 +171,69 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Takes in one signal; `seen` says when each of those before came first.
-    fn take(&self, signal: i32, seen: &mut HashMap<i32, Instant>, report: fn(&'static str) -> u8) {
-        if seen.is_empty() {
-            self.0.signal.store(signal, Ordering::Relaxed);
+    /// Takes in one signal to this process.
+    fn take(&self, signal: i32, repeats: &mut Repeats) {
+        let rank = None;
+        self.ask(Asked { signal, rank });
+        if repeats.is_impatient(signal) {
+            low_level::exit(KILLED_BY + signal);
+        }
+    }
+
+    /// As a signal does: for one that came to another rank, and concerns them all.
+    pub fn ask(&self, asked: Asked) {
+        let number = asked.to_number();
+        let stands_first = |before| match Asked::from_number(before) {
+            None => Some(number),
+            Some(before) if before.rank.is_some() && asked.rank.is_none() => Some(number),
+            Some(_) => None,
+        };
+        let order = Ordering::Relaxed;
+        let before = self.0.asked.fetch_update(order, order, stands_first);
+        if before == Ok(0)
+            && let Some(&report) = self.0.report.get()
+        {
             let shared = self.clone();
             let watch = thread::Builder::new().name("end".to_owned());
             // Without this thread a read that does not return holds the process; a second signal still ends it.
             drop(watch.spawn(move || shared.watch(report)));
         }
-        let first = *seen.entry(signal).or_insert_with(Instant::now);
-        if is_impatient(signal, first.elapsed()) {
-            low_level::exit(KILLED_BY + signal);
-        }
     }
 
     /// Ends the process once it has had nothing to save for a while.
-    fn watch(&self, report: fn(&'static str) -> u8) {
+    fn watch(&self, report: Report) {
         let mut idle = Instant::now();
         while idle.elapsed() < GRACE {
             thread::sleep(LOOK);
-            if self.0.has_work.load(Ordering::Relaxed) {
+            if !self.is_idle() {
                 idle = Instant::now();
             }
         }
-        low_level::exit(report(self.signal().unwrap_or_default()).into());
+        low_level::exit(report(&self.signal().unwrap_or_default()).into());
     }
 
     /// Whether a signal has come.
     #[must_use]
     pub fn is_requested(&self) -> bool {
-        self.0.signal.load(Ordering::Relaxed) != 0
+        self.asked().is_some()
     }
 
-    /// The name of the signal that has come.
+    /// Whether a signal has come and nothing would be lost if the process ended now.
     #[must_use]
-    pub fn signal(&self) -> Option<&'static str> {
-        let signal = self.0.signal.load(Ordering::Relaxed);
-        (signal != 0).then(|| name(signal))
+    pub fn is_idle(&self) -> bool {
+        self.is_requested() && !self.0.has_work.load(Ordering::Relaxed)
+    }
+
+    /// The signal that has come.
+    #[must_use]
+    pub fn asked(&self) -> Option<Asked> {
+        Asked::from_number(self.0.asked.load(Ordering::Relaxed))
+    }
+
+    /// The name of the signal that has come, and of the rank where that is another one: `SIGTERM to rank 1`.
+    #[must_use]
+    pub fn signal(&self) -> Option<String> {
+        self.asked().map(|asked| asked.to_string())
     }
 
     /// Says whether there is something that would be lost if the process ended now. At first there is nothing.
@@ -178,6 +265,21 @@ impl Interrupt {
                 }
             }
         }
+    }
+}
+
+/// Tells a signal that somebody repeats, for whom the end does not come soon enough, from an echo.
+#[derive(Debug, Default)]
+pub struct Repeats {
+    /// When each signal came first.
+    first: HashMap<i32, Instant>,
+}
+
+impl Repeats {
+    /// Takes in a signal that comes now; whether it is to end what the same one before had asked for.
+    pub fn is_impatient(&mut self, signal: i32) -> bool {
+        let first = *self.first.entry(signal).or_insert_with(Instant::now);
+        is_impatient(signal, first.elapsed())
     }
 }
 
@@ -230,10 +332,34 @@ mod tests {
         let interrupt = Interrupt::default();
         assert_eq!(interrupt.unless("quick", || 7).unwrap(), Some(7));
         let (hold, held) = std::sync::mpsc::channel::<()>();
-        interrupt.0.signal.store(SIGTERM, Ordering::Relaxed);
+        interrupt.take(SIGTERM, &mut Repeats::default());
         let hung = interrupt.unless("hung", move || held.recv().is_ok());
         assert_eq!(hung.unwrap(), None);
-        assert_eq!(interrupt.signal(), Some("SIGTERM"));
+        assert_eq!(interrupt.signal().as_deref(), Some("SIGTERM"));
         drop(hold);
+    }
+
+    #[test]
+    fn a_signal_to_another_rank_asks_as_well_and_an_own_one_is_named_first() {
+        let interrupt = Interrupt::default();
+        assert_eq!(interrupt.asked(), None);
+        assert!(!interrupt.is_idle());
+        interrupt.ask(Asked::of_rank(SIGUSR1, 70_000).unwrap());
+        let named = |name: &str| assert_eq!(interrupt.signal().as_deref(), Some(name));
+        named("SIGUSR1 to rank 70000");
+        assert!(interrupt.is_requested() && interrupt.is_idle());
+        interrupt.ask(Asked::of_rank(SIGTERM, 0).unwrap());
+        named("SIGUSR1 to rank 70000");
+        interrupt.take(SIGHUP, &mut Repeats::default());
+        named("SIGHUP");
+        interrupt.ask(Asked::of_rank(SIGTERM, 0).unwrap());
+        interrupt.take(SIGXCPU, &mut Repeats::default());
+        named("SIGHUP");
+        assert_eq!(interrupt.asked().unwrap().own(), Some(SIGHUP));
+        interrupt.has_work(true);
+        assert!(!interrupt.is_idle());
+        for signal in [0, -15, 9, 11, 15 + 256] {
+            assert_eq!(Asked::of_rank(signal, 0), None, "{signal}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! What this process may use of the machine: cores and memory, within the limits of control groups (both versions,
 //! nested), affinity and `ulimit`.
 
+mod group;
+
 use std::fs;
 use std::path::Path;
 
@@ -52,12 +54,22 @@ pub struct Room {
     pub left: u64,
 }
 
+impl Room {
+    /// What two limits allow together: one may be the lower one, and the other the one that is nearly reached.
+    fn within(self, other: Self) -> Self {
+        Self {
+            limit: self.limit.min(other.limit),
+            left: self.left.min(other.left),
+        }
+    }
+}
+
 /// The limits of memory that this process is under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Of the machine (`None`: unknown on this system).
     pub machine: Option<Room>,
-    /// Of the control group that leaves the least (`None`: none has a limit).
+    /// Of all control groups that it is in (`None`: none has a limit).
     pub group: Option<Room>,
     /// Of the process: `ulimit -v` or `ulimit -d` (`None`: no limit).
     pub process: Option<Room>,
@@ -73,7 +85,7 @@ impl Memory {
         let left = field(&meminfo, "MemAvailable:");
         Self {
             machine: limit.zip(left).map(|(limit, left)| Room { limit, left }),
-            group: group(Path::new("/sys/fs/cgroup"), &read("/proc/self/cgroup")),
+            group: group::room(Path::new("/sys/fs/cgroup"), &read("/proc/self/cgroup")),
             process: process(&read("/proc/self/status")),
         }
     }
@@ -140,140 +152,15 @@ fn process(status: &str) -> Option<Room> {
         room(Resource::As, "VmSize:"),
         room(Resource::Data, "VmData:"),
     ];
-    rooms.into_iter().flatten().min_by_key(|room| room.left)
-}
-
-/// Where one version of control groups keeps its numbers.
-struct Layout {
-    /// Folders that may be its root, below `/sys/fs/cgroup`.
-    roots: &'static [&'static str],
-    limits: &'static [&'static str],
-    usage: &'static str,
-    /// Lines of `memory.stat` with page cache that the kernel would give up.
-    cache: [&'static str; 2],
-}
-
-const VERSION_2: Layout = Layout {
-    roots: &["", "unified"],
-    limits: &["memory.max", "memory.high"],
-    usage: "memory.current",
-    cache: ["inactive_file", "active_file"],
-};
-
-const VERSION_1: Layout = Layout {
-    roots: &["memory"],
-    limits: &["memory.limit_in_bytes"],
-    usage: "memory.usage_in_bytes",
-    cache: ["total_inactive_file", "total_active_file"],
-};
-
-/// The tightest limit of the control groups that `groups`, which is `/proc/self/cgroup`, names, and of those above them.
-/// A name that is not there, as within a container, leaves those above it.
-fn group(root: &Path, groups: &str) -> Option<Room> {
-    let mut rooms = Vec::new();
-    for line in groups.lines() {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(name)) = (parts.next(), parts.next()) else {
-            continue;
-        };
-        let layout = match controllers {
-            "" => &VERSION_2,
-            all if all.split(',').any(|one| one == "memory") => &VERSION_1,
-            _ => continue,
-        };
-        for top in layout.roots.iter().map(|top| root.join(top)) {
-            let own = top.join(name.trim_start_matches('/'));
-            let up = own
-                .ancestors()
-                .take_while(|folder| folder.starts_with(&top));
-            rooms.extend(up.filter_map(|folder| layout.room(folder)));
-        }
-    }
-    rooms.into_iter().min_by_key(|room| room.left)
-}
-
-impl Layout {
-    /// What the group in `folder` allows.
-    fn room(&self, folder: &Path) -> Option<Room> {
-        let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
-        let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
-        let limits = self.limits.iter().filter_map(|name| number(name));
-        // Without a limit version 1 says the largest number of whole pages.
-        let limit = limits.min().filter(|&limit| limit < 1 << 62)?;
-        let stat = read("memory.stat").unwrap_or_default();
-        let cache = self.cache.iter().filter_map(|name| {
-            let mut lines = stat.lines().filter_map(|line| line.split_once(' '));
-            lines
-                .find(|(key, _)| key == name)?
-                .1
-                .trim()
-                .parse::<u64>()
-                .ok()
-        });
-        let cache = cache.fold(0, u64::saturating_add);
-        let used = number(self.usage).unwrap_or(0).saturating_sub(cache);
-        let left = limit.saturating_sub(used);
-        Some(Room { limit, left })
-    }
+    rooms.into_iter().flatten().reduce(Room::within)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A file system of control groups.
-    fn groups(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        root
-    }
-
     fn room(limit: u64, left: u64) -> Option<Room> {
         Some(Room { limit, left })
-    }
-
-    #[test]
-    fn the_tightest_limit_on_the_way_up_counts() {
-        let root = groups(&[
-            ("a/memory.max", "5000\n"),
-            ("a/memory.current", "1000\n"),
-            ("a/b/memory.max", "max\n"),
-            ("a/b/memory.high", "4500\n"),
-            ("unified/c/memory.max", "77\n"),
-        ]);
-        assert_eq!(group(root.path(), "0::/a/b\n"), room(5000, 4000));
-        assert_eq!(group(root.path(), "0::/\n"), None);
-        // Within a container the name is the one outside, and the root is the container's.
-        assert_eq!(group(root.path(), "0::/a/docker/7f\n"), room(5000, 4000));
-        assert_eq!(group(root.path(), "3:cpu:/x\n0::/c\n"), room(77, 77));
-        assert_eq!(group(root.path(), ""), None);
-    }
-
-    #[test]
-    fn version_1_is_understood_alone_and_with_other_controllers() {
-        let root = groups(&[
-            ("memory/job/memory.limit_in_bytes", "7000"),
-            ("memory/memory.limit_in_bytes", "9223372036854771712"),
-        ]);
-        for line in ["4:memory:/job\n", "4:cpu,memory:/job/step:0\n0::/\n"] {
-            assert_eq!(group(root.path(), line), room(7000, 7000), "{line}");
-        }
-        assert_eq!(group(root.path(), "4:memory:/\n"), None);
-    }
-
-    #[test]
-    fn page_cache_counts_as_left() {
-        let stat = "anon 900\ninactive_file 5000\nactive_file 1000\nshmem 50\n";
-        let root = groups(&[
-            ("a/memory.max", "7000"),
-            ("a/memory.current", "6950"),
-            ("a/memory.stat", stat),
-        ]);
-        assert_eq!(group(root.path(), "0::/a\n"), room(7000, 6050));
     }
 
     #[test]

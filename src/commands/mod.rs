@@ -77,15 +77,21 @@ fn refuse_overrides(args: &CommonArgs) -> Result<(), UsageError> {
 }
 
 fn load_config(args: &CommonArgs) -> anyhow::Result<(&Path, Loaded)> {
+    let (path, loaded) = read_config(args)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok((path, loaded))
+}
+
+/// The same without its warnings.
+fn read_config(args: &CommonArgs) -> anyhow::Result<(&Path, Loaded)> {
     let Some(path) = &args.config_path else {
         let usage =
             "no config: say --config_path=FILE (configs/local_prod.yaml is one); --help tells more";
         return Err(UsageError(usage.to_owned()).into());
     };
     let loaded = crate::config::load_recap(path, &args.overrides)?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
     Ok((path, loaded))
 }
 

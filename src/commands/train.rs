@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::Context;
 use tracing::info;
 
-use crate::cli::{Cli, without_flag};
+use crate::cli::{Cli, CommonArgs, without_flag};
 use crate::distributed::env::Launch;
 use crate::distributed::launcher::Launcher;
 use crate::exit::Exit;
@@ -22,15 +23,15 @@ use crate::train::{TrainError, debug, trainer};
 /// Whatever ends training early.
 pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
     if let Some(num_processes) = cli.nproc_per_node {
-        return launch(num_processes.get());
+        return launch(num_processes.get(), &cli.common);
     }
     let interrupt = Interrupt::listen(report_signal).context("cannot listen for signals")?;
     memory::keep_freed();
     threads::wait_asleep().context("cannot start a thread")?;
+    let launch = Launch::from_env(|name| std::env::var(name).ok())?;
     let (path, loaded) = super::load_config(&cli.common)?;
     super::check_columns(path, &loaded)?;
     let config = loaded.config;
-    let launch = Launch::from_env(|name| std::env::var(name).ok())?;
     let is_main_rank = launch.as_ref().is_none_or(|launch| launch.place.rank == 0);
     if is_main_rank {
         print_line(&banner());
@@ -46,14 +47,17 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
     } else {
         trainer::run(&session, cli.profile_steps)
     };
-    if let Err(error) = &result {
-        session.collective.fail(&format!("{error:#}"));
-    }
-    result
+    result.map_err(|error| {
+        let error = session.or_interrupted(error);
+        let (reason, code) = (format!("{error:#}"), Exit::code_of(&error));
+        session.collective.fail(&reason, code);
+        error
+    })
 }
 
 /// Says that the run ends although it still waits for something, because a signal asked for it; returns its exit code.
-fn report_signal(signal: &'static str) -> u8 {
+fn report_signal(signal: &str) -> u8 {
+    let signal = signal.to_owned();
     let error = TrainError::InterruptedIdle { signal }.into();
     let code = Exit::code_of(&error);
     logging::end();
@@ -67,10 +71,13 @@ fn banner() -> String {
 }
 
 /// Starts `num_processes` ranks of this command line and waits for them.
-fn launch(num_processes: usize) -> anyhow::Result<()> {
+fn launch(num_processes: usize, args: &CommonArgs) -> anyhow::Result<()> {
+    let (_, loaded) = super::read_config(args)?;
+    let timeout = loaded.config.training.distributed_timeout_in_s.get();
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let args: Vec<OsString> = without_flag(std::env::args_os().skip(1), "nproc_per_node");
     let launcher = Launcher {
+        timeout: Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX),
         interrupted: Some(Exit::Interrupted as u8),
         ..Launcher::new(program, args, num_processes)
     };

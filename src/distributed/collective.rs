@@ -88,9 +88,10 @@ pub trait Collective: fmt::Debug {
     /// When a rank is lost before it comes here.
     fn leave(&self) -> Result<(), DistributedError>;
 
-    /// Tells the other ranks that this one ends because of `reason`, so that they end with a message that says so.
-    /// Dropping a collective without [`Collective::leave`] does the same without the reason.
-    fn fail(&self, reason: &str);
+    /// Tells the other ranks that this one ends with `exit_code` because of `reason`, so that they end with the same and
+    /// a message that says so. Dropping a collective without [`Collective::leave`] does the same without the reason, and
+    /// with 1.
+    fn fail(&self, reason: &str, exit_code: u8);
 }
 
 /// One process: every collective is done before it begins.
@@ -141,6 +142,7 @@ impl Collective for SingleProcess {
         DistributedError::Collective {
             rank: 0,
             during,
+            note: String::new(),
             source,
         }
     }
@@ -149,7 +151,7 @@ impl Collective for SingleProcess {
         Ok(())
     }
 
-    fn fail(&self, _reason: &str) {}
+    fn fail(&self, _reason: &str, _exit_code: u8) {}
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ impl Place {
 pub struct Rendezvous {
     /// Host name or address of rank 0 (or of torchrun's agent).
     pub host: String,
+    /// The variable that says so.
+    pub host_variable: &'static str,
     /// Port of the store there.
     pub port: u16,
     /// Whether rank 0 serves the store; otherwise torchrun's agent does.
@@ -166,7 +168,7 @@ impl Launch {
     /// When variables are missing, malformed, or contradict each other.
     pub fn from_env(vars: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, LaunchError> {
         let vars = Variables(&vars);
-        if let Some(present) = vars.first_of(&TORCHRUN_RANKS) {
+        if let Some(present) = vars.first_set(&TORCHRUN_RANKS) {
             return torchrun(&vars, present).map(Some);
         }
         slurm::launch(&vars)
@@ -203,6 +205,7 @@ impl Place {
     }
 
     fn check(self) -> Result<Self, LaunchError> {
+        check_world_size("WORLD_SIZE", self.world_size)?;
         below("RANK", self.rank, "WORLD_SIZE", self.world_size)?;
         let local_world_size = self.local_world_size;
         below(
@@ -221,6 +224,14 @@ impl Place {
     }
 }
 
+/// Every rank holds something of every other one.
+pub(super) fn check_world_size(variable: &'static str, size: usize) -> Result<(), LaunchError> {
+    if size <= MAX_WORLD_SIZE {
+        return Ok(());
+    }
+    Err(invalid(variable, &size.to_string(), "at most 65536 ranks"))
+}
+
 pub(super) fn below(
     variable: &'static str,
     value: usize,
@@ -237,6 +248,9 @@ pub(super) fn below(
         limit,
     })
 }
+
+/// Far beyond what trains together.
+const MAX_WORLD_SIZE: usize = 65_536;
 
 /// One of these set means: launched with others. MASTER_ADDR alone does not, clusters export it at will.
 const TORCHRUN_RANKS: [&str; 4] = ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"];
@@ -278,6 +292,7 @@ fn torchrun(vars: &Variables<'_>, present: &'static str) -> Result<Launch, Launc
     }
     let rendezvous = Rendezvous {
         host,
+        host_variable: "MASTER_ADDR",
         port,
         rank_0_serves: !agent_serves,
         prefix,
@@ -320,7 +335,8 @@ pub(super) fn invalid(variable: &'static str, value: &str, expected: &'static st
     }
 }
 
-/// Where the variables come from. An empty value counts as unset.
+/// Where the variables come from. An empty value counts as unset where a variable may be missing; one that says which
+/// rank this is must have a value, or not be there: a process that takes itself to be alone trains beside the others.
 pub(super) struct Variables<'a>(&'a dyn Fn(&str) -> Option<String>);
 
 impl Variables<'_> {
@@ -332,13 +348,23 @@ impl Variables<'_> {
         names.iter().copied().find(|name| self.get(name).is_some())
     }
 
+    /// The first that is there, be it empty.
+    pub(super) fn first_set(&self, names: &[&'static str]) -> Option<&'static str> {
+        names.iter().copied().find(|name| (self.0)(name).is_some())
+    }
+
     pub(super) fn required(
         &self,
         missing: &'static str,
         present: &'static str,
     ) -> Result<String, LaunchError> {
-        self.get(missing)
-            .ok_or(LaunchError::Missing { present, missing })
+        match (self.0)(missing) {
+            Some(value) if value.trim().is_empty() => {
+                Err(invalid(missing, &value, "a value, or the variable unset"))
+            }
+            Some(value) => Ok(value),
+            None => Err(LaunchError::Missing { present, missing }),
+        }
     }
 
     pub(super) fn number(
@@ -377,7 +403,35 @@ mod tests {
     fn nothing_set_is_one_process() {
         assert_eq!(launch(""), Ok(None));
         assert_eq!(launch("MASTER_ADDR=node7 MASTER_PORT=29500"), Ok(None));
-        assert_eq!(launch("RANK="), Ok(None));
+        assert_eq!(launch("SLURM_STEP_ID= SLURM_JOB_ID="), Ok(None));
+    }
+
+    #[test]
+    fn a_variable_without_a_value_is_named() {
+        for pair in TORCHRUN.split(' ') {
+            let (name, _) = pair.split_once('=').unwrap();
+            let message = message(&TORCHRUN.replace(pair, &format!("{name}=")));
+            let expected = format!("{name}=\"\": expected");
+            assert!(message.starts_with(&expected), "{message}");
+        }
+        assert!(message("RANK=").starts_with("RANK=\"\": expected"));
+        let message = message("SLURM_STEP_ID=0 SLURM_PROCID= SLURM_NTASKS=2");
+        assert!(message.starts_with("SLURM_PROCID=\"\""), "{message}");
+    }
+
+    #[test]
+    fn no_variable_makes_a_rank_hold_more_than_it_can() {
+        for size in ["65537", "18446744073709551615"] {
+            let message = message(&TORCHRUN.replace("=4", &format!("={size}")));
+            let expected = format!("WORLD_SIZE=\"{size}\": expected at most 65536 ranks");
+            assert_eq!(message, expected);
+        }
+        let vars = "SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_NTASKS=99999999 SLURM_LOCALID=0";
+        let message = message(vars);
+        assert!(
+            message.starts_with("SLURM_NTASKS=\"99999999\""),
+            "{message}"
+        );
     }
 
     #[test]
@@ -501,8 +555,42 @@ mod tests {
         let part_of_a_job =
             vars.replace("SLURM_NTASKS=7", "SLURM_NTASKS=70 SLURM_STEP_NUM_TASKS=7");
         assert_eq!(launch(&part_of_a_job).unwrap().unwrap().place, place);
-        let message = message("SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_LOCALID=0");
-        assert!(message.contains("SLURM_NTASKS is not"), "{message}");
+        let missing = message("SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_LOCALID=0");
+        assert!(missing.contains("SLURM_NTASKS is not"), "{missing}");
+        let with = |from: &str, to: &str| message(&part_of_a_job.replace(from, to));
+        for (from, to, expected) in [
+            (
+                "PROCID=5",
+                "PROCID=7",
+                "SLURM_PROCID=7 must be below SLURM_STEP_NUM_TASKS=7",
+            ),
+            (
+                "LOCALID=1",
+                "LOCALID=2",
+                "SLURM_LOCALID=2 must be below SLURM_TASKS_PER_NODE=2",
+            ),
+            (
+                "PROCID=5",
+                "PROCID=five",
+                "SLURM_PROCID=\"five\": expected a number from 0",
+            ),
+            (
+                "LOCALID=1",
+                "LOCALID=",
+                "SLURM_LOCALID=\"\": expected a value, or the variable unset",
+            ),
+            (
+                "2(x3),1",
+                "2(x",
+                "SLURM_TASKS_PER_NODE=\"2(x\": expected a count of tasks for every node: 2(x3),1",
+            ),
+        ] {
+            assert_eq!(with(from, to), expected);
+        }
+        let alone = message("SLURM_STEP_ID=0 SLURM_PROCID=1 SLURM_NTASKS=1");
+        assert_eq!(alone, "SLURM_PROCID=1 must be below SLURM_NTASKS=1");
+        let nobody = message("SLURM_STEP_ID=0 SLURM_NTASKS=3");
+        assert!(nobody.contains("but SLURM_PROCID is not"), "{nobody}");
     }
 
     #[test]

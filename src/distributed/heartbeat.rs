@@ -4,6 +4,7 @@
 //! looks at what `beat` has seen and never waits for anybody. Once a failure is known, `judge` logs it, gives the
 //! process a moment to end by itself, and then ends it: a collective inside libtorch cannot be interrupted.
 
+use std::num::NonZeroU8;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -14,6 +15,8 @@ use super::card::shown;
 use super::env::Place;
 use super::liveness::{Beat, Failure, Pace, Watch};
 use super::store::{Stop, Store, StoreError};
+use super::wish::{self, WISH, Wish};
+use crate::interrupt::LOOK;
 
 /// Holds the first failure of the run; empty until there is one.
 const FAILURE: &str = "failure";
@@ -28,6 +31,7 @@ fn beat_key(rank: usize) -> String {
 pub(super) fn prepare(store: &Store, rank: usize) -> Result<(), StoreError> {
     // A failure that is there already stays.
     store.compare_set(FAILURE, b"", b"")?;
+    wish::prepare(store)?;
     store.set(&beat_key(rank), Beat::default().encode().as_bytes())
 }
 
@@ -53,11 +57,7 @@ pub(super) fn tell_at_meeting(store: &Store, rank: usize, error: &DistributedErr
         DistributedError::Unreadable { .. } if rank == 0 => format!("rank 0 failed: {error}"),
         _ => return,
     };
-    let failure = Failure {
-        rank: Some(rank),
-        reason,
-    };
-    share(store, &failure);
+    share(store, &Failure::of(rank, reason));
 }
 
 fn stop_reason(rank: usize) -> String {
@@ -103,8 +103,6 @@ struct State {
     is_failing: bool,
     /// The ranks have met: what a signal means is up to the main thread.
     has_met: bool,
-    /// What the process ends with if the main thread does not end it.
-    exit_code: i32,
     /// The run is over for this rank; the threads end.
     is_over: bool,
     /// `beat` has ended.
@@ -124,7 +122,6 @@ impl Heartbeat {
         let state = State {
             watch: Watch::new(Instant::now(), rank, world_size, rank_0_serves, pace),
             has_met: false,
-            exit_code: 1,
             failure: None,
             is_failure_shared: false,
             is_failing: false,
@@ -170,16 +167,28 @@ impl Heartbeat {
         state.failure.clone()
     }
 
-    /// Tells the other ranks that this one ends, and why; an earlier failure of another rank stands.
+    /// What to say where no rank is seen to be the reason.
+    pub(super) fn without_culprit(&self) -> String {
+        let own_part = self.shared.lock().watch.own_part();
+        format!(
+            "although all {} ranks still answer{own_part}",
+            self.shared.world_size
+        )
+    }
+
+    /// Tells the other ranks that this one ends with `exit_code`, and why; an earlier failure of another rank stands.
     ///
     /// The process that serves the store stays for a moment, so that the others can read it. After this call the
     /// process has a few seconds to end.
-    pub(super) fn fail(&self, store: &Store, serves: bool, reason: &str) {
+    pub(super) fn fail(&self, store: &Store, serves: bool, reason: &str, exit_code: u8) {
         let shared = &self.shared;
         let mut state = shared.lock();
         let own = Failure {
-            rank: Some(shared.rank),
-            reason: format!("rank {} failed: {reason}", shared.rank),
+            exit_code: NonZeroU8::new(exit_code),
+            ..Failure::of(
+                shared.rank,
+                format!("rank {} failed: {reason}", shared.rank),
+            )
         };
         let failure = state.failure.get_or_insert(own).clone();
         let was_shared = std::mem::replace(&mut state.is_failure_shared, true);
@@ -229,14 +238,16 @@ impl Shared {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Until the run is over: writes the own beat, reads those of all, passes failures on in both directions.
+    /// Until the run is over: writes the own beat, reads those of all, passes failures and the wish to end on in both
+    /// directions.
     fn beat(&self, store: &Store) {
         let mut keys: Vec<_> = (0..self.world_size).map(beat_key).collect();
-        keys.push(FAILURE.to_owned());
+        keys.extend([FAILURE.to_owned(), WISH.to_owned()]);
+        let mut wish = Wish::new(self.rank, self.world_size, self.stop.interrupt.clone());
         let mut count = 0;
         loop {
             count += 1;
-            let exchanged = self.exchange(store, count, &keys);
+            let exchanged = self.exchange(store, count, &keys, &mut wish);
             let mut state = self.lock();
             if let Err(error) = exchanged {
                 if !state.is_over && state.failure.is_none() {
@@ -251,9 +262,7 @@ impl Shared {
             }
             self.changed.notify_all();
             if !state.is_beat_over {
-                state = self.wait_until(state, self.pace.interval, |state| {
-                    state.is_over || (state.failure.is_some() && !state.is_failure_shared)
-                });
+                state = self.rest(state, &wish);
                 state.is_beat_over = state.is_over;
             }
             if state.is_beat_over {
@@ -263,17 +272,41 @@ impl Shared {
         }
     }
 
-    fn exchange(&self, store: &Store, count: u64, keys: &[String]) -> Result<(), StoreError> {
+    /// Waits for the next beat, or until there is something to tell. A signal wakes nobody, so it is looked for.
+    fn rest<'a>(&self, mut state: MutexGuard<'a, State>, wish: &Wish) -> MutexGuard<'a, State> {
+        let is_awake = |state: &State| {
+            state.is_over || (state.failure.is_some() && !state.is_failure_shared) || wish.is_news()
+        };
+        let begin = Instant::now();
+        while !is_awake(&state)
+            && let Some(rest) = self.pace.interval.checked_sub(begin.elapsed())
+            && !rest.is_zero()
+        {
+            state = self.wait_until(state, rest.min(LOOK), is_awake);
+        }
+        state
+    }
+
+    fn exchange(
+        &self,
+        store: &Store,
+        count: u64,
+        keys: &[String],
+        wish: &mut Wish,
+    ) -> Result<(), StoreError> {
+        wish.tell(store)?;
         let beat = Beat {
             count,
             num_collectives: self.num_collectives.load(Ordering::Relaxed),
         };
         store.set(&beat_key(self.rank), beat.encode().as_bytes())?;
         let values = store.get_all(keys)?;
-        let (failure, beats) = values
-            .split_last()
-            .map_or((&[][..], &[][..]), |(last, rest)| (last.as_slice(), rest));
-        let beats: Vec<_> = beats.iter().map(|text| Beat::decode(text)).collect();
+        let of = |place: usize| values.get(place).map_or(&[][..], Vec::as_slice);
+        let beats: Vec<_> = (0..self.world_size)
+            .map(|rank| Beat::decode(of(rank)))
+            .collect();
+        let failure = of(self.world_size);
+        wish.hear(of(self.world_size + 1));
 
         let mut state = self.lock();
         state.watch.observe(Instant::now(), &beats);
@@ -304,12 +337,12 @@ impl Shared {
             if state.is_over {
                 return;
             }
-            if state.failure.is_none() && !state.has_met && self.stop.is_requested() {
-                state.exit_code = self.stop.exit_code;
-                state.failure = Some(Failure {
-                    rank: Some(self.rank),
-                    reason: stop_reason(self.rank),
-                });
+            if state.failure.is_none()
+                && !state.has_met
+                && let Some(asked) = self.stop.interrupt.asked()
+            {
+                let rank = asked.rank().map_or(self.rank, |rank| rank as usize);
+                state.failure = Some(Failure::of(rank, stop_reason(rank)));
             }
             if state.failure.is_none() {
                 state.failure = state.watch.verdict(Instant::now());
@@ -318,8 +351,10 @@ impl Shared {
                 continue;
             };
             self.changed.notify_all();
+            // Other ranks that a signal has ended are no failure of this one, which has nothing to save either.
+            let is_stopped = self.stop.interrupt.is_idle();
             if !state.is_failing {
-                self.report(&failure, state.exit_code);
+                self.report(&failure, is_stopped, &state.watch.own_part());
                 state = self.wait_until(state, self.pace.grace, |state| {
                     state.is_over || state.is_failing
                 });
@@ -330,22 +365,28 @@ impl Shared {
             if state.is_over {
                 return;
             }
-            let code = state.exit_code;
             drop(state);
-            signal_hook::low_level::exit(code);
+            let code = match is_stopped {
+                true => self.stop.exit_code,
+                false => failure.exit_code.map_or(1, NonZeroU8::get),
+            };
+            signal_hook::low_level::exit(code.into());
         }
     }
 
-    fn report(&self, failure: &Failure, exit_code: i32) {
-        if exit_code != 1 {
+    fn report(&self, failure: &Failure, is_stopped: bool, own_part: &str) {
+        if is_stopped {
             tracing::warn!(
                 rank = self.rank,
                 "{failure}: nothing was trained yet, run the same command again"
             );
         } else if failure.rank == Some(self.rank) {
-            tracing::error!(rank = self.rank, "the other ranks have ended: {failure}");
+            tracing::error!(
+                rank = self.rank,
+                "the other ranks have ended: {failure}{own_part}"
+            );
         } else {
-            tracing::error!(rank = self.rank, "{failure}; this rank ends too");
+            tracing::error!(rank = self.rank, "{failure}; this rank ends too{own_part}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Who is alive, judged from what the ranks write to the store. No threads and no clocks here.
 
+use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
 /// Why the run cannot go on, and through which rank.
@@ -10,6 +11,19 @@ pub struct Failure {
     pub rank: Option<usize>,
     /// One sentence that names it.
     pub reason: String,
+    /// What that rank ends with, where it has said so; the others then end with the same.
+    pub exit_code: Option<NonZeroU8>,
+}
+
+impl Failure {
+    /// `rank` is at fault.
+    pub(super) fn of(rank: usize, reason: String) -> Self {
+        Self {
+            rank: Some(rank),
+            reason,
+            exit_code: None,
+        }
+    }
 }
 
 /// How often ranks show themselves, and how long a silence may be.
@@ -90,6 +104,8 @@ pub(super) struct Watch {
     store_at: Instant,
     /// When somebody last looked.
     looked_at: Instant,
+    /// The longest time this process itself stood still.
+    absence: Duration,
     /// A collective has failed.
     pub(super) is_suspicious: bool,
 }
@@ -114,6 +130,7 @@ impl Watch {
             seen: vec![seen; world_size],
             store_at: now,
             looked_at: now,
+            absence: Duration::ZERO,
             is_suspicious: false,
         }
     }
@@ -158,42 +175,52 @@ impl Watch {
         let silent = others().min_by_key(|&rank| self.seen[rank].at)?;
         let silence = now.saturating_duration_since(self.seen[silent].at);
         if silence > limit {
-            return Some(Failure {
-                rank: Some(silent),
-                reason: format!(
+            return Some(Failure::of(
+                silent,
+                format!(
                     "rank {silent} has not answered for {:.1} s: it was killed, is frozen, or is out of reach",
                     silence.as_secs_f64()
                 ),
-            });
+            ));
         }
         let late = others().find(|&rank| {
             let since = self.seen[rank].awaited_since;
             since.is_some_and(|since| now.saturating_duration_since(since) > limit)
         })?;
         let beat = self.seen[late].beat;
-        Some(Failure {
-            rank: Some(late),
-            reason: format!(
+        Some(Failure::of(
+            late,
+            format!(
                 "rank {late} still answers, but has not come to its collective {} for {:.1} s",
                 beat.num_collectives + 1,
                 limit.as_secs_f64()
             ),
-        })
+        ))
     }
 
     /// The failure when the store's connection is cut, or silent.
     pub(super) fn store_lost(&self, how: &str) -> Failure {
         if self.rank_0_serves {
-            Failure {
-                rank: Some(0),
-                reason: format!("rank 0 {how}: it was killed, is frozen, or is out of reach"),
-            }
+            let reason = format!("rank 0 {how}: it was killed, is frozen, or is out of reach");
+            Failure::of(0, reason)
         } else {
             Failure {
                 rank: None,
                 reason: format!("the launcher, which serves the store, {how}"),
+                exit_code: None,
             }
         }
+    }
+
+    /// Words for a message about others, where this process itself stood still for longer than they wait.
+    pub(super) fn own_part(&self) -> String {
+        if self.absence <= self.pace.limit {
+            return String::new();
+        }
+        let seconds = self.absence.as_secs_f64();
+        format!(
+            "; this process itself stood still for {seconds:.0} s, longer than ranks wait for each other"
+        )
     }
 
     /// A process that was itself suspended saw nobody meanwhile: that silence is not theirs.
@@ -203,6 +230,7 @@ impl Watch {
         if absence < 4 * self.pace.interval {
             return;
         }
+        self.absence = self.absence.max(absence);
         self.store_at += absence;
         for seen in &mut self.seen {
             seen.at += absence;
@@ -284,8 +312,10 @@ mod tests {
         };
         watch.observe(start + INTERVAL, &beats(1));
         assert_eq!(watch.verdict(start + INTERVAL), None);
+        assert_eq!(watch.own_part(), "");
         let later = start + 1000 * INTERVAL;
         assert_eq!(watch.verdict(later), None);
+        assert!(watch.own_part().contains("stood still for 999 s"));
         watch.observe(later + INTERVAL, &beats(2));
         assert_eq!(watch.verdict(later + INTERVAL), None);
     }

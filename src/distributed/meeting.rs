@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::card::Card;
-use super::env::Launch;
+use super::env::{Launch, Rendezvous};
 use super::heartbeat::{self, Heartbeat};
 use super::liveness::Pace;
 use super::roll::Roll;
@@ -66,32 +66,35 @@ impl<'a> Meeting<'a> {
             return Ok(None);
         }
         let rendezvous = &self.launch.rendezvous;
-        let port = rendezvous.port;
-        let server = self.listen().and_then(|listener| {
+        let addresses = self.addresses()?;
+        let server = listen(&addresses, rendezvous).and_then(|listener| {
             let world_size = self.launch.place.world_size;
             Server::start(listener, rendezvous.secret.clone(), world_size)
         });
+        let port = rendezvous.port;
         let server = server.map_err(|source| self.error(StoreError::Bind { port, source }))?;
         Ok(Some(server))
     }
 
-    /// Ranks of one machine need nobody from outside: they meet at the one address they were told. Others may know this
-    /// machine by another address than it does itself.
-    fn listen(&self) -> std::io::Result<TcpListener> {
+    /// Where to listen, if not everywhere. Ranks of one machine need nobody from outside: they meet at the one address they
+    /// were told. Others may know this machine by another address than it does itself.
+    fn addresses(&self) -> Result<Vec<SocketAddr>, DistributedError> {
         let rendezvous = &self.launch.rendezvous;
         let place = self.launch.place;
-        if place.local_world_size == place.world_size {
-            let told = resolve(&rendezvous.host, rendezvous.port, &self.patience)?;
-            let bound = told.first().map(TcpListener::bind);
-            match bound {
-                Some(Err(error)) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {}
-                Some(bound) => return bound,
-                None => {}
-            }
+        if place.local_world_size < place.world_size {
+            return Ok(Vec::new());
         }
-        let everywhere: [IpAddr; 2] = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
-        let addresses = everywhere.map(|ip| SocketAddr::new(ip, rendezvous.port));
-        TcpListener::bind(&addresses[..])
+        let told = resolve(&rendezvous.host, rendezvous.port, &self.patience);
+        told.map_err(|source| {
+            self.error(match self.patience.stop.is_requested() {
+                true => StoreError::Stopped,
+                false => StoreError::Name {
+                    variable: rendezvous.host_variable,
+                    host: rendezvous.host.clone(),
+                    source,
+                },
+            })
+        })
     }
 
     /// A connection to the store; to the own one by the shortest way.
@@ -109,6 +112,7 @@ impl<'a> Meeting<'a> {
         let host = own.map(|address| address.ip().to_string());
         let options = StoreOptions {
             host: host.as_ref().unwrap_or(&rendezvous.host),
+            host_variable: rendezvous.host_variable,
             port: own.map_or(rendezvous.port, |address| address.port()),
             prefix: &rendezvous.prefix,
             secret: rendezvous.secret.as_ref(),
@@ -215,6 +219,24 @@ impl<'a> Meeting<'a> {
             None => rendezvous.host.clone(),
         }
     }
+}
+
+/// At the first of `addresses`, unless that is none of this machine, or there is none: then everywhere.
+fn listen(addresses: &[SocketAddr], rendezvous: &Rendezvous) -> std::io::Result<TcpListener> {
+    match addresses.first().map(TcpListener::bind) {
+        Some(Err(error)) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
+            tracing::warn!(
+                "{}={} is no address of this machine, on which all ranks are: the others may not find this one there",
+                rendezvous.host_variable,
+                rendezvous.host
+            );
+        }
+        Some(bound) => return bound,
+        None => {}
+    }
+    let everywhere: [IpAddr; 2] = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+    let addresses = everywhere.map(|ip| SocketAddr::new(ip, rendezvous.port));
+    TcpListener::bind(&addresses[..])
 }
 
 /// Where this process reaches what it serves itself at `address`.

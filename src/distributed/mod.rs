@@ -16,6 +16,7 @@ mod roll;
 mod slurm;
 pub mod store;
 pub mod timeline;
+mod wish;
 
 pub use card::{Card, Fact};
 pub use collective::{Collective, SingleProcess};
@@ -138,12 +139,14 @@ pub enum DistributedError {
         failure: Failure,
     },
     /// A collective failed for another reason.
-    #[error("rank {rank}: {during} failed")]
+    #[error("rank {rank}: {during} failed{note}")]
     Collective {
         /// This process.
         rank: usize,
         /// Which one.
         during: &'static str,
+        /// What is known of the other ranks, where there are any: they live.
+        note: String,
         /// What c10d said.
         source: TorchError,
     },

@@ -57,7 +57,7 @@ impl ProcessGroup {
             Ok(group) => group,
             Err(error) => {
                 let error = explain(&heartbeat, place.rank, "connecting", error);
-                heartbeat.fail(&store, server.is_some(), &error.to_string());
+                heartbeat.fail(&store, server.is_some(), &error.to_string(), 1);
                 return Err(error);
             }
         };
@@ -231,16 +231,17 @@ impl Collective for ProcessGroup {
         Ok(())
     }
 
-    fn fail(&self, reason: &str) {
+    fn fail(&self, reason: &str, exit_code: u8) {
         if !self.is_over.replace(true) {
-            self.heartbeat.fail(&self.store, self.serves(), reason);
+            let serves = self.serves();
+            self.heartbeat.fail(&self.store, serves, reason, exit_code);
         }
     }
 }
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        self.fail("it ended before the others; its own log says why");
+        self.fail("it ended before the others; its own log says why", 1);
     }
 }
 
@@ -259,6 +260,7 @@ fn explain(
         None => DistributedError::Collective {
             rank,
             during,
+            note: format!(", {}", heartbeat.without_culprit()),
             source,
         },
     }

@@ -184,11 +184,8 @@ impl Roll<'_> {
         if !absent.is_empty() {
             return Ok(self.absent(&absent));
         }
-        Ok(self.lost(Failure {
-            rank: Some(0),
-            reason: "rank 0 came to the meeting and then said no more: it was killed, is frozen, or is out of reach"
-                .to_owned(),
-        }))
+        let reason = "rank 0 came to the meeting and then said no more: it was killed, is frozen, or is out of reach";
+        Ok(self.lost(Failure::of(0, reason.to_owned())))
     }
 
     fn lost(&self, failure: Failure) -> DistributedError {

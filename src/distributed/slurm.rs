@@ -1,8 +1,8 @@
 //! The launch contract in SLURM's variables.
 
 use super::env::{
-    Launch, LaunchError, LaunchedBy, Place, Rendezvous, Variables, below, invalid, parse_number,
-    parse_port, secret,
+    Launch, LaunchError, LaunchedBy, Place, Rendezvous, Variables, below, check_world_size,
+    invalid, parse_number, parse_port, secret,
 };
 
 /// What `srun` sets for each task it starts, and the shell of a job does not have.
@@ -10,37 +10,34 @@ const STEP: [&str; 2] = ["SLURM_STEP_ID", "SLURM_STEPID"];
 
 /// SLURM tells every task its place; the meeting point follows from what all tasks of the job know.
 pub(super) fn launch(vars: &Variables<'_>) -> Result<Option<Launch>, LaunchError> {
-    if vars.first_of(&STEP).is_none() {
+    let Some(step) = vars.first_of(&STEP) else {
         return outside_srun(vars);
-    }
-    let Some(present) = vars.first_of(&["SLURM_PROCID"]) else {
+    };
+    let present = vars.first_set(&["SLURM_PROCID"]);
+    let Some((tasks, world_size)) = world_size(vars, present)? else {
         return Ok(None);
     };
-    let world_size = match vars.get("SLURM_STEP_NUM_TASKS") {
-        Some(value) => parse_number("SLURM_STEP_NUM_TASKS", &value)?,
-        None => vars.number("SLURM_NTASKS", present)?,
-    };
+    let rank = vars.number("SLURM_PROCID", step)?;
+    below("SLURM_PROCID", rank, tasks, world_size)?;
     if world_size == 1 {
         return Ok(None);
     }
-    let rank = vars.number("SLURM_PROCID", present)?;
-    below("SLURM_PROCID", rank, "SLURM_NTASKS", world_size)?;
+    check_world_size(tasks, world_size)?;
+    let present = "SLURM_PROCID";
     let local_rank = vars.number("SLURM_LOCALID", present)?;
-    let local_world_size = tasks_on_this_node(vars, world_size)?;
-    below(
-        "SLURM_LOCALID",
-        local_rank,
-        "tasks on this node",
-        local_world_size,
-    )?;
+    let (tasks_here, local_world_size) =
+        tasks_on_this_node(vars, world_size)?.unwrap_or((tasks, world_size));
+    below("SLURM_LOCALID", local_rank, tasks_here, local_world_size)?;
     let place = Place {
         rank,
         world_size,
         local_rank,
         local_world_size,
     };
+    let (host_variable, host) = slurm_host(vars, present)?;
     let rendezvous = Rendezvous {
-        host: slurm_host(vars, present)?,
+        host,
+        host_variable,
         port: slurm_port(vars)?,
         rank_0_serves: true,
         prefix: String::new(),
@@ -48,6 +45,25 @@ pub(super) fn launch(vars: &Variables<'_>) -> Result<Option<Launch>, LaunchError
         launched_by: LaunchedBy::Slurm,
     };
     Ok(Some(Launch { place, rendezvous }))
+}
+
+/// How many tasks the step has, and the variable that says so; `None` where neither it nor `present` is there.
+fn world_size(
+    vars: &Variables<'_>,
+    present: Option<&'static str>,
+) -> Result<Option<(&'static str, usize)>, LaunchError> {
+    const VARIABLES: [&str; 2] = ["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"];
+    match (vars.first_of(&VARIABLES), present) {
+        (Some(variable), present) => {
+            let tasks = vars.number(variable, variable)?;
+            Ok(Some((variable, tasks)).filter(|_| tasks != 1 || present.is_some()))
+        }
+        (None, Some(present)) => Ok(Some((
+            "SLURM_NTASKS",
+            vars.number("SLURM_NTASKS", present)?,
+        ))),
+        (None, None) => Ok(None),
+    }
 }
 
 /// The shell of a job (`sbatch`, `salloc`) knows the tasks of the job and is none of them: a process that it starts
@@ -73,11 +89,15 @@ fn outside_srun(vars: &Variables<'_>) -> Result<Option<Launch>, LaunchError> {
     Ok(None)
 }
 
-/// `SLURM_STEP_TASKS_PER_NODE` counts tasks by node in the order of the node list: `2(x3),1`.
-fn tasks_on_this_node(vars: &Variables<'_>, world_size: usize) -> Result<usize, LaunchError> {
+/// `SLURM_STEP_TASKS_PER_NODE` counts tasks by node in the order of the node list: `2(x3),1`. The count for this node, and
+/// the variable that has it; `None` where there is none.
+fn tasks_on_this_node(
+    vars: &Variables<'_>,
+    world_size: usize,
+) -> Result<Option<(&'static str, usize)>, LaunchError> {
     const VARIABLES: [&str; 2] = ["SLURM_STEP_TASKS_PER_NODE", "SLURM_TASKS_PER_NODE"];
     let Some(variable) = vars.first_of(&VARIABLES) else {
-        return Ok(world_size);
+        return Ok(None);
     };
     let text = vars.get(variable).unwrap_or_default();
     let node = match vars.get("SLURM_NODEID") {
@@ -90,22 +110,29 @@ fn tasks_on_this_node(vars: &Variables<'_>, world_size: usize) -> Result<usize, 
             Some((count, times)) => (count, times.trim_end_matches(')')),
             None => (group, "1"),
         };
-        let count = parse_number(variable, count)?;
-        let times = parse_number(variable, times)?;
+        let number = |part: &str| {
+            parse_number(variable, part)
+                .map_err(|_| invalid(variable, &text, "a count of tasks for every node: 2(x3),1"))
+        };
+        let (count, times) = (number(count)?, number(times)?);
         counts.extend(std::iter::repeat_n(count, times.min(world_size)));
     }
-    let count = counts.get(node).copied();
+    let count = counts.get(node).map(|&count| Some((variable, count)));
     count.ok_or_else(|| invalid(variable, &text, "a count of tasks for every node"))
 }
 
-fn slurm_host(vars: &Variables<'_>, present: &'static str) -> Result<String, LaunchError> {
+/// Where rank 0 is, and the variable that says so.
+fn slurm_host(
+    vars: &Variables<'_>,
+    present: &'static str,
+) -> Result<(&'static str, String), LaunchError> {
     const LISTS: [&str; 3] = [
         "SLURM_STEP_NODELIST",
         "SLURM_JOB_NODELIST",
         "SLURM_NODELIST",
     ];
     if let Some(host) = vars.get("MASTER_ADDR") {
-        return Ok(host);
+        return Ok(("MASTER_ADDR", host));
     }
     let missing = LaunchError::Missing {
         present,
@@ -113,7 +140,8 @@ fn slurm_host(vars: &Variables<'_>, present: &'static str) -> Result<String, Lau
     };
     let variable = vars.first_of(&LISTS).ok_or(missing)?;
     let list = vars.get(variable).unwrap_or_default();
-    first_host(&list).ok_or_else(|| invalid(variable, &list, "a node list such as gpu[01-04]"))
+    let host = first_host(&list).map(|host| (variable, host));
+    host.ok_or_else(|| invalid(variable, &list, "a node list such as gpu[01-04]"))
 }
 
 /// `gpu[01-04,7],cpu3` → `gpu01`.

@@ -263,7 +263,11 @@ pub const EVENTS: &[Event] = &[
         doc: "a signal asks the run to end; it saves first",
         keys: &[
             GLOBAL_STEP,
-            key("signal", Text, "its name, or that it came to another rank"),
+            key(
+                "signal",
+                Text,
+                "its name, and the rank it came to where that is another one: `SIGTERM to rank 1`",
+            ),
         ],
     },
     Event {

@@ -52,6 +52,14 @@ pub enum TrainError {
         /// The first row of the batch with an input that is not finite itself.
         row: Option<usize>,
     },
+    /// The same after as many skipped batches as are allowed, on all ranks alike.
+    #[error("{what} (training.max_skipped_steps: {skipped_steps} are skipped already)")]
+    TooManySkips {
+        /// Batches skipped before.
+        skipped_steps: u64,
+        /// Which ranks say what.
+        what: String,
+    },
     /// The same in a loop that saves nothing and is there to look for trouble.
     #[error(
         "diverged at step {step}: {what} is not finite; batch from {records}; try a lower learning rate or \
@@ -70,8 +78,8 @@ pub enum TrainError {
         "interrupted by {signal} after step {step}; the state is saved in {folder}: run the same command again to go on"
     )]
     Interrupted {
-        /// The signal, or that it came to another rank.
-        signal: &'static str,
+        /// The signal, and the rank it came to where that is another one.
+        signal: String,
         /// Batches trained.
         step: u64,
         /// The checkpoint.
@@ -83,16 +91,16 @@ pub enum TrainError {
          the same command again to go on"
     )]
     InterruptedIdle {
-        /// The signal.
-        signal: &'static str,
+        /// The signal, and the rank it came to where that is another one.
+        signal: String,
     },
     /// A signal asked the debug loop to end.
     #[error(
         "interrupted by {signal} after {steps} steps; the debug loop saves nothing: run the same command again"
     )]
     DebugInterrupted {
-        /// The signal, or that it came to another rank.
-        signal: &'static str,
+        /// The signal, and the rank it came to where that is another one.
+        signal: String,
         /// Steps so far.
         steps: u64,
     },

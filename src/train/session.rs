@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::{Device, Tensor};
 
+use super::TrainError;
 use super::card::card;
 use super::pending::Pending;
 use super::setup::{Place, build_device};
@@ -16,12 +17,14 @@ use super::step::{StepOutput, Stepper};
 use crate::config::RecapConfig;
 use crate::distributed::env::Launch;
 use crate::distributed::store::Stop;
-use crate::distributed::{self, Card, Collective, DataParallel, SingleProcess, Terms};
-use crate::interrupt::Interrupt;
+use crate::distributed::{
+    self, Card, Collective, DataParallel, DistributedError, SingleProcess, Terms,
+};
+use crate::interrupt::{Asked, Interrupt};
 use crate::model::NamedTensors;
 
 /// Exit code of a process that a signal ends before anything was trained; as after a save, the same command goes on.
-const INTERRUPTED: i32 = 75;
+const INTERRUPTED: u8 = 75;
 
 /// A run that has its device and has met the other processes.
 #[derive(Debug)]
@@ -86,15 +89,46 @@ impl Session {
         }
         let share = Tensor::from_slice(&[f32::from(u8::from(own))]);
         self.collective.all_reduce_mean(&share)?;
-        Ok(share.double_value(&[0]) > 0.0)
+        let is_interrupted = share.double_value(&[0]) > 0.0;
+        if is_interrupted {
+            self.hear_who_was_asked()?;
+        }
+        Ok(is_interrupted)
     }
 
-    /// The signal that has asked this process to end, or that another one was asked.
+    /// Lets every rank know which signal came to which rank. Every rank calls this.
+    fn hear_who_was_asked(&self) -> anyhow::Result<()> {
+        let own = self.interrupt.asked().and_then(Asked::own);
+        let own = own.map_or_else(Vec::new, |signal| signal.to_le_bytes().to_vec());
+        let all = self.collective.all_gather_bytes(&own)?;
+        let asked = all.iter().zip(0..).find_map(|(bytes, rank)| {
+            let signal = i32::from_le_bytes(bytes.as_slice().try_into().ok()?);
+            Asked::of_rank(signal, rank)
+        });
+        if let Some(asked) = asked {
+            self.interrupt.ask(asked);
+        }
+        Ok(())
+    }
+
+    /// The signal that has asked this process to end, or another rank, which it then names.
     #[must_use]
-    pub fn signal(&self) -> &'static str {
-        self.interrupt
-            .signal()
-            .unwrap_or("a signal to another rank")
+    pub fn signal(&self) -> String {
+        let signal = self.interrupt.signal();
+        // An evaluation may be cut short before the wish itself has come.
+        signal.unwrap_or_else(|| "a signal to another rank".to_owned())
+    }
+
+    /// `error`, unless it is that other ranks are gone whom a signal has ended, as it does this one: with nothing to save.
+    #[must_use]
+    pub fn or_interrupted(&self, error: anyhow::Error) -> anyhow::Error {
+        let is_of_ranks = error.chain().any(|cause| cause.is::<DistributedError>());
+        match self.interrupt.signal() {
+            Some(signal) if is_of_ranks && self.interrupt.is_idle() => {
+                TrainError::InterruptedIdle { signal }.into()
+            }
+            _ => error,
+        }
     }
 
     /// The losses of a step as means over all ranks, which all must call this: in one collective the whole, and with
@@ -219,12 +253,11 @@ fn meet(
         }
     };
     let seconds = config.training.distributed_timeout_in_s.get();
-    let signals = interrupt.clone();
     let terms = Terms {
         device,
         timeout: Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
         card: &card,
-        stop: Stop::new(move || signals.is_requested(), INTERRUPTED),
+        stop: Stop::new(interrupt.clone(), INTERRUPTED),
     };
     let met = distributed::connect(Some(launch), &terms);
     own?;

@@ -97,7 +97,6 @@ impl Trainer<'_> {
         let rows = self.session.config.train_data.global_batch_size.get();
         let mut progress = Progress::start(self.state.step, num_train_steps, rows);
         self.times.started();
-        self.session.interrupt.has_work(true);
         self.catch_up(&mut progress)?;
         while self.state.step < num_train_steps
             && !self.state.is_stopped(self.training())
@@ -106,7 +105,10 @@ impl Trainer<'_> {
             self.profiler.before_step(self.state.step)?;
             // The ranks agree once they have their batches: a rank that waits for one in vain can leave its wait.
             let next = self.next(&mut pipeline)?;
-            if self.session.is_interrupted()? {
+            let is_interrupted = self.session.is_interrupted()?;
+            // Not before all ranks are here: one that waits for its first batch ends by itself, and the others with it.
+            self.session.interrupt.has_work(true);
+            if is_interrupted {
                 break;
             }
             let Some(next) = next else { break };
@@ -206,6 +208,7 @@ impl Trainer<'_> {
             return Ok(());
         }
         let best = self.evaluate(progress)?;
+        self.session.interrupt.has_work(true);
         match (&best, self.state.evaluation_due) {
             (_, true) => Ok(()),
             (None, false) => self.save(Kind::Kept),
@@ -216,8 +219,8 @@ impl Trainer<'_> {
     /// Trains on one batch and moves the position behind it; `None` when the batch was skipped because it diverged.
     fn step(&mut self, next: &DeviceBatch) -> anyhow::Result<Option<StepOutput>> {
         self.recent.push(self.state.step, next);
-        let may_skip = self.state.skipped_steps < self.training().max_skipped_steps.cast_unsigned();
-        let output = if may_skip {
+        // Also where no more may be skipped: the ranks then end together, with the same words.
+        let output = if self.training().max_skipped_steps > 0 {
             self.step_or_skip(next)?
         } else {
             let output = self.stepper.run(self.state.step, &next.batch);
@@ -246,6 +249,21 @@ impl Trainer<'_> {
             Attempt::Trained(output) => return Ok(Some(output)),
             Attempt::Skipped(faults) => faults,
         };
+        let skipped_steps = self.state.skipped_steps;
+        if skipped_steps >= self.training().max_skipped_steps.cast_unsigned() {
+            let what = faults
+                .into_iter()
+                .map(|(rank, what)| match self.session.is_distributed() {
+                    true => format!("rank {rank}: {what}"),
+                    false => what,
+                });
+            let what = what.collect::<Vec<_>>().join("; ");
+            return Err(TrainError::TooManySkips {
+                skipped_steps,
+                what,
+            }
+            .into());
+        }
         self.state.skipped_steps += 1;
         if self.session.is_main_rank() {
             let skipped_steps = self.state.skipped_steps;
@@ -363,7 +381,7 @@ impl Trainer<'_> {
         info!(
             name: "interrupted",
             global_step = self.state.global_step(),
-            signal,
+            signal = signal.as_str(),
             "{signal} asked this run to end: saving"
         );
         progress.say("saving");

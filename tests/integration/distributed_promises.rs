@@ -1,168 +1,21 @@
-//! What training with several ranks promises beyond good weather: skipped steps, data that differs, threads that differ,
-//! accidents at every phase, strangers at the store.
+//! What training with several ranks promises beyond good weather: data that differs, threads that differ, a launch that
+//! contradicts itself, strangers at the store.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::distributed_training::{
-    PATIENCE, Process, TOLERANCE, distance, endless, exact, free_port, launch, model, save_dir,
-    set, start_rank, start_ranks, train,
+    PATIENCE, Process, endless, free_port, launch, save_dir, set, start_rank, start_ranks,
 };
-use crate::resume::poison;
 use crate::sockets::Socket;
 use crate::support::{Run, stderr};
 
 /// `args` as strings that live as long as the test.
-fn strs(args: &[String]) -> Vec<&str> {
+pub(crate) fn strs(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
-}
-
-/// Two files without compression, one for each of two ranks; the first record of the first has an input that is not a
-/// number.
-fn poisoned() -> (Run, String) {
-    let run = Run::new();
-    let inputs = format!("--set=train_data.inputs={}/*", run.path("data").display());
-    run.ok(&[
-        "generate",
-        "--n_examples=64",
-        "--n_files=2",
-        "--compression=none",
-        &inputs,
-    ]);
-    let mut files: Vec<_> = std::fs::read_dir(run.path("data"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    poison(&files[0]);
-    (run, inputs)
-}
-
-/// Four batches an epoch, one of them bad on one of the ranks: all give it up, and go on with the same bits.
-fn skips(accumulation: u64) {
-    let (run, inputs) = poisoned();
-    let args = [
-        inputs,
-        set("training.num_train_steps", 6),
-        set("training.checkpoint_every_n", 6),
-        set("training.gradient_accumulation", accumulation),
-        set("training.max_skipped_steps", 3),
-    ];
-    let text = launch(&run, &strs(&args), 2);
-    assert!(text.contains("skipped: diverged at step"), "{text}");
-    assert!(text.contains("user_embedding"), "{text}");
-    assert!(
-        !text.contains("no longer have the same parameters"),
-        "{text}"
-    );
-    let state = std::fs::read_to_string(run.path("save/12/state.json")).unwrap();
-    assert!(state.contains("\"skipped_steps\""), "{state}");
-    let model = model(&run, "save", 12);
-    assert!(
-        model
-            .values()
-            .all(|tensor| tensor.isfinite().all().int64_value(&[]) == 1)
-    );
-}
-
-#[test]
-fn a_bad_batch_of_one_rank_is_given_up_by_all() {
-    skips(1);
-}
-
-#[test]
-fn a_bad_micro_batch_of_one_rank_is_given_up_by_all() {
-    skips(2);
-}
-
-/// The exact model and one file of 48 records without compression: the argument that reads it, and its path.
-fn plain() -> (Run, String, PathBuf) {
-    let run = exact();
-    let inputs = format!(
-        "--set=train_data.inputs={}/*.tfrecord",
-        run.path("data").display()
-    );
-    run.ok(&[
-        "generate",
-        "--n_examples=48",
-        "--n_files=1",
-        "--compression=none",
-        &inputs,
-    ]);
-    let files = std::fs::read_dir(run.path("data")).unwrap();
-    let mut files = files.map(|entry| entry.unwrap().path());
-    let is_plain = |path: &PathBuf| path.extension().is_some_and(|end| end == "tfrecord");
-    let file = files.find(is_plain).unwrap();
-    (run, inputs, file)
-}
-
-/// Four micro-batches an epoch of which the first is bad, three an update: the first, the middle and the last of an
-/// update are given up in turn. Ranks then reach what one process reaches that gives up the same ones: an update is made
-/// with the sum of the gradients that are left, over the number that there should have been.
-#[test]
-fn ranks_that_give_up_micro_batches_reach_what_one_process_reaches() {
-    let (run, inputs, file) = plain();
-    let train = |name: &str, world_size: usize| {
-        let args = [
-            inputs.clone(),
-            // No shuffle: the ranks take the records of one file in turn, so that together they have the same ones.
-            set("train_data.examples_shuffle_buffer_size", 0),
-            set("train_data.global_batch_size", 12),
-            set("training.gradient_accumulation", 3),
-            set("training.max_skipped_steps", 3),
-            set("training.num_train_steps", 9),
-            save_dir(&run, name),
-        ];
-        let text = train(&run, &strs(&args), world_size);
-        let steps = run.events(name).into_iter();
-        let skipped: Vec<_> = steps
-            .filter(|event| event["name"] == "skipped_step" || event["skipped_steps"].is_number())
-            .filter_map(|event| event["step"].as_u64())
-            .collect();
-        (model(&run, name, 9 * world_size as u64), skipped, text)
-    };
-    let (clean, skipped, _) = train("clean", 1);
-    assert!(skipped.is_empty());
-    poison(&file);
-    let (alone, skipped, text) = train("alone", 1);
-    assert_eq!(skipped, [0, 4, 8], "{text}");
-    assert!(text.contains("updated with the batches before"), "{text}");
-    assert!(distance(&clean, &alone) > 1000.0 * TOLERANCE);
-    for world_size in [2, 3] {
-        let (ranks, skipped, text) = train(&format!("ranks-{world_size}"), world_size);
-        assert_eq!(skipped, [0, 4, 8], "{text}");
-        assert!(!text.contains("no longer have the same"), "{text}");
-        let far = distance(&alone, &ranks);
-        assert!(far <= TOLERANCE, "{world_size} ranks: {far}");
-    }
-}
-
-/// Every batch has the bad record, on one of the ranks: all are given up, and nothing of them stays.
-#[test]
-fn steps_that_are_given_up_leave_nothing_behind() {
-    let (run, inputs, file) = plain();
-    poison(&file);
-    let train = |name: &str, steps: u64, world_size: usize| {
-        let args = [
-            inputs.clone(),
-            set("training.gradient_accumulation", 2),
-            set("training.max_skipped_steps", 5),
-            set("training.num_train_steps", steps),
-            save_dir(&run, name),
-        ];
-        let text = launch(&run, &strs(&args), world_size);
-        assert!(text.contains("skipped"), "{text}");
-        model(&run, name, steps * world_size as u64)
-    };
-    let first = train("one", 1, 2);
-    let pairs = [train("five", 5, 2), train("alone", 5, 1)];
-    for other in &pairs {
-        assert!(distance(&first, other) <= 0.0);
-    }
 }
 
 #[test]
@@ -455,4 +308,40 @@ fn the_shell_of_a_slurm_job_is_told_to_use_srun() {
         "{}",
         stderr(&output)
     );
+}
+
+/// Whatever launched the ranks, its mistakes end each of them before it waits for another.
+#[test]
+fn a_launch_that_contradicts_itself_ends_at_once_and_names_the_variable() {
+    let run = Run::with_data();
+    let good = [
+        ("RANK", "0"),
+        ("WORLD_SIZE", "2"),
+        ("LOCAL_RANK", "0"),
+        ("LOCAL_WORLD_SIZE", "2"),
+        ("MASTER_ADDR", "127.0.0.1"),
+        ("MASTER_PORT", "29500"),
+    ];
+    for (name, value) in [
+        ("RANK", "2"),
+        ("RANK", ""),
+        ("WORLD_SIZE", "0"),
+        ("WORLD_SIZE", "two"),
+        ("LOCAL_RANK", "2"),
+        ("LOCAL_WORLD_SIZE", "3"),
+        ("MASTER_ADDR", ""),
+        ("MASTER_PORT", "port"),
+        ("SLURM_PROCID", "2"),
+    ] {
+        let mut command = run.command(&[]);
+        if name == "SLURM_PROCID" {
+            command.envs([("SLURM_STEP_ID", "0"), ("SLURM_NTASKS", "2")]);
+        } else {
+            command.envs(good);
+        }
+        let output = command.env(name, value).output().unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{name}={value}: {text}");
+        assert!(text.contains(&format!("{name}=")), "{name}={value}: {text}");
+    }
 }

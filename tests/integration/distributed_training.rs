@@ -476,7 +476,7 @@ fn a_signal_to_the_launcher_saves_at_one_step_and_the_same_command_goes_on() {
     );
 }
 
-fn state(folder: &Path) -> TrainState {
+pub(crate) fn state(folder: &Path) -> TrainState {
     let checkpoint = Checkpoint::open(folder).unwrap();
     serde_json::from_value(checkpoint.state().unwrap().clone()).unwrap()
 }
@@ -530,7 +530,7 @@ fn three_ranks_go_on_for_one() {
 }
 
 /// What decides which model is the best of a run: step, value, whether it is better than all before.
-fn judged(run: &Run, save_dir: &str) -> Vec<(u64, f64, bool)> {
+pub(crate) fn judged(run: &Run, save_dir: &str) -> Vec<(u64, f64, bool)> {
     let events = run.events(save_dir).into_iter();
     let judged = events.filter_map(|event| {
         let is_better = event["is_better"].as_bool()?;

@@ -21,16 +21,26 @@ const RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The name of its host leads nowhere.
-    #[error("the name {host} leads to no address")]
+    #[error(
+        "{variable}={host:?} leads to no address: it must be the name or the address of rank 0's machine, as this machine \
+         knows it"
+    )]
     Name {
+        /// The variable it comes from.
+        variable: &'static str,
         /// As given.
         host: String,
         /// What the resolver said.
         source: io::Error,
     },
     /// Nobody takes the connection.
-    #[error("nobody takes a connection at {address} within {seconds:.1} s")]
+    #[error(
+        "nobody takes a connection at {address} within {seconds:.1} s: was that process started, is it at the address \
+         that {variable} names, and does the network let this machine through to it?"
+    )]
     Unreachable {
+        /// The variable that the host comes from.
+        variable: &'static str,
         /// Host and port.
         address: String,
         /// How long this process has tried.
@@ -94,6 +104,8 @@ pub enum StoreError {
 pub struct StoreOptions<'a> {
     /// Name or address of its host.
     pub host: &'a str,
+    /// The variable that says so.
+    pub host_variable: &'static str,
     /// Its port.
     pub port: u16,
     /// Goes before every key, so that two runs at one store do not meet.
@@ -129,6 +141,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let begin = Instant::now();
         let mut found = Ok(Vec::new());
+        let mut is_warned = false;
         loop {
             if found.as_ref().map_or(true, Vec::is_empty) {
                 found = resolve(options.host, options.port, patience);
@@ -140,15 +153,25 @@ impl Store {
                         Err(error) => failed_greeting(options, begin, error, patience)?,
                     },
                     Err(source) => StoreError::Unreachable {
+                        variable: options.host_variable,
                         address: address(options),
                         seconds: begin.elapsed().as_secs_f64(),
                         source,
                     },
                 },
-                Err(source) => StoreError::Name {
-                    host: options.host.to_owned(),
-                    source: io::Error::new(source.kind(), source.to_string()),
-                },
+                Err(source) => {
+                    let error = StoreError::Name {
+                        variable: options.host_variable,
+                        host: options.host.to_owned(),
+                        source: io::Error::new(source.kind(), source.to_string()),
+                    };
+                    // A network may come up later than its machines.
+                    if !is_warned && patience.check().is_ok() {
+                        tracing::warn!("{error}, which may come: {source}");
+                        is_warned = true;
+                    }
+                    error
+                }
             };
             if patience.stop.is_requested() {
                 return Err(StoreError::Stopped);

@@ -1,37 +1,32 @@
 //! A socket whose every wait ends: at a deadline, or when a signal asks for the end.
 
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::interrupt::Interrupt;
 
 /// How long a wait goes on without a look at deadline and signals.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long one attempt to connect may take: a host that drops packets says nothing.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
-/// Whether a signal has asked this process to end, and with which exit code it then does.
-#[derive(Clone)]
+/// Whether a signal has asked this process, or another rank, to end, and with which exit code it does where nothing is to
+/// be saved.
+#[derive(Clone, Debug)]
 pub struct Stop {
-    is_requested: Arc<dyn Fn() -> bool + Send + Sync>,
-    pub(in crate::distributed) exit_code: i32,
-}
-
-impl fmt::Debug for Stop {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Stop(..)")
-    }
+    pub(in crate::distributed) interrupt: Interrupt,
+    pub(in crate::distributed) exit_code: u8,
 }
 
 impl Stop {
-    /// Looks at `is_requested` again and again.
+    /// Looks at `interrupt` again and again.
     #[must_use]
-    pub fn new(is_requested: impl Fn() -> bool + Send + Sync + 'static, exit_code: i32) -> Self {
+    pub fn new(interrupt: Interrupt, exit_code: u8) -> Self {
         Self {
-            is_requested: Arc::new(is_requested),
+            interrupt,
             exit_code,
         }
     }
@@ -39,13 +34,13 @@ impl Stop {
     /// Nobody asks.
     #[must_use]
     pub fn never() -> Self {
-        Self::new(|| false, 1)
+        Self::new(Interrupt::default(), 1)
     }
 
     /// Whether it has come.
     #[must_use]
     pub fn is_requested(&self) -> bool {
-        (self.is_requested)()
+        self.interrupt.is_requested()
     }
 }
 

@@ -44,6 +44,8 @@ struct Shared {
     /// Told whenever one ends.
     has_ended: Condvar,
     is_over: AtomicBool,
+    /// When somebody who was let in last asked for something.
+    heard_at: Mutex<Option<Instant>>,
 }
 
 /// All connections, by their numbers; each has a thread.
@@ -87,6 +89,7 @@ impl Server {
             connections: Mutex::default(),
             has_ended: Condvar::new(),
             is_over: AtomicBool::new(false),
+            heard_at: Mutex::default(),
         });
         let accepting = Arc::clone(&shared);
         thread::Builder::new()
@@ -100,6 +103,11 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// When a rank last asked for something; `None` as long as none has come. A rank that lives asks every few seconds.
+    pub(in crate::distributed) fn heard_at(&self) -> Option<Instant> {
+        *self.shared.heard()
     }
 }
 
@@ -136,6 +144,10 @@ impl Shared {
         self.connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.heard_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn accept(self: &Arc<Self>, listener: &TcpListener) {
@@ -230,6 +242,7 @@ impl Shared {
         let mut reader = BufReader::new(stream.try_clone()?);
         loop {
             let [query] = read_array(&mut reader)?;
+            *self.heard() = Some(Instant::now());
             let answer = self.answer(Query::decode(query)?, &mut reader)?;
             stream.write_all(&answer)?;
         }

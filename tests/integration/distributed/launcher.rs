@@ -71,6 +71,30 @@ fn a_rank_that_ignores_the_end_is_killed() {
 }
 
 #[test]
+fn ranks_that_ignore_a_signal_are_killed_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let script = format!(
+        "trap '' TERM; touch {path}/listens$RANK; [ $RANK = 0 ] && {{ until [ -e {path}/listens1 ]; do sleep 0.05; done; \
+         kill -TERM $PPID; }}; exec sleep 1000"
+    );
+    let mut command = super::again("launch in no time", folder.path());
+    let output = command.env("RECAP_TEST_SCRIPT", script).output().unwrap();
+    let text = super::stderr(&output);
+    assert!(output.status.success(), "{text}");
+    assert_eq!(read(folder.path(), "code"), "1");
+    let words = "rank 0, 1 did not end within 10 s after SIGTERM: killed";
+    assert!(text.contains(words), "{text}");
+}
+
+#[test]
+fn ranks_that_are_all_frozen_before_they_meet_are_killed() {
+    let mut launcher = launcher("kill -STOP $$", 2);
+    launcher.timeout = Duration::ZERO;
+    assert_eq!(launcher.run().unwrap(), 1);
+}
+
+#[test]
 fn a_program_that_is_not_there_is_named() {
     let error = Launcher::new("/nowhere/recap".into(), vec![], 2)
         .run()

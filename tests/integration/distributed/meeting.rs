@@ -83,10 +83,15 @@ fn a_stranger_who_talks_is_told_from_a_store_at_once() {
 
 #[test]
 fn nobody_at_the_port_and_a_name_that_leads_nowhere_end_in_time() {
-    fails_in_time(&alone(1, free_port(), &[]), &["nobody takes a connection"]);
+    let words = ["nobody takes a connection", "MASTER_ADDR", "rank 0 serves"];
+    fails_in_time(&alone(1, free_port(), &[]), &words);
     let nowhere = [("MASTER_ADDR", "no-such-host.invalid")];
-    let ended = alone(1, 29_500, &nowhere);
-    fails_in_time(&ended, &["no-such-host.invalid"]);
+    for rank in [0, 1] {
+        let ended = alone(rank, free_port(), &nowhere);
+        let words = "MASTER_ADDR=\"no-such-host.invalid\" leads to no address";
+        fails_in_time(&ended, &[words]);
+        assert!(!stderr(&ended.0).contains("cannot be served"));
+    }
 }
 
 #[test]

@@ -23,11 +23,13 @@ fn rank_process() {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    if role == "launch" {
+    if role.starts_with("launch") {
         let script = std::env::var("RECAP_TEST_SCRIPT").unwrap();
-        let code = Launcher::new("/bin/sh".into(), vec!["-c".into(), script.into()], 2)
-            .run()
-            .unwrap();
+        let mut launcher = Launcher::new("/bin/sh".into(), vec!["-c".into(), script.into()], 2);
+        if role == "launch in no time" {
+            launcher.timeout = Duration::ZERO;
+        }
+        let code = launcher.run().unwrap();
         std::fs::write(folder().join("code"), code.to_string()).unwrap();
         return;
     }
@@ -115,7 +117,7 @@ fn play(role: &str, group: &Rc<dyn Collective>) {
             }
         }),
         ("fail", _) => reduce_until(group, is_me, || {
-            group.fail("no file part-7");
+            group.fail("no file part-7", 3);
             panic!("the last words of the failing rank");
         }),
         ("kill the", "launcher") => reduce_until(group, rank == 0, || {

@@ -2,18 +2,22 @@
 //!
 //! The launcher serves the store, as torchrun's agent does: ranks whose launcher was killed notice and end.
 
+mod ranks;
+mod silence;
+
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::iterator::Signals;
 
+use self::ranks::{Event, Patience, Ranks};
 use super::store::{SECRET_VARIABLE, Secret, Server};
 use crate::interrupt;
 use crate::machine;
@@ -21,6 +25,9 @@ use crate::machine;
 /// How long the other ranks may take to end after one has ended. They end together, with everything saved, or cannot
 /// work on.
 const GRACE: Duration = Duration::from_secs(9);
+
+/// As the config has it by default.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Where ranks of one machine meet: nobody comes here from outside.
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -71,12 +78,16 @@ pub struct Launcher {
     pub num_processes: usize,
     /// How long the other ranks may take to end after one has ended otherwise than with 0, before they are killed.
     pub grace: Duration,
+    /// How long ranks wait for each other (`training.distributed_timeout_in_s`). Within 10 s more they have ended, or are
+    /// killed: after a signal, and when none of them gives a sign of life.
+    pub timeout: Duration,
     /// The exit code of ranks that a signal ended after they had saved: no failure, and they end together by themselves.
     pub interrupted: Option<u8>,
 }
 
 impl Launcher {
-    /// Starts `program args` as `num_processes` ranks, 9 s of grace; every exit code but 0 is a failure.
+    /// Starts `program args` as `num_processes` ranks that wait 600 s for each other, 9 s of grace; every exit code but 0
+    /// is a failure.
     #[must_use]
     pub fn new(program: PathBuf, args: Vec<OsString>, num_processes: usize) -> Self {
         Self {
@@ -84,16 +95,17 @@ impl Launcher {
             args,
             num_processes,
             grace: GRACE,
+            timeout: TIMEOUT,
             interrupted: None,
         }
     }
 
     /// Starts the ranks and waits for all; returns the exit code of the first that ended otherwise than with 0
-    /// (128 + n for signal n), or 0.
+    /// (128 + n for signal n), or 0; 1 where ranks had to be killed before.
     ///
     /// Ranks share standard output and error. Signals that ask for the end ([`interrupt::signals`]) go to every rank,
     /// once each: the ranks are process groups of their own, so that a terminal's Ctrl-C does not reach them a second
-    /// time.
+    /// time. A second SIGINT or SIGTERM leaves those who still run 2 s.
     ///
     /// # Errors
     /// When this process is a rank itself, or a rank cannot be started; those already started are then ended.
@@ -110,13 +122,11 @@ impl Launcher {
             .map_err(|source| LauncherError::Signals { source })?;
         let store = RanksStore::serve(self.num_processes);
         let store = store.map_err(|source| LauncherError::Store { source })?;
-        let mut ranks = Ranks {
-            running: vec![None; self.num_processes],
-            first_failure: None,
-            kill_at: None,
+        let mut ranks = Ranks::new(Patience {
             grace: self.grace,
+            timeout: self.timeout,
             interrupted: self.interrupted,
-        };
+        });
         let handle = signals.handle();
         let forward = events.clone();
         let listening = thread::Builder::new().name("signals".to_owned());
@@ -129,15 +139,15 @@ impl Launcher {
             .spawn(listen)
             .map_err(|source| LauncherError::Signals { source })?;
         let started = (0..self.num_processes).try_for_each(|rank| {
-            ranks.running[rank] = Some(self.start(rank, &store, events.clone())?);
+            ranks.push(self.start(rank, &store, events.clone())?);
             Ok(())
         });
         if started.is_err() {
             ranks.end_all();
         }
-        ranks.wait(&inbox);
+        ranks.wait(&inbox, &store.server);
         handle.close();
-        started.map(|()| ranks.first_failure.unwrap_or(0))
+        started.map(|()| ranks.first_failure().unwrap_or(0))
     }
 
     fn start(
@@ -185,104 +195,6 @@ impl Launcher {
         }
         Ok(pid)
     }
-}
-
-/// What the launcher waits for.
-enum Event {
-    Signal(i32),
-    Ended(usize, ExitStatus),
-}
-
-struct Ranks {
-    /// `None` once ended.
-    running: Vec<Option<Pid>>,
-    first_failure: Option<u8>,
-    /// When those that still run are killed.
-    kill_at: Option<Instant>,
-    /// See [`Launcher::grace`].
-    grace: Duration,
-    /// See [`Launcher::interrupted`].
-    interrupted: Option<u8>,
-}
-
-impl Ranks {
-    fn wait(&mut self, inbox: &Receiver<Event>) {
-        while self.running.iter().any(Option::is_some) {
-            let event = match self.kill_at {
-                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
-            };
-            match event {
-                Ok(Event::Signal(signal)) => self.pass_on(signal),
-                Ok(Event::Ended(rank, status)) => self.note_end(rank, status),
-                Err(RecvTimeoutError::Timeout) => {
-                    tracing::warn!(
-                        "rank {} did not end within {} s after another rank: it is killed",
-                        self.still_running(),
-                        self.grace.as_secs()
-                    );
-                    self.kill_at = None;
-                    self.send(Signal::KILL);
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    }
-
-    fn note_end(&mut self, rank: usize, status: ExitStatus) {
-        self.running[rank] = None;
-        let code = exit_code(status);
-        if self.first_failure.is_some() {
-            return;
-        }
-        if code == 0 {
-            // Ranks are done together: one that stays behind is frozen.
-            self.kill_at.get_or_insert(Instant::now() + self.grace);
-            return;
-        }
-        self.first_failure = Some(code);
-        if self.interrupted == Some(code) {
-            // A second signal would end the others before they are done with what the first one asked for.
-            tracing::info!(
-                "rank {rank} has saved and ended, as a signal asked: waiting for the others"
-            );
-            self.kill_at = Some(Instant::now() + self.grace);
-            return;
-        }
-        tracing::error!("rank {rank} ended with {status}: ending the others");
-        self.end_all();
-    }
-
-    fn still_running(&self) -> String {
-        let ranks = self.running.iter().enumerate();
-        let ranks = ranks.filter(|(_, pid)| pid.is_some());
-        let ranks: Vec<String> = ranks.map(|(rank, _)| rank.to_string()).collect();
-        ranks.join(", ")
-    }
-
-    fn end_all(&mut self) {
-        self.kill_at = Some(Instant::now() + self.grace);
-        self.send(Signal::TERM);
-    }
-
-    fn pass_on(&self, signal: i32) {
-        tracing::info!("{}: passed on to the ranks", interrupt::name(signal));
-        self.send(Signal::from_named_raw(signal).unwrap_or(Signal::TERM));
-    }
-
-    /// A rank that ends in this moment cannot be reached, which is fine.
-    fn send(&self, signal: Signal) {
-        for pid in self.running.iter().flatten() {
-            let _ = kill_process(*pid, signal);
-        }
-    }
-}
-
-/// As a shell would say it.
-fn exit_code(status: ExitStatus) -> u8 {
-    let signal = status.signal().map(|signal| 128 + signal);
-    let code = status.code().or(signal).unwrap_or(1);
-    u8::try_from(code).unwrap_or(1)
 }
 
 /// The store that the launcher serves, for its ranks alone.
