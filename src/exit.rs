@@ -4,6 +4,7 @@ use std::num::NonZeroU8;
 
 use crate::checkpoint::CheckpointError;
 use crate::cli::UsageError;
+use crate::commands::DoctorError;
 use crate::config::ConfigError;
 use crate::convert::ConvertError;
 use crate::data::{DataError, Fault};
@@ -50,6 +51,9 @@ impl Exit {
         if let Some(code) = error.chain().find_map(of_other_rank) {
             return code.get();
         }
+        if let Some(DoctorError { exit_code, .. }) = error.downcast_ref() {
+            return *exit_code;
+        }
         let exit = error.chain().find_map(Self::of_one);
         exit.unwrap_or(Self::Failed) as u8
     }
@@ -91,8 +95,12 @@ impl Exit {
         if let Some(LossError::NoLabel { .. }) = error.downcast_ref() {
             return Some(Self::Usage);
         }
-        if let Some(CheckpointError::NotACheckpoint { .. }) = error.downcast_ref() {
-            return Some(Self::Usage);
+        match error.downcast_ref() {
+            Some(CheckpointError::NotACheckpoint { .. }) => return Some(Self::Usage),
+            Some(CheckpointError::Folder(folder)) if folder.is_config() => {
+                return Some(Self::Usage);
+            }
+            _ => {}
         }
         if let Some(error) = error.downcast_ref::<DataError>() {
             return Some(Self::of_fault(error.fault()));

@@ -16,9 +16,10 @@
 //! | [`distributed`] | several processes as one training |
 //! | [`torch`] | what tch lacks, behind the only `unsafe`; the batch on a device |
 //! | [`config`], [`batch`] | leaves: the typed config, the batch on the host |
-//! | [`whole_file`], [`printable`], [`machine`] | leaves for every room: files that are whole or not there, text that is safe to print, cores and memory that this process may use |
+//! | [`whole_file`], [`regular_file`] | leaves for every room: files that are written whole or not at all, files from outside that are read with a bound |
+//! | [`printable`], [`machine`] | leaves for every room: text that is safe to print, cores and memory that this process may use |
 //! | [`splitmix`], [`protobuf`] | leaves for every room: random bits by position, the wire format of records and events |
-//! | [`interrupt`], [`redact`] | leaves for every room: signals that ask a run to end, what an address must not show |
+//! | [`interrupt`], [`redact`], [`place`] | leaves for every room: signals that ask a run to end, what an address must not show, what a path or an address is |
 //!
 //! # The journey of one example
 //!
@@ -60,10 +61,12 @@ pub mod metrics;
 pub mod model;
 pub mod optim;
 pub mod output;
+pub mod place;
 pub mod plot;
 pub mod printable;
 pub mod protobuf;
 pub mod redact;
+pub mod regular_file;
 pub mod splitmix;
 pub mod torch;
 pub mod train;

@@ -1,31 +1,18 @@
 //! Parse, start logging, dispatch, print the error chain, exit.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 use recap_train::cli::{Cli, normalize};
 use recap_train::exit::Exit;
-use recap_train::{commands, logging, redact, whole_file};
+use recap_train::{commands, logging, printable, redact, whole_file};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(normalize(std::env::args_os())) {
         Ok(cli) => cli,
-        Err(message) => {
-            // A closed stdout or stderr changes nothing about the outcome.
-            let text = message.to_string();
-            let _ = if redact::is_needed(&text) {
-                writeln!(std::io::stderr(), "{}", redact::text(&text))
-            } else {
-                message.print()
-            };
-            let exit = if message.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            };
-            return ExitCode::from(exit as u8);
-        }
+        Err(message) => return ExitCode::from(explain(&message) as u8),
     };
     logging::start(cli.common.log_format);
     if let Err(error) = whole_file::survive_size_limit() {
@@ -33,6 +20,7 @@ fn main() -> ExitCode {
         return ExitCode::from(Exit::Failed as u8);
     }
     let done = commands::run(&cli);
+    let done = done.and_then(|()| flush().context("cannot write to stdout"));
     logging::end();
     match done {
         Ok(()) => ExitCode::from(Exit::Done as u8),
@@ -46,4 +34,30 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// Prints the help that was asked for, to stdout, or what is wrong with the command line, to stderr.
+fn explain(message: &clap::Error) -> Exit {
+    let text = message.to_string();
+    if message.use_stderr() {
+        // Where stderr is closed, the outcome is the same.
+        let _ = if redact::is_needed(&text) {
+            writeln!(io::stderr(), "{}", redact::text(&text))
+        } else {
+            message.print()
+        };
+        return Exit::Usage;
+    }
+    match message.print().and_then(|()| flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(io::stderr(), "error: cannot write to stdout: {error}");
+            Exit::Failed
+        }
+        _ => Exit::Done,
+    }
+}
+
+/// What was printed is only done when it is out.
+fn flush() -> io::Result<()> {
+    printable::raw_stdout().flush()
 }

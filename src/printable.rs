@@ -35,8 +35,36 @@ pub fn short(text: &str, max_chars: usize) -> Cow<'_, str> {
 
 /// Stdout for tables and lines of results: what is written is safe to print, line breaks stay.
 #[must_use]
-pub fn stdout() -> Printer<StdoutLock<'static>> {
-    Printer(io::stdout().lock())
+pub fn stdout() -> Printer<Reader<StdoutLock<'static>>> {
+    Printer(raw_stdout())
+}
+
+/// Stdout for what this program has made itself, with colours, say: it is written as it is.
+#[must_use]
+pub fn raw_stdout() -> Reader<StdoutLock<'static>> {
+    Reader(io::stdout().lock())
+}
+
+/// Writes for a reader who may have seen enough, as `head` has: what comes after that is written nowhere, and is no
+/// error. A disk that is full is one.
+#[derive(Debug)]
+pub struct Reader<W>(pub W);
+
+fn unless_gone<T>(done: io::Result<T>, otherwise: T) -> io::Result<T> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(otherwise),
+        done => done,
+    }
+}
+
+impl<W: io::Write> io::Write for Reader<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        unless_gone(self.0.write(text), text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        unless_gone(self.0.flush(), ())
+    }
 }
 
 /// Makes all text safe to print that is written to `W`, but leaves line breaks.
@@ -106,6 +134,30 @@ pub fn escaped(text: &str, must_go: impl Fn(char) -> bool) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Fails with one kind of error.
+    struct Failing(io::ErrorKind);
+
+    impl io::Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_no_error_and_a_full_disk_is() {
+        let write = |kind| {
+            let mut out = Printer(Reader(Failing(kind)));
+            io::Write::write_all(&mut out, b"text").and_then(|()| io::Write::flush(&mut out))
+        };
+        write(io::ErrorKind::BrokenPipe).unwrap();
+        let full = write(io::ErrorKind::StorageFull).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    }
 
     #[test]
     fn what_can_be_read_stays_as_it_is() {

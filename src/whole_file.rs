@@ -8,23 +8,25 @@ mod leftovers;
 mod name;
 mod records;
 mod signals;
+mod trial;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::warn;
 
-pub use self::leftovers::remove_leftovers;
+pub use self::leftovers::{is_in_the_making, remove_leftovers};
 use self::leftovers::{is_same, remove};
-use self::name::draft_name;
 pub use self::name::is_draft;
+use self::name::{draft_name, parent};
 pub use self::records::{Appended, RecordFile};
 pub use self::signals::{remove_on_signals, size_limit_was_met, survive_size_limit};
+pub use self::trial::{FolderError, make_folder, try_folder};
 
 /// Names that are tried for one draft.
 const ATTEMPTS: usize = 100;
@@ -43,7 +45,12 @@ pub struct Draft {
     number: u64,
     /// The file or folder, locked.
     handle: File,
-    is_published: bool,
+    /// It has its name, or is removed.
+    is_over: bool,
+}
+
+fn lock() -> MutexGuard<'static, BTreeMap<u64, PathBuf>> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Clone, Copy)]
@@ -102,7 +109,7 @@ impl Draft {
         } else {
             self.handle.sync_all()?;
         }
-        self.rename()?;
+        self.rename(&mut lock())?;
         sync_folder(parent(&self.target))
     }
 
@@ -111,15 +118,69 @@ impl Draft {
     /// # Errors
     /// When it cannot be renamed.
     pub fn publish_unsynced(mut self) -> io::Result<()> {
-        self.rename()
+        self.rename(&mut lock())
     }
 
-    fn rename(&mut self) -> io::Result<()> {
-        let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Gives all of them their names at once, when every one is on the disk: a signal that removes drafts comes before
+    /// the first or behind the last. Between these, `replaced` files are removed.
+    ///
+    /// # Errors
+    /// When one cannot be synced, renamed or removed, with its path; the names that were given by then are taken back.
+    pub fn publish_all(
+        drafts: Vec<Self>,
+        replaced: &[PathBuf],
+    ) -> Result<(), (PathBuf, io::Error)> {
+        for draft in &drafts {
+            let synced = draft.handle.sync_all();
+            synced.map_err(|error| (draft.target.clone(), error))?;
+        }
+        let mut live = lock();
+        let mut folders = BTreeSet::new();
+        let mut published = Vec::new();
+        let mut failed = None;
+        for mut draft in drafts {
+            folders.insert(parent(&draft.target).to_owned());
+            if failed.is_none()
+                && let Err(error) = draft.rename(&mut live)
+            {
+                failed = Some((draft.target.clone(), error));
+            }
+            if draft.is_over {
+                published.push(draft.target.clone());
+            } else {
+                // Dropping it would wait for the lock that is held here.
+                draft.give_up(&mut live);
+            }
+        }
+        if let Some(failed) = failed {
+            published
+                .iter()
+                .for_each(|path| drop(fs::remove_file(path)));
+            return Err(failed);
+        }
+        for path in replaced {
+            remove(path).map_err(|error| (path.clone(), error))?;
+        }
+        drop(live);
+        for folder in folders {
+            sync_folder(&folder).map_err(|error| (folder, error))?;
+        }
+        Ok(())
+    }
+
+    fn rename(&mut self, live: &mut BTreeMap<u64, PathBuf>) -> io::Result<()> {
         fs::rename(&self.path, &self.target)?;
-        self.is_published = true;
+        self.is_over = true;
         live.remove(&self.number);
         Ok(())
+    }
+
+    fn give_up(&mut self, live: &mut BTreeMap<u64, PathBuf>) {
+        live.remove(&self.number);
+        if let Err(error) = remove(&self.path) {
+            warn!(draft = %self.path.display(), %error, "an unfinished file cannot be removed");
+        }
+        self.is_over = true;
     }
 
     fn with_handle(self) -> io::Result<(Self, File)> {
@@ -135,7 +196,7 @@ impl Draft {
         for _ in 0..ATTEMPTS {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let path = target.with_file_name(draft_name(name, number));
-            let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut live = lock();
             let Some(handle) = open_new(&path, kind)? else {
                 continue;
             };
@@ -145,7 +206,7 @@ impl Draft {
                 path,
                 number,
                 handle,
-                is_published: false,
+                is_over: false,
             });
         }
         let problem = "other processes remove what this one begins";
@@ -155,13 +216,9 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if !self.is_published {
+        if !self.is_over {
             // Waits for ever where a signal ends the process: no error is reported then.
-            let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
-            live.remove(&self.number);
-            if let Err(error) = remove(&self.path) {
-                warn!(draft = %self.path.display(), %error, "an unfinished file cannot be removed");
-            }
+            self.give_up(&mut lock());
         }
     }
 }
@@ -180,7 +237,7 @@ pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
 /// up in another way, as long as the answer is held.
 #[must_use]
 pub fn remove_all() -> impl Sized {
-    let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    let live = lock();
     for path in live.values() {
         // A folder that other threads still write to is moved out of their way first.
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -213,13 +270,6 @@ fn sync_folders(folder: &Path) -> io::Result<()> {
         }
     }
     sync_folder(folder)
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 /// Creates `path` and locks it; `None` if it is there already or another process has taken it for a leftover.
@@ -303,6 +353,22 @@ mod tests {
             assert_eq!(fs::read(&path).unwrap(), b"whole");
         }
         assert_eq!(names(dir.path()).len(), 3);
+    }
+
+    #[test]
+    fn several_files_appear_together_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let drafts = || ["a", "b", "c"].map(|name| Draft::file(&path(name)).unwrap().0);
+        write(&path("old"), b"old").unwrap();
+        let three = drafts().into();
+        fs::create_dir(path("b")).unwrap();
+        let (failed, _) = Draft::publish_all(three, &[path("old")]).unwrap_err();
+        assert_eq!(failed, path("b"));
+        assert_eq!(names(dir.path()), ["b", "old"]);
+        fs::remove_dir(path("b")).unwrap();
+        Draft::publish_all(drafts().into(), &[path("old")]).unwrap();
+        assert_eq!(names(dir.path()), ["a", "b", "c"]);
     }
 
     #[test]

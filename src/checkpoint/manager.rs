@@ -1,6 +1,5 @@
 //! The checkpoints of one run: the lock on its folder, writing in the background, retention, the newest valid one.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -38,7 +37,7 @@ impl Manager {
     /// # Errors
     /// When the folder cannot be created, written or listed, or another run holds it.
     pub fn open(save_dir: &Path, max_to_keep: Option<u64>) -> Result<Self, CheckpointError> {
-        fs::create_dir_all(save_dir).map_err(CheckpointError::io("create", save_dir))?;
+        whole_file::make_folder(save_dir).map_err(CheckpointError::Folder)?;
         let lock = Lock::take(save_dir)?;
         clear_leftovers(save_dir)?;
         let shared = Shared {
@@ -207,6 +206,7 @@ mod tests {
     use super::super::test_support::{kept, save, snapshot};
     use super::super::{format, global_steps, read_record};
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_second_run_is_refused_until_the_first_ends() {

@@ -24,7 +24,6 @@ pub mod tensor_file;
 #[cfg(test)]
 mod test_support;
 pub mod torchsnapshot;
-mod trial;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -36,13 +35,20 @@ pub use opened::Checkpoint;
 pub use record::{RECORD_FILE, read_record, write_record};
 pub use tensor_file::TensorFile;
 pub use torchsnapshot::TorchSnapshot;
-pub use trial::try_save_dir;
 pub use writer::Targets;
 
-use crate::printable;
+use crate::{printable, whole_file};
 
 /// Longest description of what is wrong with a file.
 const MAX_PROBLEM_CHARS: usize = 1000;
+
+/// Finds out whether checkpoints could be saved in `save_dir`, and leaves nothing behind.
+///
+/// # Errors
+/// Those that a training would end with.
+pub fn try_save_dir(save_dir: &Path) -> Result<(), CheckpointError> {
+    whole_file::try_folder(save_dir).map_err(CheckpointError::Folder)
+}
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,9 @@ pub enum CheckpointError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Nothing can be saved in the folder of a run.
+    #[error("training.save_dir: {0}")]
+    Folder(whole_file::FolderError),
     /// A checkpoint that may be whole could not be looked at, so that nothing may go on without it.
     #[error(
         "checkpoint {} cannot be read, so that the run does not go on without it: make it readable, or move it out of \

@@ -1,36 +1,25 @@
-//! Files that must be regular ones: nothing here waits for a pipe, asks a device or reads without a bound.
+//! Files of checkpoints: what is none is damage, so that another checkpoint may take its place.
 
-use std::fs::{self, File, FileType};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::CheckpointError;
+use crate::regular_file::{self, NotRegular, TooLong};
 
 /// Opens a file for reading; `None` where nothing has that name. A link to a regular file is one.
 ///
 /// # Errors
 /// When it is something else than a regular file, or cannot be opened.
 pub(super) fn open_if_there(path: &Path) -> Result<Option<File>, CheckpointError> {
-    let found = match fs::metadata(path) {
-        Ok(found) => found.file_type(),
+    match regular_file::open(path) {
+        Ok(file) => Ok(Some(file)),
         // Behind a name that is a file nothing can be.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(None);
+            Ok(None)
         }
-        Err(error) => return Err(CheckpointError::io("read", path)(error)),
-    };
-    expect_regular(path, found)?;
-    // What has become a pipe meanwhile does not make us wait either.
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let opened = File::options()
-        .read(true)
-        .custom_flags(nonblocking)
-        .open(path);
-    let file = opened.map_err(CheckpointError::io("read", path))?;
-    let found = file.metadata().map_err(CheckpointError::io("read", path))?;
-    expect_regular(path, found.file_type())?;
-    Ok(Some(file))
+        Err(error) => Err(failed(path, error)),
+    }
 }
 
 /// Opens a file that must be there.
@@ -46,33 +35,22 @@ pub(super) fn open(path: &Path) -> Result<File, CheckpointError> {
 /// # Errors
 /// When it is missing, no regular file or too long, which is damage, or cannot be read.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointError> {
-    let mut bytes = Vec::new();
-    let read = open(path)?.take(limit + 1).read_to_end(&mut bytes);
-    read.map_err(CheckpointError::io("read", path))?;
-    if bytes.len() as u64 > limit {
-        let problem = format!("it has more than {limit} bytes");
-        return Err(CheckpointError::damaged(path, problem));
-    }
-    Ok(bytes)
+    open(path)?;
+    regular_file::read(path, limit).map_err(|error| failed(path, error))
 }
 
-fn expect_regular(path: &Path, found: FileType) -> Result<(), CheckpointError> {
-    if found.is_file() {
-        return Ok(());
+fn failed(path: &Path, error: io::Error) -> CheckpointError {
+    let inner = error.get_ref();
+    if inner.is_some_and(|inner| inner.is::<NotRegular>() || inner.is::<TooLong>()) {
+        return CheckpointError::damaged(path, error.to_string());
     }
-    let what = match found {
-        found if found.is_dir() => "a folder",
-        found if found.is_fifo() => "a pipe",
-        found if found.is_socket() => "a socket",
-        _ => "a device",
-    };
-    let problem = format!("it is {what}, expected a regular file");
-    Err(CheckpointError::damaged(path, problem))
+    CheckpointError::io("read", path)(error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     fn problem(path: &Path) -> String {
@@ -100,8 +78,14 @@ mod tests {
         symlink("file", path("to_file")).unwrap();
         symlink("nowhere", path("to_nothing")).unwrap();
         for (name, expected) in [
-            ("pipe", "it is a pipe, expected a regular file"),
-            ("to_pipe", "it is a pipe, expected a regular file"),
+            (
+                "pipe",
+                "it is a pipe, expected a regular file: write what comes out of it to a file first",
+            ),
+            (
+                "to_pipe",
+                "it is a pipe, expected a regular file: write what comes out of it to a file first",
+            ),
             ("to_device", "it is a device, expected a regular file"),
             (".", "it is a folder, expected a regular file"),
             ("to_nothing", "it is missing"),

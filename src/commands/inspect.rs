@@ -35,14 +35,13 @@ pub(super) fn run(config: &RecapConfig, args: &InspectArgs) -> anyhow::Result<()
         repeat: true,
         drop_remainder: true,
     };
-    let mut loader =
-        Loader::open(&config.train_data, options, None).context("cannot open train_data")?;
+    let mut loader = Loader::open(&config.train_data, options, None).context("train_data")?;
     let mut summary = Summary::default();
     // Kept only to be written: a file of tensors begins with the sizes of all of them.
     let mut kept: Vec<LoadedBatch> = Vec::new();
     let mut count = 0;
     while count < args.batches
-        && let Some(loaded) = loader.next_batch()?
+        && let Some(loaded) = loader.next_batch().context("train_data")?
     {
         summary.add(&loaded.batch);
         if args.output.is_some() {

@@ -13,6 +13,8 @@ mod report;
 mod shell;
 mod train;
 
+pub(crate) use doctor::DoctorError;
+
 use std::io::IsTerminal;
 use std::path::Path;
 

@@ -7,6 +7,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::Cli;
+use crate::printable;
 
 const NAME: &str = "recap-train";
 
@@ -62,7 +63,7 @@ pub(super) fn man() -> anyhow::Result<()> {
 }
 
 fn print(text: &[u8]) -> anyhow::Result<()> {
-    std::io::stdout()
+    printable::raw_stdout()
         .write_all(text)
         .context("cannot write to stdout")
 }

@@ -12,10 +12,10 @@ use crate::distributed::env::Launch;
 use crate::distributed::launcher::Launcher;
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
-use crate::logging;
 use crate::torch::{memory, threads};
 use crate::train::session::Session;
 use crate::train::{TrainError, debug, trainer};
+use crate::{logging, printable};
 
 /// Trains as the config says.
 ///
@@ -34,13 +34,13 @@ pub(super) fn run(cli: &Cli) -> anyhow::Result<()> {
     let config = loaded.config;
     let is_main_rank = launch.as_ref().is_none_or(|launch| launch.place.rank == 0);
     if is_main_rank {
-        print_line(&banner());
+        print_line(&banner())?;
     }
     info!(name: "config", source = %path.display(), "config:\n{}", config.to_yaml());
     let session = Session::start(config, launch.as_ref(), interrupt)?;
     if is_main_rank {
         let now = chrono::DateTime::<chrono::Local>::from(std::time::SystemTime::now());
-        print_line(&now.format("%Y_%m_%d_%H_%M").to_string());
+        print_line(&now.format("%Y_%m_%d_%H_%M").to_string())?;
     }
     let result = if cli.debug_loop {
         debug::run(&session)
@@ -90,6 +90,8 @@ fn launch(num_processes: usize, args: &CommonArgs) -> anyhow::Result<()> {
 }
 
 /// Writes to stdout; a reader that has gone away is no reason to stop training.
-fn print_line(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+fn print_line(line: &str) -> anyhow::Result<()> {
+    let mut out = printable::raw_stdout();
+    let written = writeln!(out, "{line}").and_then(|()| out.flush());
+    written.context("cannot write to stdout")
 }

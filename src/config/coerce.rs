@@ -33,6 +33,11 @@ fn leaf<T>(
 /// How to write what was probably meant.
 fn hint(node: &Node, expected: &str) -> String {
     match &node.value {
+        Value::Int(number)
+            if expected.starts_with("an integer") && i64::try_from(*number).is_err() =>
+        {
+            format!(" (64 bits hold {} to {})", i64::MIN, i64::MAX)
+        }
         Value::Null => " (leave the key out to get its default, if it has one)".to_owned(),
         Value::Str(text) if expected.starts_with("an integer") => match python_float(text) {
             Some(number) if number.fract() == 0.0 && number.abs() < 1e15 => {

@@ -14,6 +14,7 @@ use super::path::{Path, Step};
 use super::substitute::{Lookup, Substituted, process_environment, substitute};
 use super::yaml::Repeated;
 use super::{overrides, places, validate, yaml};
+use crate::regular_file;
 
 /// Warnings beyond this many say nothing new.
 const MAX_WARNINGS: usize = 100;
@@ -126,22 +127,16 @@ fn decode<T: Decode>(
 fn read(path: &FilePath) -> Result<String, ConfigError> {
     let file = || path.to_owned();
     let limit = yaml::MAX_TEXT_BYTES;
-    let read = || {
-        let mut bytes = Vec::new();
-        let open = std::fs::File::open(path)?;
-        std::io::Read::read_to_end(&mut std::io::Read::take(open, limit as u64 + 1), &mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(|source| ConfigError::Read {
-        file: file(),
-        source,
-    })?;
-    if bytes.len() > limit {
-        return Err(ConfigError::TooLong {
+    let bytes = regular_file::read(path, limit as u64).map_err(|source| match source.kind() {
+        std::io::ErrorKind::FileTooLarge => ConfigError::TooLong {
             file: file(),
             limit,
-        });
-    }
+        },
+        _ => ConfigError::Read {
+            file: file(),
+            source,
+        },
+    })?;
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line_start = good.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);

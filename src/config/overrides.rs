@@ -8,6 +8,7 @@ use super::hints::{suggestion, unknown_key};
 use super::node::{Mark, Node, Scalars, Source, Value};
 use super::path::{Path, Step};
 use super::schema::Shape;
+use super::substitute::braced_variable;
 use super::yaml;
 
 /// Applies one override to `root`, whose plain scalars are `scalars`; a path that leads nowhere is reported to `at`.
@@ -39,6 +40,12 @@ pub(crate) fn apply(
     let value = yaml::parse(value, scalars, &|_| mark.clone())
         .map_err(|error| fail(format!("the value is not YAML: {}", error.message)))?
         .root;
+    if let Some(name) = variable_in(&value) {
+        return Err(fail(format!(
+            "the value holds ${{{name}}}: variables are put into the file alone, not into --set; let the shell do it, in \
+             double quotes instead of single ones"
+        )));
+    }
     let shape = at.root();
     let change = Change {
         path: &path,
@@ -50,6 +57,16 @@ pub(crate) fn apply(
         at.report(reached, &mark, kind);
     }
     Ok(())
+}
+
+/// The first variable that a text below `node` names as `${NAME}`.
+fn variable_in(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Str(text) => braced_variable(text),
+        Value::List(items) => items.iter().find_map(variable_in),
+        Value::Map(entries) => entries.iter().find_map(|(_, value)| variable_in(value)),
+        _ => None,
+    }
 }
 
 /// One override on its way down the tree.

@@ -8,34 +8,31 @@ use super::error::ProblemKind;
 use super::node::{Node, Value};
 use super::path::Path;
 use super::substitute::Lookup;
-use crate::redact;
+use crate::{place, redact};
 
 /// Keys of data, which may lie in stores.
 const DATA: [&str; 2] = ["inputs", "data_root"];
 /// Keys of what must lie in folders of this machine.
-const LOCAL: [&str; 7] = [
+const LOCAL: [&str; 8] = [
     "save_dir",
     "initial_checkpoint_dir",
     "cache_dir",
     "output_dir",
     "schema_path",
+    "analysis_path",
     "continuous_feature_mask_path",
     "binary_feature_mask_path",
 ];
-/// Stores that data is read from.
-const STORES: [&str; 4] = ["gs", "s3", "http", "https"];
-
 /// Puts the home in place of `~` below `root`, and reports what cannot be a place.
 pub(super) fn settle(root: &mut Node, environment: Lookup<'_>, at: &mut Decoder) {
-    let home = environment("HOME").filter(|home| !home.is_empty());
+    let home = environment("HOME");
     walk(root, &Path::default(), "", &home, at);
 }
 
 fn walk(node: &mut Node, path: &Path, key: &str, home: &Option<String>, at: &mut Decoder) {
     match &mut node.value {
         Value::Str(text) => {
-            let problem = problem_of(key, text).or_else(|| put_home(key, text, home.as_deref()));
-            if let Some(problem) = problem {
+            if let Err(problem) = settle_one(key, text, home.as_deref()) {
                 at.report(path.clone(), &node.mark, ProblemKind::Rule(problem));
             }
         }
@@ -54,48 +51,26 @@ fn walk(node: &mut Node, path: &Path, key: &str, home: &Option<String>, at: &mut
     }
 }
 
-/// What is wrong with `text` as the value of `key`.
-fn problem_of(key: &str, text: &str) -> Option<String> {
+/// Settles `text`, the value of `key`, if that is a place; else says what is wrong with it.
+fn settle_one(key: &str, text: &mut Arc<str>, home: Option<&str>) -> Result<(), String> {
     if redact::is_needed(text) {
-        return Some(format!(
+        return Err(format!(
             "{} holds a user, a password or a signed query, and would be logged: use the variables of the store \
              (AWS_..., GOOGLE_...)",
             redact::value(text)
         ));
     }
-    let (scheme, _) = text.split_once("://")?;
-    let is_scheme = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if !is_scheme {
-        return None;
+    let settled = if LOCAL.contains(&key) {
+        place::local(text, home)?
+    } else if DATA.contains(&key) {
+        place::data(text, home)?
+    } else {
+        return Ok(());
+    };
+    if *settled != **text {
+        *text = settled.into();
     }
-    if LOCAL.contains(&key) {
-        return Some(format!(
-            "{text} is no folder or file of this machine: only data may lie in a store, write a path"
-        ));
-    }
-    (DATA.contains(&key) && !STORES.contains(&scheme)).then(|| {
-        format!(
-            "{text} is in no store that is known: write gs://, s3://, http://, https:// or a path"
-        )
-    })
-}
-
-/// Puts the home in place of a `~` at the beginning; else says why that cannot be done.
-fn put_home(key: &str, text: &mut Arc<str>, home: Option<&str>) -> Option<String> {
-    if !(LOCAL.contains(&key) || DATA.contains(&key)) {
-        return None;
-    }
-    let rest = text.strip_prefix('~')?;
-    if !(rest.is_empty() || rest.starts_with('/')) {
-        return Some(format!(
-            "{text}: `~` is the home only before a `/`; write the path, or ./{text} for a name that begins so"
-        ));
-    }
-    match home {
-        Some(home) => *text = format!("{}{rest}", home.trim_end_matches('/')).into(),
-        None => return Some(format!("{text}: HOME is not set, so write the path")),
-    }
-    None
+    Ok(())
 }
 
 #[cfg(test)]
@@ -103,28 +78,22 @@ mod tests {
     use super::*;
 
     fn problem(key: &str, text: &str) -> String {
-        problem_of(key, text).unwrap_or_default()
+        let settled = settle_one(key, &mut text.into(), Some("/home/me"));
+        settled.err().unwrap_or_default()
     }
 
     #[test]
     fn only_data_lies_in_stores() {
         for key in LOCAL {
-            for text in [
-                "s3://b/x",
-                "gs://b",
-                "https://h/x",
-                "hdfs://n/x",
-                "file:///x",
-                "S3://b",
-            ] {
+            for text in ["s3://b/x", "s3:/b/x", "file:///x", "S3://b"] {
                 assert!(problem(key, text).contains("write a path"), "{key} {text}");
             }
             assert_eq!(problem(key, "/a/b"), "");
         }
         assert_eq!(problem("inputs", "s3://b/*.gz"), "");
-        assert_eq!(problem("inputs", "s3://b/year=202?/month=01/*.gz"), "");
         assert!(problem("data_root", "hdfs://n/x").contains("no store that is known"));
         assert_eq!(problem("labels", "a == \"x://y\""), "");
+        assert_eq!(problem("labels", "~bob"), "");
     }
 
     #[test]
@@ -151,18 +120,9 @@ mod tests {
 
     #[test]
     fn a_tilde_is_the_home() {
-        let put = |text: &str, home| {
-            let mut text: Arc<str> = text.into();
-            let problem = put_home("save_dir", &mut text, home);
-            (text.to_string(), problem.is_some())
-        };
-        assert_eq!(
-            put("~/runs", Some("/home/me/")),
-            ("/home/me/runs".to_owned(), false)
-        );
-        assert_eq!(put("~", Some("/home/me")), ("/home/me".to_owned(), false));
-        assert_eq!(put("/a/~/b", Some("/h")), ("/a/~/b".to_owned(), false));
-        assert!(put("~bob/runs", Some("/h")).1, "somebody else's home");
-        assert!(put("~/runs", None).1);
+        let mut text: Arc<str> = "~/runs".into();
+        settle_one("save_dir", &mut text, Some("/home/me")).unwrap();
+        assert_eq!(&*text, "/home/me/runs");
+        assert!(problem("save_dir", "~bob/runs").contains("in full"));
     }
 }

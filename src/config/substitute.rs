@@ -128,6 +128,15 @@ pub(crate) fn substitute(
     (out.text.len() <= max_bytes).then_some(out)
 }
 
+/// The name of the first `${NAME}` in `text`.
+pub(crate) fn braced_variable(text: &str) -> Option<&str> {
+    let mut starts = text.match_indices("${").map(|(at, _)| &text[at..]);
+    starts.find_map(|placeholder| match dollar(placeholder) {
+        Dollar::Name(name, _) => Some(name),
+        _ => None,
+    })
+}
+
 /// Reads the placeholder at the start of `text`, which begins with `$`.
 fn dollar(text: &str) -> Dollar<'_> {
     let after = &text[1..];

@@ -64,7 +64,10 @@ pub(super) fn recognise(path: &Arc<Path>, start: &[u8]) -> Result<Format, Conver
         return Err(wrong(&format!("it is {found}"), remedy));
     }
     if let Some(encoding) = wide_encoding(start) {
-        let remedy = "write it as UTF-8: iconv -f UTF-16 -t UTF-8";
+        let remedy = match encoding {
+            "UTF-32" => "write it as UTF-8: iconv -f UTF-32 -t UTF-8",
+            _ => "write it as UTF-8: iconv -f UTF-16 -t UTF-8",
+        };
         return Err(wrong(&format!("its text is {encoding}"), remedy));
     }
     if let Some(place) = start.iter().position(|&byte| byte == 0) {
@@ -105,6 +108,8 @@ fn wide_encoding(start: &[u8]) -> Option<&'static str> {
     match start {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
+        // Of four bytes the two in the middle are zero, whichever end comes first.
+        _ if zeros(1, 4) && zeros(2, 4) => Some("UTF-32"),
         _ if zeros(1, 2) != zeros(0, 2) => Some("UTF-16"),
         _ => None,
     }
@@ -139,12 +144,26 @@ mod tests {
             .encode_utf16()
             .flat_map(u16::to_be_bytes)
             .collect();
+        let utf32 = |bytes: fn(u32) -> [u8; 4]| -> Vec<u8> {
+            "x,c,y\n1,a,1"
+                .chars()
+                .flat_map(|c| bytes(c.into()))
+                .collect()
+        };
         for (start, expected) in [
             (
                 &b"\xff\xfex\0,\0"[..],
                 "a.csv: its text is UTF-16: write it as UTF-8",
             ),
-            (&utf16, "its text is UTF-16"),
+            (
+                &utf16,
+                "its text is UTF-16: write it as UTF-8: iconv -f UTF-16",
+            ),
+            (
+                &utf32(u32::to_be_bytes),
+                "its text is UTF-32: write it as UTF-8: iconv -f UTF-32",
+            ),
+            (&utf32(u32::to_le_bytes), "its text is UTF-32"),
             (
                 b"PK\x03\x04",
                 "a ZIP archive, as Excel's files are: write it as CSV",

@@ -4,8 +4,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::marker::PhantomData;
 use std::path::Path;
 
@@ -16,6 +14,7 @@ use super::number;
 use super::plan::Plan;
 use super::ranges::Ranges;
 use super::vocabulary::{VERSION, Values, Vocabulary};
+use crate::regular_file;
 
 /// The most bytes that a vocabulary may have.
 const MAX_BYTES: u64 = 1 << 30;
@@ -66,13 +65,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Columns<V> {
 
 /// The vocabulary in the file at `path`, if it is one for `plan`; the error says what is wrong, and where.
 pub(super) fn read(path: &Path, plan: &Plan) -> Result<Vocabulary, String> {
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let read = file.take(MAX_BYTES + 1).read_to_end(&mut text);
-    read.map_err(|error| error.to_string())?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(format!("expected at most {MAX_BYTES} bytes of JSON"));
-    }
+    let text = regular_file::read(path, MAX_BYTES).map_err(|error| error.to_string())?;
     check_version(&text)?;
     let written: Written = serde_json::from_slice(&text).map_err(|error| {
         format!("not a vocabulary as convert writes it: {error}; convert again without --vocabulary to make one")

@@ -64,6 +64,7 @@ impl Decoder {
             block.skipped += frames.skipped;
             block.failure = frames.failure;
             block.is_last = frames.is_last;
+            block.is_empty = frames.is_empty;
             if !frames.found.is_empty() {
                 let rows = rows.get_or_insert_with(|| self.rows(&frames.found));
                 block.skipped += self.decode(reader, frames.found, rows);

@@ -4,10 +4,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::no_records::NoRecords;
 use super::remote::RemoteError;
 use super::source::NotRegular;
 use super::survey::Survey;
 use super::tfrecord::Foreign;
+use crate::whole_file::FolderError;
 
 /// Whose fault a [`DataError`] is; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,15 +118,8 @@ pub enum DataError {
         first: PathBuf,
     },
     /// Files were there, but not one record for this rank in them.
-    #[error(
-        "an epoch over {files} files has no usable record for rank {rank}: give it more records, or use fewer ranks"
-    )]
-    NoRecords {
-        /// How many files were read.
-        files: usize,
-        /// The rank.
-        rank: usize,
-    },
+    #[error("{0}")]
+    NoRecords(NoRecords),
     /// A file or folder cannot be listed, created or written.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -135,6 +130,9 @@ pub enum DataError {
         /// What the system said.
         source: io::Error,
     },
+    /// Decoded rows cannot be kept where the config says.
+    #[error("cache_dir: {0}")]
+    CacheFolder(Box<FolderError>),
     /// Remote objects cannot be listed or found.
     #[error("cannot find {address}")]
     Remote {
@@ -240,6 +238,21 @@ pub enum RecordError {
         /// What it is.
         found: String,
     },
+    /// A feature that the model reads as it is holds NaN or an infinity.
+    #[error(
+        "`{key}`{} is {found}, and the model reads `{feature}` as it is: expected finite numbers",
+        match place { Some(place) => format!(", value {place},"), None => String::new() }
+    )]
+    NotFinite {
+        /// The name in the record.
+        key: String,
+        /// Which of its values, from 0; `None` where it holds one number.
+        place: Option<usize>,
+        /// The name in the batch.
+        feature: String,
+        /// What it is.
+        found: f32,
+    },
     /// The payload is no tf.Example.
     #[error("could not parse the tf.Example at byte {at} of the payload: {reason}")]
     Malformed {
@@ -314,6 +327,7 @@ impl DataError {
             | Self::Support { .. }
             | Self::NotInSchema { .. }
             | Self::OneKeyPerColumn(_) => Fault::Config,
+            Self::CacheFolder(error) if error.is_config() => Fault::Config,
             Self::Remote { source, .. } => match source {
                 RemoteError::Address { .. } | RemoteError::Store(_) => Fault::Config,
                 RemoteError::Thread(_) => Fault::Machine,
@@ -322,11 +336,13 @@ impl DataError {
             Self::Record { source, .. } if !source.is_of_machine() => Fault::Data,
             Self::NoFiles { .. }
             | Self::MissingFolders { .. }
-            | Self::NoRecords { .. }
+            | Self::NoRecords(_)
             | Self::Foreign { .. }
             | Self::NotRegular { .. }
             | Self::Empty { .. } => Fault::Data,
-            Self::Record { .. } | Self::Io { .. } | Self::Thread { .. } => Fault::Machine,
+            Self::Record { .. } | Self::CacheFolder(_) | Self::Io { .. } | Self::Thread { .. } => {
+                Fault::Machine
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The open files, the batches in the making, and the threads that work on both.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
@@ -15,6 +16,7 @@ use super::payload::{Block, Payload};
 use super::pipeline::Finished;
 use super::position::{Position, Snapshot};
 use super::reader::{Fallback, FileReader};
+use super::source;
 use super::stream::StreamSpec;
 use super::tfrecord::ReadOptions;
 use super::workers::{Done, FileId, Task, Workers};
@@ -55,6 +57,8 @@ pub(crate) struct Feed {
     ahead: (u64, Vec<EpochFile>, usize),
     pending: VecDeque<Pending>,
     finished: BTreeMap<u64, Result<Finished, DataError>>,
+    /// Files without a record, which were warned of.
+    empty: BTreeSet<Arc<Path>>,
 }
 
 impl Feed {
@@ -76,7 +80,13 @@ impl Feed {
             ahead: (0, Vec::new(), 0),
             pending: VecDeque::new(),
             finished: BTreeMap::new(),
+            empty: BTreeSet::new(),
         }
+    }
+
+    /// Whether bad records were passed over so far.
+    pub(crate) fn has_skipped(&self) -> bool {
+        self.stats.counters().skipped > 0
     }
 
     /// Opens the files that are open in `state`, and the next ones.
@@ -200,6 +210,9 @@ impl Feed {
     fn received(&mut self, id: FileId, reader: Box<FileReader>, block: Block) {
         self.stats.read(&block);
         if let Some(file) = self.open.get_mut(&id) {
+            if block.is_empty && self.empty.insert(Arc::clone(file.path())) {
+                report_empty(file.path());
+            }
             if let (Some(mut filling), Cache::Memory(store)) =
                 (file.filling.take(), &mut self.cache)
             {
@@ -277,6 +290,13 @@ impl Feed {
         let taken = self.output.send(delivery).is_ok();
         self.stats.waited_for_consumer(waited.elapsed());
         taken
+    }
+}
+
+/// Warns of a file that has bytes but no record; one without bytes was warned of when the stream began.
+fn report_empty(file: &Path) {
+    if source::size(file).is_ok_and(|size| size > 0) {
+        tracing::warn!(file = %file.display(), "a data file has no record: there is nothing in its compressed stream");
     }
 }
 

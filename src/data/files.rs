@@ -106,7 +106,12 @@ pub(crate) fn matching_objects(pattern: &str) -> Result<Vec<PathBuf>, DataError>
 }
 
 fn matching_files(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
-    let paths = glob::glob_with(pattern, MATCH).map_err(no_pattern(pattern))?;
+    // A `**` at the end matches folders alone; what is meant is all that lies in them.
+    let within = match pattern.strip_suffix("**") {
+        Some(before) if before.is_empty() || before.ends_with('/') => format!("{pattern}/*"),
+        _ => pattern.to_owned(),
+    };
+    let paths = glob::glob_with(&within, MATCH).map_err(no_pattern(pattern))?;
     let mut files = Vec::new();
     for path in paths {
         let path = path.map_err(|error| DataError::Io {
@@ -316,6 +321,25 @@ mod tests {
         assert_eq!(error.to_string(), "cannot find https://host/*.gz");
         let reason = std::error::Error::source(&error).unwrap().to_string();
         assert!(reason.contains("do not list"), "{reason}");
+    }
+
+    #[test]
+    fn two_stars_at_the_end_are_all_files_below() {
+        let root = tempfile::tempdir().unwrap();
+        [
+            "a.gz",
+            "day/b.gz",
+            "day/hour/c.gz",
+            "day/.c.gz.crc",
+            "day/_SUCCESS",
+        ]
+        .iter()
+        .for_each(|name| touch(root.path(), name));
+        let pattern = format!("{}/**", root.path().display());
+        assert_eq!(
+            names(&matching(&pattern).unwrap(), root.path()),
+            ["a.gz", "day/b.gz", "day/hour/c.gz"]
+        );
     }
 
     #[test]

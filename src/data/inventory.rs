@@ -1,15 +1,15 @@
 //! What a config's data files are, in a few words, so that ranks can tell whether they have the same.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::error::DataError;
 use super::{files, remote, source};
 use crate::config::RecapDataConfig;
+use crate::regular_file::{self, MAX_TEXT_BYTES};
 
 /// Files whose first and last bytes are looked at, spread over all.
 const SAMPLES: usize = 64;
@@ -17,8 +17,6 @@ const SAMPLES: usize = 64;
 const END_BYTES: usize = 4096;
 /// Files that are listed one by one.
 const MAX_LINES: usize = 1000;
-/// Of a schema; more is not read.
-const MAX_SCHEMA_BYTES: u64 = 256 << 20;
 
 /// The files of one data config.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,7 +74,7 @@ fn ends(file: &Path, size: u64) -> Vec<u8> {
     let read = || -> io::Result<Vec<u8>> {
         let length = usize::try_from(size).map_or(END_BYTES, |size| size.min(END_BYTES));
         let (mut first, mut last) = (vec![0; length], vec![0; length]);
-        let open = File::open(file)?;
+        let open = regular_file::open(file)?;
         open.read_exact_at(&mut first, 0)?;
         open.read_exact_at(&mut last, size - length as u64)?;
         Ok([first, last].concat())
@@ -90,17 +88,8 @@ fn schema_digest(path: &Path) -> Result<u64, DataError> {
         path: path.to_owned(),
         source,
     };
-    let mut hash = Xxh3::new();
-    let mut from = source::Source::open(path)
-        .map_err(failed)?
-        .take(MAX_SCHEMA_BYTES);
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match from.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(hash.digest()),
-            read => hash.update(&buffer[..read]),
-        }
-    }
+    let bytes = regular_file::read(path, MAX_TEXT_BYTES).map_err(failed)?;
+    Ok(xxh3_64(&bytes))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::background::Background;
-use super::cache::Cache;
+use super::cache::{self, Cache};
 use super::counters::{Counters, Meter, Stats};
 use super::error::DataError;
 use super::feed::{Delivery, Feed};
@@ -26,6 +26,10 @@ use crate::machine;
 const BATCHES_AHEAD: usize = 2;
 /// Most threads taken unless asked for more.
 const MAX_DEFAULT_THREADS: usize = 32;
+/// Most threads taken whatever is asked for: more only wait for each other, and each reads files ahead.
+const MAX_THREADS_PER_CORE: usize = 8;
+/// So many always, as they may wait for a store.
+const MIN_MAX_THREADS: usize = 64;
 
 /// What a loader is opened for.
 #[derive(Clone, Debug)]
@@ -130,6 +134,14 @@ impl Loader {
             Cache::Off
         };
         tracing::debug!(threads, "threads that inflate and decode");
+        if let Some(asked) = config.map_num_parallel_calls.map(NumThreads::to_usize)
+            && asked > threads
+        {
+            tracing::info!(
+                "map_num_parallel_calls: {asked} threads were asked for, {threads} are started, as many as \
+                this machine has use for"
+            );
+        }
         let stats = Arc::new(Stats::default());
         let workers = Workers::start(threads, &pipeline, spec.caches, &stats)?;
         let (output, batches) = sync_channel(BATCHES_AHEAD);
@@ -156,9 +168,13 @@ impl Loader {
     /// Finds whatever [`Self::open`] would refuse, without opening anything.
     ///
     /// # Errors
-    /// Those of [`Self::open`], but for threads and cache folders that the system refuses.
+    /// Those of [`Self::open`], but for threads that the system refuses.
     pub fn check(config: &RecapDataConfig, options: &LoaderOptions) -> Result<(), DataError> {
-        prepare(config, options).map(drop)
+        let (_, spec) = prepare(config, options)?;
+        if spec.caches {
+            cache::try_folder(config)?;
+        }
+        Ok(())
     }
 
     /// The next batch; `None` at the end, which a repeating loader does not have.
@@ -249,7 +265,8 @@ fn num_threads(config: &RecapDataConfig, options: &LoaderOptions) -> usize {
     let configured = config.map_num_parallel_calls.map(NumThreads::to_usize);
     let threads = options.threads.or(configured);
     let default = || machine::share_of_cores(options.local_world_size).min(MAX_DEFAULT_THREADS);
-    threads.unwrap_or_else(default).max(1)
+    let most = MIN_MAX_THREADS.max(MAX_THREADS_PER_CORE * machine::cores());
+    threads.unwrap_or_else(default).clamp(1, most)
 }
 
 #[cfg(test)]
@@ -283,5 +300,10 @@ mod tests {
         let default = machine::share_of_cores(2).min(MAX_DEFAULT_THREADS);
         assert_eq!(threads("", 2), default);
         assert_eq!(threads(", map_num_parallel_calls: 3", ranks), 3);
+        let most = threads(", map_num_parallel_calls: 4096", 1);
+        assert_eq!(
+            most,
+            MIN_MAX_THREADS.max(MAX_THREADS_PER_CORE * machine::cores())
+        );
     }
 }

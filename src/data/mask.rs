@@ -3,10 +3,14 @@
 use std::path::Path;
 
 use super::error::DataError;
+use super::tfrecord::MAX_RECORD_BYTES;
+use crate::regular_file;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// Longest header accepted, in bytes: real ones have about a hundred.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// Longest file accepted, in bytes: a value of 8 bytes for each of more columns than the longest record has bytes of.
+const MAX_BYTES: u64 = 8 * MAX_RECORD_BYTES;
 
 /// The positions of the non-zero entries of the mask in `path`, ascending.
 pub(crate) fn load(path: &Path) -> Result<Vec<usize>, DataError> {
@@ -15,7 +19,8 @@ pub(crate) fn load(path: &Path) -> Result<Vec<usize>, DataError> {
         path: path.to_owned(),
         reason,
     };
-    let bytes = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let bytes = regular_file::read(path, MAX_BYTES);
+    let bytes = bytes.map_err(|error| unusable(error.to_string()))?;
     parse(&bytes).map_err(unusable)
 }
 

@@ -25,6 +25,7 @@ mod inventory;
 mod lists;
 mod loader;
 pub(crate) mod mask;
+mod no_records;
 mod open_file;
 pub(crate) mod payload;
 mod pipeline;
@@ -50,17 +51,20 @@ pub(crate) use background::{Background, NotJoined};
 pub(crate) use files::{list as list_files, matching_objects};
 pub(crate) use hidden::{is_hidden, is_hidden_name};
 pub(crate) use remote::is_remote;
-pub(crate) use source::{size as file_size, try_read};
+pub(crate) use source::size as file_size;
+pub(crate) use stream::refuse_empty;
 
 pub use counters::{Counters, Meter};
 pub use error::{DataError, Fault, RecordError};
 pub use inventory::{Inventory, inventory};
 pub use loader::{LoadedBatch, Loader, LoaderOptions, Next, RecordId};
+pub use no_records::NoRecords;
 pub use pipeline::{Mode, empty_batch, feature_widths};
 pub use position::Position;
 pub use remote::{RemoteError, Version as RemoteVersion};
 pub use source::NotRegular;
 pub use survey::Survey;
+pub(crate) use tfrecord::try_records;
 pub use tfrecord::{Foreign, uncompressed};
 
 /// The files that `config` finds now, sorted and cut to `num_files_to_keep`.

@@ -47,6 +47,11 @@ impl OpenFile {
         }
     }
 
+    /// The file.
+    pub(crate) fn path(&self) -> &Arc<Path> {
+        &self.path
+    }
+
     /// The next records that were kept in memory, if the file was.
     pub(crate) fn next_cached(&mut self) -> Option<Vec<Payload>> {
         let (file, next, start) = self.cached.as_mut()?;

@@ -47,4 +47,6 @@ pub(crate) struct Block {
     pub(crate) skipped: u64,
     /// Whether the file ends here.
     pub(crate) is_last: bool,
+    /// Whether it has ended without a single record, good or bad.
+    pub(crate) is_empty: bool,
 }

@@ -157,7 +157,10 @@ pub fn feature_widths(config: &RecapDataConfig) -> Result<FeatureWidths, DataErr
     if batch.feature("continuous").is_none()
         && let Some(survey) = Survey::of(config)
     {
-        return Err(DataError::OneKeyPerColumn(Box::new(survey)));
+        return Err(match survey.in_a_list() {
+            Some(reason) => DataError::setting("seg_dense_schema", reason),
+            None => DataError::OneKeyPerColumn(Box::new(survey)),
+        });
     }
     check_inputs(&batch)?;
     let width = |name: &str| {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::error::DataError;
 use super::tfrecord::MAX_RECORD_BYTES;
 use crate::config::{MissingColumn, RecapDataConfig};
+use crate::regular_file::{self, MAX_TEXT_BYTES};
 
 /// Most values of a feature of fixed length: as many as the longest record could hold, one byte each.
 const MAX_LENGTH: i64 = MAX_RECORD_BYTES.cast_signed();
@@ -132,7 +133,8 @@ impl Schema {
 
     /// Loads a segdense JSON file.
     fn load(path: &Path) -> Result<Self, DataError> {
-        let text = std::fs::read(path).map_err(|error| unusable(path, error.to_string()))?;
+        let text = regular_file::read(path, MAX_TEXT_BYTES);
+        let text = text.map_err(|error| unusable(path, error.to_string()))?;
         Self::parse(path, &text)
     }
 

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use super::error::DataError;
 use super::feed::{Feed, Halt};
 use super::interleave::Interleave;
+use super::no_records::NoRecords;
 use super::payload::Payload;
 use super::position::{Position, Snapshot};
 use super::shuffle::Shuffle;
@@ -153,10 +154,12 @@ impl Sequencer {
 
     fn begin_next_epoch(&mut self) -> Result<(), Halt> {
         if self.epoch.shuffle.last().is_none() {
-            return Err(Halt::Failed(DataError::NoRecords {
-                files: self.spec.files.len(),
-                rank: self.spec.order.rank,
-            }));
+            let order = &self.spec.order;
+            return Err(Halt::Failed(DataError::NoRecords(NoRecords {
+                files: self.spec.files.clone(),
+                rank: (order.rank, order.world_size),
+                has_skipped: self.feed.has_skipped(),
+            })));
         }
         let number = self.epoch.number + 1;
         let files = self.spec.order.files(number, self.spec.files.len());

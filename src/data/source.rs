@@ -1,16 +1,15 @@
 //! Where bytes of a data file come from: a local file or a remote object. The rest of the room knows only paths.
 
-use std::fs::{self, File, FileType, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::DataError;
 use super::remote::{self, RemoteFile};
-use crate::redact;
+use crate::{redact, regular_file};
 
 /// An open data file, still compressed.
 #[derive(Debug)]
@@ -35,21 +34,12 @@ impl Source {
     }
 }
 
-/// Opens a regular file of this machine. Opening must not wait either: for a pipe it would, until somebody writes.
+/// Opens a regular file of this machine.
 fn open_regular(path: &Path) -> io::Result<File> {
     if let Some(other) = NotRegular::at(path, &fs::metadata(path)?) {
         return Err(io::Error::other(other));
     }
-    // What stands there may be replaced between the look and the opening.
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)?;
-    match NotRegular::at(path, &file.metadata()?) {
-        Some(other) => Err(io::Error::other(other)),
-        None => Ok(file),
-    }
+    regular_file::open(path)
 }
 
 /// Something that is no regular file, and so cannot be read again in the next epoch or after a resume.
@@ -63,7 +53,7 @@ pub struct NotRegular {
 impl NotRegular {
     /// What stands at `path`, of which `metadata` is; `None` for a file.
     fn at(path: &Path, metadata: &fs::Metadata) -> Option<Self> {
-        let what = kind(metadata.file_type())?;
+        let what = regular_file::other_kind(metadata.file_type())?;
         let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
         Some(Self {
             what: if is_link {
@@ -87,23 +77,6 @@ impl NotRegular {
             what: format!("a link to {}, where nothing is", target.display()),
             remedy,
         })
-    }
-}
-
-/// What it is called; `None` for a file.
-fn kind(kind: FileType) -> Option<&'static str> {
-    if kind.is_file() {
-        None
-    } else if kind.is_fifo() {
-        Some("a named pipe")
-    } else if kind.is_socket() {
-        Some("a socket")
-    } else if kind.is_dir() {
-        Some("a folder")
-    } else if kind.is_char_device() {
-        Some("a character device")
-    } else {
-        Some("a block device")
     }
 }
 
@@ -150,14 +123,6 @@ pub(crate) fn size(path: &Path) -> Result<u64, DataError> {
         source,
     })?;
     Ok(metadata.len())
-}
-
-/// Opens the file at `path` and reads its first byte, if it has one.
-///
-/// # Errors
-/// When it is not there, or cannot be opened or read.
-pub(crate) fn try_read(path: &Path) -> io::Result<()> {
-    Source::open(path)?.read(&mut [0]).map(drop)
 }
 
 /// `path` so that it means the same in another folder; an address stays what it is.

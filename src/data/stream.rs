@@ -20,8 +20,10 @@ const DEFAULT_INTERLEAVE: usize = 16;
 pub(crate) struct StreamSpec {
     pub(crate) files: Vec<Arc<Path>>,
     pub(crate) order: FileOrder,
-    /// Files open at once.
+    /// Files open at once, of those that there are.
     pub(crate) interleave: usize,
+    /// The same as it was asked for: part of what a position depends on.
+    pub(crate) interleave_asked: usize,
     /// Records in the shuffle.
     pub(crate) window: u64,
     pub(crate) skip_damaged: bool,
@@ -46,19 +48,28 @@ impl StreamSpec {
         let width = config.interleave_num_parallel_calls;
         let width = width.map(NumOpenFiles::to_usize);
         let window = u64::try_from(config.examples_shuffle_buffer_size).unwrap_or(0);
+        let asked = if options.in_order {
+            1
+        } else {
+            width.unwrap_or(DEFAULT_INTERLEAVE)
+        };
+        let files = files::list(config)?;
+        let interleave = asked.min(files.len()).max(1);
+        if width.is_some() && interleave < asked {
+            tracing::info!(
+                "interleave_num_parallel_calls: {asked} files were to be open at once, and there are {interleave}"
+            );
+        }
         let mut spec = Self {
-            files: files::list(config)?,
+            files,
             order: FileOrder {
                 seed: options.seed,
                 is_sorted: options.in_order,
                 rank: options.rank,
                 world_size: options.world_size,
             },
-            interleave: if options.in_order {
-                1
-            } else {
-                width.unwrap_or(DEFAULT_INTERLEAVE)
-            },
+            interleave,
+            interleave_asked: asked,
             window: if options.in_order { 1 } else { window.max(1) },
             skip_damaged: config.ignore_data_errors,
             repeat: options.repeat && !options.in_order,
@@ -82,7 +93,7 @@ impl StreamSpec {
             order.rank as u64,
             order.world_size as u64,
             u64::from(order.is_sorted),
-            self.interleave as u64,
+            self.interleave_asked as u64,
             self.window,
             u64::from(self.skip_damaged),
         ];
@@ -129,21 +140,38 @@ impl StreamSpec {
     }
 }
 
-/// Warns of files without a byte, which some writers leave where a part had no rows, and some copies where they failed.
-/// Nothing can be trained on those alone.
-fn report_empty(files: &[Arc<Path>], sizes: &[u64], is_training: bool) -> Result<(), DataError> {
+/// How many of `files` have no byte, which some writers leave where a part had no rows, and some copies where they
+/// failed, and one of these.
+///
+/// # Errors
+/// When all are: nothing can be trained on those alone.
+pub(crate) fn refuse_empty<'a>(
+    files: &'a [Arc<Path>],
+    sizes: &[u64],
+) -> Result<Option<(usize, &'a Path)>, DataError> {
     let is_empty = |&(_, size): &(&Arc<Path>, &u64)| *size == 0;
     let mut empty = files.iter().zip(sizes).filter(is_empty);
     let Some((first, _)) = empty.next() else {
-        return Ok(());
+        return Ok(None);
     };
     let count = 1 + empty.count();
-    if is_training && count == files.len() {
+    if count == files.len() {
         return Err(DataError::Empty {
             count,
             first: first.to_path_buf(),
         });
     }
+    Ok(Some((count, first)))
+}
+
+/// Warns of files without a byte; of those alone a training is refused.
+fn report_empty(files: &[Arc<Path>], sizes: &[u64], is_training: bool) -> Result<(), DataError> {
+    let (count, first) = match refuse_empty(files, sizes) {
+        Ok(None) => return Ok(()),
+        Ok(Some(found)) => found,
+        Err(DataError::Empty { count, .. }) if !is_training => (count, &*files[0]),
+        Err(error) => return Err(error),
+    };
     tracing::warn!(count, of = files.len(), first = %first.display(), "data files are empty (0 bytes)");
     Ok(())
 }

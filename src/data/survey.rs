@@ -27,6 +27,8 @@ pub(crate) struct Seen {
     records: usize,
     /// Not one number each time.
     is_other: bool,
+    /// Numbers under the key, at most.
+    width: usize,
     has_floats: bool,
     /// Lowest and highest whole number.
     range: Option<(i64, i64)>,
@@ -38,10 +40,12 @@ pub struct Survey {
     file: Arc<Path>,
     records: usize,
     columns: BTreeMap<String, Seen>,
+    /// The key of the longest list of numbers, and its length.
+    list: Option<(String, usize)>,
 }
 
 impl Survey {
-    /// Of the first file of `config` that has records; `None` if their keys hold lists or strings, or nothing can be read.
+    /// Of the first file of `config` that has records; `None` if their keys hold strings alone, or nothing can be read.
     pub(crate) fn of(config: &RecapDataConfig) -> Option<Self> {
         let files = files::list(config).ok()?;
         let mut files = files
@@ -50,7 +54,19 @@ impl Survey {
             .map(|file| Self::of_file(file, config));
         files
             .find(|survey| survey.records > 0)
-            .filter(|survey| !survey.columns.is_empty())
+            .filter(|survey| !survey.columns.is_empty() || survey.list.is_some())
+    }
+
+    /// What says that the features are in one list, where that is longer than there are keys with one number.
+    pub(crate) fn in_a_list(&self) -> Option<String> {
+        let (key, width) = self.list.as_ref()?;
+        (*width > self.columns.len()).then(|| {
+            format!(
+                "the config names nothing that makes the feature `continuous`; the records of {} have a list of {width} \
+                 numbers, `{key}`: if that is it, name it as renamed_features: {{continuous: {key}}}",
+                self.file.display()
+            )
+        })
     }
 
     fn of_file(file: Arc<Path>, config: &RecapDataConfig) -> Self {
@@ -75,11 +91,15 @@ impl Survey {
             let mut weights = tasks.values().map(|task| task.weight_feature.as_ref());
             tasks.contains_key(key) || weights.any(|weight| weight == Some(key))
         };
+        let lists = seen.iter().filter(|(_, seen): &(_, &Seen)| seen.width > 1);
+        let list = lists.max_by_key(|(_, seen)| seen.width);
+        let list = list.map(|(key, seen)| (key.clone(), seen.width));
         seen.retain(|key, seen: &mut Seen| !seen.is_other && seen.records > 0 && !is_taken(key));
         Self {
             file,
             records,
             columns: seen,
+            list,
         }
     }
 
@@ -178,12 +198,14 @@ impl Seen {
     }
 
     fn add(&mut self, feature: Wire<'_>) {
-        let mut numbers = Vec::new();
+        let (mut numbers, mut width) = (Vec::new(), 0);
         let read = each_number(feature, |number| {
+            width += 1;
             if numbers.len() < 2 {
                 numbers.push(number);
             }
         });
+        self.width = self.width.max(width);
         match (read, numbers.as_slice()) {
             (Ok(true), [Number::Float(_)]) => self.has_floats = true,
             (Ok(true), [Number::Int(value)]) => {

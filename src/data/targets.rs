@@ -1,13 +1,26 @@
-//! What labels and weights may be: looked at where a record is decoded, so that a bad one is told with its place.
+//! What labels, weights and features that no preprocessing of the model makes finite may be: looked at where a record is
+//! decoded, so that a bad one is told with its place.
 
 use super::columns::{Column, Spec};
 use super::error::RecordError;
 use crate::batch::HostValues;
 use crate::config::RecapDataConfig;
 
-/// The labels and weights among the columns of a layout.
+/// Features that the model reads as they are; of `continuous`, it takes what is not finite as 0.
+const READ_AS_THEY_ARE: [&str; 4] = [
+    "binary",
+    "user_embedding",
+    "user_eng_embedding",
+    "author_embedding",
+];
+
+/// The labels and weights among the columns of a layout, and the features that must be finite.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub(crate) struct Targets(Vec<Target>);
+pub(crate) struct Targets {
+    targets: Vec<Target>,
+    /// Places of the features among the columns.
+    finite: Vec<usize>,
+}
 
 #[derive(Debug, Clone, PartialEq)]
 struct Target {
@@ -58,12 +71,17 @@ impl Targets {
                 add(column, Kind::Weight);
             }
         }
-        Self(targets)
+        let is_read = |spec: &Spec| READ_AS_THEY_ARE.contains(&&*spec.feature.name);
+        let finite = specs.iter().enumerate().filter(|(_, spec)| is_read(spec));
+        Self {
+            targets,
+            finite: finite.map(|(column, _)| column).collect(),
+        }
     }
 
     /// Looks at the last row of `columns`.
     pub(crate) fn check(&self, specs: &[Spec], columns: &[Column]) -> Result<(), RecordError> {
-        for target in &self.0 {
+        for target in &self.targets {
             let found = columns.get(target.column).map(|column| &column.values);
             // What is no number is refused when the loader opens.
             let is_good = match found {
@@ -75,8 +93,43 @@ impl Targets {
                 return Err(target.error(specs, found));
             }
         }
+        for &column in &self.finite {
+            check_finite(&specs[column], &columns[column])?;
+        }
         Ok(())
     }
+}
+
+/// Looks at the last row of `column`.
+fn check_finite(spec: &Spec, column: &Column) -> Result<(), RecordError> {
+    let HostValues::F32(values) = &column.values else {
+        return Ok(());
+    };
+    let start = match &column.ends {
+        Some(ends) => ends.len().checked_sub(2).map_or(0, |before| ends[before]),
+        None => values.len().saturating_sub(spec.keep.width()),
+    };
+    let row = &values[start..];
+    if row.iter().all(|value| value.is_finite()) {
+        return Ok(());
+    }
+    let place = row.iter().position(|value| !value.is_finite());
+    let place = place.unwrap_or_default();
+    let in_record = match column.ends {
+        Some(_) => place,
+        None => spec.keep.position(place),
+    };
+    let feature = &spec.feature;
+    let (key, in_list) = match &feature.parts {
+        Some(parts) => (&parts.keys[in_record], None),
+        None => (&feature.key, Some(in_record)),
+    };
+    Err(RecordError::NotFinite {
+        key: key.clone(),
+        place: in_list,
+        feature: feature.name.to_string(),
+        found: row[place],
+    })
 }
 
 impl Target {
@@ -118,7 +171,11 @@ impl Target {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::data::columns::Keep;
+    use crate::data::schema::{Dtype, Feature, Length, Parts};
 
     fn target(is_soft: bool, is_rectified: bool) -> Target {
         Target {
@@ -129,6 +186,47 @@ mod tests {
                 is_rectified,
             },
         }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_told_with_its_key_and_place() {
+        let feature = |length, parts: Option<&[&str]>| Feature {
+            key: "key".to_owned(),
+            name: "binary".into(),
+            dtype: Dtype::Float,
+            length,
+            parts: parts.map(|keys| {
+                let keys = keys.iter().map(|&key| key.to_owned()).collect();
+                Arc::new(Parts {
+                    keys,
+                    absent: super::super::schema::Absent::Zero,
+                })
+            }),
+        };
+        let said = |spec: &Spec, ends: Option<Vec<usize>>, values: &[f32]| {
+            let values = HostValues::F32(values.to_vec());
+            let found = check_finite(spec, &Column { values, ends });
+            found.map_or_else(|error| error.to_string(), |()| String::new())
+        };
+        let nan = f32::NAN;
+        let mut list = Spec::new(feature(Length::Fixed(2), None));
+        assert_eq!(
+            said(&list, None, &[nan, 1.0, 2.0, 3.0]),
+            "",
+            "an earlier row"
+        );
+        let bad = said(&list, None, &[1.0, 1.0, 2.0, f32::INFINITY]);
+        assert!(
+            bad.starts_with("`key`, value 1, is inf, and the model reads `binary`"),
+            "{bad}"
+        );
+        list.keep = Keep::Picked(vec![3, 7]);
+        assert!(said(&list, None, &[1.0, nan]).contains("value 7, is NaN"));
+        let any = Spec::new(feature(Length::Variable, None));
+        assert!(said(&any, Some(vec![1, 3]), &[1.0, 2.0, nan]).contains("value 1,"));
+        assert_eq!(said(&any, Some(vec![1, 1]), &[nan]), "", "an empty row");
+        let parts = Spec::new(feature(Length::Fixed(2), Some(&["a", "b"])));
+        assert!(said(&parts, None, &[0.0, nan]).starts_with("`b` is NaN"));
     }
 
     #[test]

@@ -42,7 +42,8 @@ pub enum ModelError {
     },
     /// BatchNorm has no variance to go by.
     #[error(
-        "a batch of one row cannot train the BatchNorm `{layer}`: use at least 2 rows per rank"
+        "train_data.global_batch_size: a batch of one row cannot train the BatchNorm `{layer}`: use at least 2 rows \
+         per rank"
     )]
     SingleRow {
         /// Parameter name of the first BatchNorm.
@@ -76,7 +77,10 @@ impl ModelError {
     /// Whether another configuration would help.
     #[must_use]
     pub fn is_config(&self) -> bool {
-        matches!(self, Self::Config { .. } | Self::Statistics { .. })
+        matches!(
+            self,
+            Self::Config { .. } | Self::Statistics { .. } | Self::SingleRow { .. }
+        )
     }
 }
 

@@ -4,13 +4,13 @@
 //! preprocessing, in order; of `sign(x)·log(1 + |x|)`, with 0 for what is not finite; the deviation is that of the
 //! whole population (divided by N).
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use crate::regular_file::{self, MAX_TEXT_BYTES};
 use crate::torch::TorchError;
 use crate::whole_file;
 
@@ -86,10 +86,11 @@ impl LogStatistics {
     /// # Errors
     /// When the file cannot be read, is no statistics file, or is one of other columns.
     pub fn read(path: &Path, columns: usize) -> Result<Self, StatisticsError> {
-        let text = fs::read(path).map_err(|source| StatisticsError::Io {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text =
+            regular_file::read(path, MAX_TEXT_BYTES).map_err(|source| StatisticsError::Io {
+                path: path.to_owned(),
+                source,
+            })?;
         let read: Self =
             serde_json::from_slice(&text).map_err(|source| StatisticsError::Format {
                 path: path.to_owned(),
@@ -184,6 +185,7 @@ impl LogMoments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn batches_add_up_to_the_statistics_of_all_rows() {

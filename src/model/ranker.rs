@@ -121,6 +121,15 @@ impl Ranker {
         })
     }
 
+    /// Whether batches of `rows` rows can train it.
+    ///
+    /// # Errors
+    /// When they have a single row and there is a BatchNorm.
+    pub fn check_rows(&self, rows: usize) -> Result<(), ModelError> {
+        self.batch_norms
+            .check(i64::try_from(rows).unwrap_or(i64::MAX))
+    }
+
     /// One forward pass.
     ///
     /// # Errors
@@ -215,14 +224,20 @@ impl BatchNorms {
         }
     }
 
-    /// Counts a batch of `rows` rows in every layer; one row has no variance.
-    fn count(&self, rows: i64) -> Result<(), ModelError> {
+    /// One row has no variance.
+    fn check(&self, rows: i64) -> Result<(), ModelError> {
         match &self.first {
             Some(layer) if rows == 1 => Err(ModelError::SingleRow {
                 layer: layer.clone(),
             }),
-            _ => Ok(self.num_batches_tracked.add_one()?),
+            _ => Ok(()),
         }
+    }
+
+    /// Counts a batch of `rows` rows in every layer.
+    fn count(&self, rows: i64) -> Result<(), ModelError> {
+        self.check(rows)?;
+        Ok(self.num_batches_tracked.add_one()?)
     }
 }
 

@@ -227,7 +227,7 @@ impl Evaluator {
         let mut bar = Bar::begin("evaluating", 0, self.num_batches);
         while self.num_batches.is_none_or(|num| evaluation.batches < num) {
             let next = next_unless(&mut loader, interrupt);
-            let next = next.with_context(|| format!("in validation_data.{}", self.partition))?;
+            let next = next.with_context(|| format!("validation_data.{}", self.partition))?;
             let LoadedBatch { batch, records, .. } = match next {
                 Next::Batch(batch) => batch,
                 Next::End => break,
@@ -291,7 +291,7 @@ impl Evaluator {
     /// When schema or files are missing or wrong, or batches do not fit into memory.
     pub fn check(&self, place: Place) -> anyhow::Result<()> {
         Loader::check(&self.data, &self.options(place))
-            .with_context(|| format!("cannot open validation_data.{}", self.partition))
+            .with_context(|| format!("validation_data.{}", self.partition))
     }
 
     fn options(&self, place: Place) -> LoaderOptions {
@@ -322,7 +322,7 @@ impl Evaluator {
             None => Some(open()),
         };
         let opened = opened.transpose();
-        opened.with_context(|| format!("cannot open validation_data.{}", self.partition))
+        opened.with_context(|| format!("validation_data.{}", self.partition))
     }
 
     /// Takes in one batch; returns its loss, NaN where there is none.

@@ -13,6 +13,15 @@ pub struct NoRows {
     partition: String,
 }
 
+impl NoRows {
+    /// Of the partition of this name.
+    #[must_use]
+    pub fn of(partition: &str) -> Self {
+        let partition = partition.to_owned();
+        Self { partition }
+    }
+}
+
 /// Metrics of the log lines; results hold all.
 const LOGGED: [&str; 8] = [
     "count", "ctr", "pctr", "log_loss", "rce", "nrce", "auroc", "pr_auc",
@@ -69,10 +78,7 @@ impl Evaluation {
     /// When there is no row.
     pub fn with_rows(self) -> anyhow::Result<Self> {
         if self.examples == 0 {
-            return Err(NoRows {
-                partition: self.partition,
-            }
-            .into());
+            return Err(NoRows::of(&self.partition).into());
         }
         Ok(self)
     }

@@ -176,7 +176,7 @@ fn copy_all(
                 batch
             }
             Ok(None) => return,
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error).context("train_data"),
         };
         let failed = batch.is_err();
         if sender.send(batch).is_err() || failed {
@@ -190,7 +190,7 @@ fn copy_all(
 /// # Errors
 /// When reading or copying fails.
 pub fn next_on_device(loader: &mut Loader, device: Device) -> anyhow::Result<Option<DeviceBatch>> {
-    let loaded = loader.next_batch()?;
+    let loaded = loader.next_batch().context("train_data")?;
     loaded.map(|loaded| on_device(loaded, device)).transpose()
 }
 

@@ -86,6 +86,8 @@ pub fn build_stepper(
 ) -> anyhow::Result<Stepper> {
     let fits = |plan: &Plan| fit::training(plan, config, place);
     let ranker = build_fitting(config, device, fits)?;
+    ranker
+        .check_rows(place.per_rank_batch_size(config.train_data.global_batch_size.to_usize())?)?;
     let loss = build_loss(&config.model.spec()?, &config.train_data, device)?;
     let optimizer = Optimizer::build(&config.optimizer.spec(&config.model)?, ranker.state())?;
     Ok(Stepper {
@@ -133,7 +135,7 @@ pub fn build_loader(
     resume: Option<&Position>,
 ) -> anyhow::Result<Loader> {
     let options = train_options(seed, place);
-    Loader::open(config, options, resume).context("cannot open train_data")
+    Loader::open(config, options, resume).context("train_data")
 }
 
 /// Finds whatever [`build_loader`] would refuse, without opening anything.
@@ -141,7 +143,7 @@ pub fn build_loader(
 /// # Errors
 /// When schema or files are missing or wrong, or batches do not fit into memory.
 pub fn check_loader(config: &RecapDataConfig, seed: i64, place: Place) -> anyhow::Result<()> {
-    Loader::check(config, &train_options(seed, place)).context("cannot open train_data")
+    Loader::check(config, &train_options(seed, place)).context("train_data")
 }
 
 fn train_options(seed: i64, place: Place) -> LoaderOptions {

@@ -1,6 +1,6 @@
 //! What killed processes left over.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use tracing::{info, warn};
 
-use super::name::{is_draft, is_of_a_dead_process, prefix};
+use super::name::{is_draft, is_of_a_dead_process, parent, prefix};
 
 /// Removes the drafts in `folder` whose processes are gone: those of the file or folder `name`, or all (`None`). Says
 /// what it removes, and what cannot be removed.
@@ -30,6 +30,30 @@ pub fn remove_leftovers(folder: &Path, name: Option<&OsStr>) {
             }
         }
     }
+}
+
+/// Whether another process, or this one, is about to write the file or folder `target`. What killed processes left of it
+/// is removed on the way.
+#[must_use]
+pub fn is_in_the_making(target: &Path) -> bool {
+    let (Some(name), folder) = (target.file_name(), parent(target)) else {
+        return false;
+    };
+    remove_leftovers(folder, Some(name));
+    let drafts = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_of_target = |found: OsString| {
+        is_draft(&found) && found.as_bytes().starts_with(&prefix(name)) && is_named(&found, name)
+    };
+    drafts.map(|entry| entry.file_name()).any(is_of_target)
+}
+
+/// Whether `draft` is one of the file `name` exactly: one of `name.more` begins alike.
+fn is_named(draft: &OsStr, name: &OsStr) -> bool {
+    let rest = &draft.as_bytes()[prefix(name).len()..];
+    let owner = rest.split(|&byte| byte == b'@').next().unwrap_or_default();
+    owner
+        .iter()
+        .all(|&byte| byte.is_ascii_digit() || byte == b'-')
 }
 
 /// Whether the process that wrote the draft `path` is gone, and the draft with it now.
@@ -94,7 +118,12 @@ mod tests {
     fn what_a_dead_process_left_is_removed_and_what_a_live_one_writes_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
+        assert!(!is_in_the_making(&path));
         let (live, _file) = Draft::file(&path).unwrap();
+        assert!(is_in_the_making(&path));
+        assert!(!is_in_the_making(&dir.path().join("o")));
+        let (longer, _file) = Draft::file(&dir.path().join("out.7-0")).unwrap();
+        drop(longer);
         // The same process number on the same machine: the lock is what counts.
         fs::write(dir.path().join(draft_name("out".as_ref(), 1 << 40)), "x").unwrap();
         let folder = dir.path().join(".out.7-0@elsewhere.recap-draft");

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 /// How the name of every draft ends.
 const ENDING: &str = ".recap-draft";
@@ -22,6 +23,14 @@ fn owner(name: &OsStr) -> Option<(u32, String)> {
     let (process, number) = name.rsplit_once('.')?.1.split_once('-')?;
     number.parse::<u64>().ok()?;
     Some((process.parse().ok()?, host.to_owned()))
+}
+
+/// The folder that `path` lies in.
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// The name of draft `number` of this process.

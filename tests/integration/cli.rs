@@ -72,7 +72,7 @@ fn missing_data_names_the_pattern_and_writes_nothing() {
 fn a_save_dir_that_cannot_be_written_is_named_before_training() {
     let run = Run::with_data();
     std::fs::write(run.path("save"), "a file").unwrap();
-    let message = run.fails(&[], 1);
+    let message = run.fails(&[], 2);
     assert!(
         message.contains(run.path("save").to_str().unwrap()),
         "{message}"

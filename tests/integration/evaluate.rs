@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::distributed_training::exact;
-use crate::resume::poison;
+use crate::resume::put;
 use crate::support::{Run, fixtures, stderr};
 
 /// The tiny config with ids in its records, one stratum, and its training data as a partition to evaluate on; data.
@@ -185,11 +185,16 @@ fn a_row_without_a_prediction_is_named_or_left_out_and_counted() {
     let form = ["--n_examples=40", "--n_files=1", "--compression=none"];
     run.ok(&[&["generate", "--set", &inputs], &form[..]].concat());
     let mut files = std::fs::read_dir(run.path("bad")).unwrap();
-    poison(&files.next().unwrap().unwrap().path());
+    put(&files.next().unwrap().unwrap().path(), f32::NAN);
     let inputs = inputs.replace("train_data", "validation_data.valid");
     let evaluate = ["evaluate", "--partition=valid", "--set", &inputs];
     let message = run.fails(&evaluate, 3);
-    for words in ["records 0 ", "user_embedding", "ignore_data_errors"] {
+    for words in [
+        "validation_data.valid: ",
+        "record 0 ",
+        "`user_emb`",
+        "user_embedding",
+    ] {
         assert!(message.contains(words), "no {words:?} in {message}");
     }
     let ignore = ["--set", "validation_data.valid.ignore_data_errors=true"];
@@ -199,7 +204,7 @@ fn a_row_without_a_prediction_is_named_or_left_out_and_counted() {
     let log = stderr(&output);
     assert!(output.status.success(), "{log}");
     assert!(
-        log.contains("left out rows") && log.contains("rows=1"),
+        log.contains("skipping a bad record") && log.contains("record 0"),
         "{log}"
     );
     let report = std::fs::read_to_string(path).unwrap();

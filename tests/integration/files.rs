@@ -12,7 +12,7 @@ use crate::support::{Run, stderr, with_default_signals};
 /// No command here takes longer.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
     let mut names: Vec<_> = entries
@@ -23,7 +23,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 /// Starts a command that takes long, and waits until it has begun to write into `folder`.
-fn begun(command: &Command, folder: &Path) -> Child {
+pub(crate) fn begun(command: &Command, folder: &Path) -> Child {
     let mut command = with_default_signals(command);
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

@@ -154,7 +154,7 @@ fn the_doctor_finds_this_machine_fit_and_says_what_is_not() {
     assert!(!run.path("save").exists(), "nothing is left behind");
     std::fs::write(run.path("save"), "a file").unwrap();
     let output = run.output(&["doctor"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
     let failed = report
         .lines()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may import; `*` is every room.
-const RULE: [(&str, &[&str]); 28] = [
+const RULE: [(&str, &[&str]); 30] = [
     ("main", &["*"]),
     ("lib", &["*"]),
     ("build", &[]),
@@ -42,6 +42,8 @@ const RULE: [(&str, &[&str]); 28] = [
     ("config", &[]),
     ("batch", &[]),
     ("whole_file", &[]),
+    ("regular_file", &[]),
+    ("place", &[]),
     ("printable", &[]),
     ("machine", &[]),
     ("interrupt", &[]),
@@ -51,8 +53,10 @@ const RULE: [(&str, &[&str]); 28] = [
 ];
 
 /// Rooms that every room may import.
-const LEAVES: [&str; 7] = [
+const LEAVES: [&str; 9] = [
     "whole_file",
+    "regular_file",
+    "place",
     "printable",
     "machine",
     "interrupt",

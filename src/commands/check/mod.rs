@@ -51,7 +51,7 @@ struct Report {
 pub(super) fn run(path: &Path, loaded: &Loaded, args: &CheckArgs) -> anyhow::Result<()> {
     if args.print {
         let resolved = loaded.to_annotated_yaml()?;
-        writeln!(io::stdout(), "{resolved}")?;
+        writeln!(printable::raw_stdout(), "{resolved}")?;
     }
     if let Some(path) = &args.output {
         outputs::refuse_saved(path)?;
@@ -59,7 +59,7 @@ pub(super) fn run(path: &Path, loaded: &Loaded, args: &CheckArgs) -> anyhow::Res
     let config = &loaded.config;
     if let Err(error) = super::check_columns(path, loaded) {
         if let Some(DataError::OneKeyPerColumn(survey)) = error.downcast_ref() {
-            write!(io::stdout(), "{}", survey.piece())?;
+            write!(printable::raw_stdout(), "{}", survey.piece())?;
         }
         return Err(error);
     }

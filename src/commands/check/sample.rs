@@ -9,7 +9,8 @@ use super::statistics::{Feature, Label, numbers};
 use super::table::{bytes, grouped, write_table};
 use crate::batch::HostBatch;
 use crate::config::{RecapConfig, RecapDataConfig};
-use crate::data::{self, DataError, LoadedBatch, Loader, LoaderOptions, Mode};
+use crate::data::{self, DataError, LoadedBatch, Loader, LoaderOptions, Mode, NoRecords};
+use crate::train::evaluation::NoRows;
 
 /// Enough for rates that say something, few enough to be read in seconds.
 const SAMPLE_ROWS: usize = 4096;
@@ -23,6 +24,8 @@ pub(super) struct DataReport {
     pub(super) first_record: Option<Record>,
     /// Rows looked at, as the model would see them, in the order of the sorted files.
     pub(super) rows: usize,
+    /// Whether these are all rows that there are.
+    pub(super) is_all: bool,
     pub(super) features: Vec<Feature>,
     pub(super) labels: Vec<Label>,
 }
@@ -65,11 +68,15 @@ pub(super) fn look(config: &RecapConfig) -> anyhow::Result<DataReport> {
         validation: validation.collect(),
         first_record: None,
         rows: 0,
+        is_all: false,
         features: Vec::new(),
         labels: Vec::new(),
     };
     for (name, data) in &config.validation_data {
-        read_through(name, data)?;
+        let rows = read_through(name, data)?;
+        if rows == Some(0) && is_evaluated(config, name) {
+            return Err(NoRows::of(name).into());
+        }
     }
     report.read(config)?;
     Ok(report)
@@ -91,10 +98,18 @@ fn options() -> LoaderOptions {
     }
 }
 
-/// Reads a sample of the partition called `name`, if it has files, for what an evaluation would stumble over.
-fn read_through(name: &str, data: &RecapDataConfig) -> anyhow::Result<()> {
+/// Whether training evaluates on the partition called `name`.
+fn is_evaluated(config: &RecapConfig, name: &str) -> bool {
+    let chosen = config.training.evaluate_partitions.as_ref();
+    let is_chosen = |all: &Vec<String>| all.iter().any(|one| one == name);
+    config.training.evaluate && chosen.is_none_or(is_chosen)
+}
+
+/// Reads a sample of the partition called `name`, if it has files, for what an evaluation would stumble over; how many
+/// rows there were.
+fn read_through(name: &str, data: &RecapDataConfig) -> anyhow::Result<Option<usize>> {
     if data::list_files(data).is_err() {
-        return Ok(());
+        return Ok(None);
     }
     let context = || format!("validation_data.{name}");
     let mut loader = Loader::open(data, options(), None).with_context(context)?;
@@ -104,7 +119,7 @@ fn read_through(name: &str, data: &RecapDataConfig) -> anyhow::Result<()> {
     {
         rows += loaded.batch.rows;
     }
-    Ok(())
+    Ok(Some(rows))
 }
 
 impl Files {
@@ -112,12 +127,7 @@ impl Files {
         let files = data::list_files(config)?;
         let sizes = files.iter().map(|file| data::file_size(file));
         let sizes = sizes.collect::<Result<Vec<u64>, _>>()?;
-        if let (Some(first), true) = (files.first(), sizes.iter().all(|size| *size == 0)) {
-            return Err(DataError::Empty {
-                count: files.len(),
-                first: first.to_path_buf(),
-            });
-        }
+        data::refuse_empty(&files, &sizes)?;
         Ok(Self {
             count: files.len(),
             bytes: sizes.into_iter().fold(0, u64::saturating_add),
@@ -148,6 +158,16 @@ impl DataReport {
         {
             self.add(&loaded, config);
         }
+        if self.rows == 0 {
+            // Nothing has ended the sample but the end of the files.
+            let none = DataError::NoRecords(NoRecords {
+                files: data::list_files(&config.train_data)?,
+                rank: (0, 1),
+                has_skipped: loader.counters().skipped > 0,
+            });
+            return Err(none).context("train_data");
+        }
+        self.is_all = self.rows < SAMPLE_ROWS;
         for label in &mut self.labels {
             let positive = label.values.iter().filter(|value| **value > 0.5).count();
             label.positive_rate = positive as f64 / label.values.len().max(1) as f64;
@@ -188,6 +208,19 @@ impl DataReport {
         }
     }
 
+    /// How far was looked.
+    fn extent(&self) -> String {
+        let rows = grouped(self.rows as u64);
+        if self.is_all {
+            format!("looked at every row of train_data, {rows}")
+        } else {
+            format!(
+                "looked at the first {rows} rows of each, in the order of file names: what comes behind them is seen \
+                 when it is trained on"
+            )
+        }
+    }
+
     pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "data     train_data: {}", self.train.describe())?;
         for Partition { name, files, .. } in &self.validation {
@@ -196,6 +229,7 @@ impl DataReport {
                 .map_or("no files".to_owned(), Files::describe);
             writeln!(out, "         validation_data.{name}: {files}")?;
         }
+        writeln!(out, "         {}", self.extent())?;
         if let Some(Record { file, number }) = &self.first_record {
             writeln!(
                 out,

@@ -1,16 +1,16 @@
 //! Folders: where a run is saved, where its data is, shared memory.
 
+use std::fmt;
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rustix::fs::statvfs;
 
 use super::finding::Finding;
-use crate::checkpoint::{global_steps, lock};
+use crate::checkpoint::{global_steps, lock, try_save_dir};
 use crate::config::{RecapConfig, RecapDataConfig};
-use crate::data;
+use crate::data::{self, DataError, NoRecords};
 use crate::machine::bytes_text;
 
 /// Room for some checkpoints of the production model, where there is none yet to go by.
@@ -22,13 +22,10 @@ const SHM_BYTES: u64 = 1 << 30;
 pub(super) fn save_dir(config: &RecapConfig) -> Finding {
     let folder = PathBuf::from(&config.training.save_dir);
     let facts = |rest: &str| format!("{} {rest}", folder.display());
-    if let Err(error) = write_somewhere(&folder) {
+    if let Err(error) = try_save_dir(&folder) {
         let remedy = "set training.save_dir to a folder on a disk that can be written";
-        return Finding::fail(
-            "save_dir",
-            facts(&format!("cannot be written: {error}")),
-            remedy,
-        );
+        let error = error.into();
+        return Finding::fail("save_dir", format!("{error:#}"), remedy).ending_with(&error);
     }
     if lock::is_held(&folder) {
         let remedy = "give the next run a folder of its own, or wait for the run that has this one";
@@ -65,22 +62,6 @@ fn existing(folder: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-/// Writes and renames as a save does, in `folder` or where it will be created; leaves nothing behind.
-fn write_somewhere(folder: &Path) -> io::Result<()> {
-    if folder.exists() && !folder.is_dir() {
-        return Err(io::ErrorKind::NotADirectory.into());
-    }
-    let mut file = tempfile::Builder::new()
-        .prefix(".doctor-")
-        .tempfile_in(existing(folder))?;
-    file.write_all(b"doctor")?;
-    file.as_file().sync_all()?;
-    let renamed = file.path().with_extension("renamed");
-    let (_, path) = file.into_parts();
-    fs::rename(&path, &renamed)?;
-    fs::remove_file(renamed)
-}
-
 fn newest_checkpoint_bytes(folder: &Path) -> Option<u64> {
     let newest = global_steps(folder).ok()?.into_iter().max()?;
     let files = fs::read_dir(folder.join(newest.to_string())).ok()?;
@@ -102,37 +83,95 @@ pub(super) fn data(config: &RecapConfig) -> Finding {
         let partitions = partitions.filter(|(name, _)| chosen.is_none_or(|all| all.contains(name)));
         sets.extend(partitions.map(|(name, data)| (format!("validation_data.{name}"), data)));
     }
-    let found: anyhow::Result<Vec<String>> =
-        sets.iter().map(|(name, data)| extent(name, data)).collect();
-    match found {
-        Ok(found) => Finding::ok("data", found.join("; ")),
-        Err(error) => Finding::fail(
-            "data",
-            format!("{error:#}"),
-            "put the files where the config says, let the user of the training read them (a store needs its \
-             variables: AWS_..., GOOGLE_...), or let `generate` make some; `check` tells more",
-        ),
+    let (mut facts, mut is_partial) = (Vec::new(), false);
+    for (name, data) in &sets {
+        match Extent::of(data).with_context(|| name.clone()) {
+            Ok(extent) => {
+                is_partial |= extent.left_out > 0;
+                facts.push(format!("{name}: {extent}"));
+            }
+            Err(error) => {
+                return Finding::fail(
+                    "data",
+                    format!("{error:#}"),
+                    "put the files where the config says, let the user of the training read them (a store needs its \
+                     variables: AWS_..., GOOGLE_...), or let `generate` make some; `check` tells more",
+                )
+                .ending_with(&error);
+            }
+        }
+    }
+    let facts = facts.join("; ");
+    if is_partial {
+        let remedy =
+            "a training leaves these files out: fetch or write them again, or narrow `inputs`";
+        return Finding::warn("data", facts, remedy);
+    }
+    Finding::ok("data", facts)
+}
+
+/// How much there is of a data set. Each file was opened and its first records were read as training does it, of those
+/// in a store the first.
+struct Extent {
+    files: usize,
+    bytes: u64,
+    /// Files that a training leaves out: without a record, or bad where bad data is to be ignored.
+    left_out: usize,
+    /// One of them, and why.
+    first: String,
+}
+
+impl Extent {
+    fn of(config: &RecapDataConfig) -> Result<Self, DataError> {
+        let files = data::file_names(config)?;
+        let sizes = files.iter().map(|file| data::file_size(file));
+        let sizes = sizes.collect::<Result<Vec<u64>, _>>()?;
+        let mut extent = Self {
+            files: files.len(),
+            bytes: sizes.iter().copied().fold(0, u64::saturating_add),
+            left_out: 0,
+            first: String::new(),
+        };
+        data::refuse_empty(&files, &sizes)?;
+        let mut has_read_store = false;
+        let mut last = None;
+        for file in &files {
+            if data::is_remote(file) && std::mem::replace(&mut has_read_store, true) {
+                continue;
+            }
+            let reason = match data::try_records(file) {
+                Ok(true) => continue,
+                Ok(false) => format!("{} has no record", file.display()),
+                Err(error) if config.ignore_data_errors && error.is_damage() => {
+                    let error = last.insert(error);
+                    format!("{error}")
+                }
+                Err(error) => return Err(error),
+            };
+            if extent.left_out == 0 {
+                extent.first = reason;
+            }
+            extent.left_out += 1;
+        }
+        if extent.left_out < files.len() {
+            return Ok(extent);
+        }
+        Err(last.unwrap_or(DataError::NoRecords(NoRecords {
+            files,
+            rank: (0, 1),
+            has_skipped: false,
+        })))
     }
 }
 
-/// How much there is of a data set; each file was opened as training opens it, of those in a store the first.
-fn extent(name: &str, config: &RecapDataConfig) -> anyhow::Result<String> {
-    let files = data::file_names(config).with_context(|| name.to_owned())?;
-    let mut bytes: u64 = 0;
-    let mut has_read_store = false;
-    for file in &files {
-        let size = data::file_size(file).with_context(|| name.to_owned())?;
-        bytes = bytes.saturating_add(size);
-        if data::is_remote(file) && std::mem::replace(&mut has_read_store, true) {
-            continue;
+impl fmt::Display for Extent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} files, {}", self.files, bytes_text(self.bytes))?;
+        if self.left_out > 0 {
+            write!(f, ", {} of no use: {}", self.left_out, self.first)?;
         }
-        data::try_read(file).with_context(|| format!("{name}: {}", file.display()))?;
+        Ok(())
     }
-    Ok(format!(
-        "{name}: {} files, {}",
-        files.len(),
-        bytes_text(bytes)
-    ))
 }
 
 /// `/dev/shm`, through which processes of one machine talk.

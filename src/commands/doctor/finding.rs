@@ -1,5 +1,6 @@
 //! One line of the doctor.
 
+use crate::exit::Exit;
 use crate::printable;
 
 /// Width of the column with what was looked at.
@@ -24,6 +25,8 @@ pub(super) struct Finding {
     pub(super) facts: String,
     /// Empty where there is nothing to do.
     pub(super) remedy: String,
+    /// What a training would end with.
+    pub(super) exit_code: u8,
 }
 
 impl Finding {
@@ -39,12 +42,19 @@ impl Finding {
         Self::new(what, Level::Fail, facts, remedy)
     }
 
+    /// The same, of something that a training would end with `error` for.
+    pub(super) fn ending_with(self, error: &anyhow::Error) -> Self {
+        let exit_code = Exit::code_of(error);
+        Self { exit_code, ..self }
+    }
+
     fn new(what: &'static str, level: Level, facts: String, remedy: &str) -> Self {
         Self {
             what,
             level,
             facts,
             remedy: remedy.to_owned(),
+            exit_code: Exit::Failed as u8,
         }
     }
 

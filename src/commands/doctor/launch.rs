@@ -34,7 +34,8 @@ pub(super) fn look(launch: Result<Option<Launch>, LaunchError>) -> Finding {
             "launch",
             format!("{error}{set}"),
             "launch with torchrun, srun or --nproc_per_node, or unset these variables",
-        ),
+        )
+        .ending_with(&error.into()),
         Ok(None) => Finding::ok("launch", format!("one process{set}")),
         Ok(Some(Launch { place, .. })) => {
             let (rank, world_size) = (place.rank, place.world_size);

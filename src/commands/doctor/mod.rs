@@ -13,13 +13,16 @@ use anyhow::Context;
 use self::finding::{Finding, Level};
 use crate::config::RecapConfig;
 use crate::distributed::env::Launch;
+use crate::printable;
 
 /// Something is wrong that a training would not survive.
 #[derive(Debug, thiserror::Error)]
 #[error("{failed} of {all} checks failed: each says above what to do")]
-pub(super) struct DoctorError {
+pub(crate) struct DoctorError {
     failed: usize,
     all: usize,
+    /// What a training would end with, at the first of them.
+    pub(crate) exit_code: u8,
 }
 
 /// Checks the machine, and where there is a config the folders it names; the findings go to stdout.
@@ -48,20 +51,22 @@ pub(super) fn run(config: Option<&RecapConfig>) -> anyhow::Result<()> {
             "none given: --config_path=FILE checks its folders as well".to_owned(),
         )),
     }
-    let mut stdout = std::io::stdout();
-    let colours = stdout.is_terminal() && !crate::logging::is_colourless();
+    let colours = std::io::stdout().is_terminal() && !crate::logging::is_colourless();
+    let mut stdout = printable::raw_stdout();
     for finding in &findings {
         stdout
             .write_all(finding.line(colours).as_bytes())
             .context("cannot write to stdout")?;
     }
-    let failed = findings
-        .iter()
-        .filter(|finding| finding.level == Level::Fail)
-        .count();
-    if failed > 0 {
-        let all = findings.len();
-        return Err(DoctorError { failed, all }.into());
+    let is_failed = |finding: &&Finding| finding.level == Level::Fail;
+    let mut failed = findings.iter().filter(is_failed);
+    let Some(first) = failed.next() else {
+        return Ok(());
+    };
+    Err(DoctorError {
+        failed: 1 + failed.count(),
+        all: findings.len(),
+        exit_code: first.exit_code,
     }
-    Ok(())
+    .into())
 }

@@ -44,12 +44,7 @@ impl Folder {
         layout: &Layout,
         skip_damaged: bool,
     ) -> Result<Self, DataError> {
-        let failed = |source| DataError::Io {
-            action: "use the cache folder",
-            path: path.to_owned(),
-            source,
-        };
-        std::fs::create_dir_all(path).map_err(failed)?;
+        whole_file::make_folder(path).map_err(|error| DataError::CacheFolder(Box::new(error)))?;
         whole_file::remove_leftovers(path, None);
         // Labels and weights are looked at before rows are kept, so that what they may be belongs to them.
         let (specs, targets) = (&layout.specs, &layout.targets);

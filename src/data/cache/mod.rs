@@ -17,7 +17,8 @@ pub(crate) use store::{CachedFile, FileKey, Filling, Store};
 use super::error::DataError;
 use super::example::Layout;
 use crate::config::RecapDataConfig;
-use crate::machine::Memory;
+use crate::machine::{Memory, bytes_text};
+use crate::whole_file;
 
 /// Where decoded rows are kept.
 #[derive(Debug)]
@@ -43,15 +44,37 @@ impl Cache {
         if let Some(folder) = &config.cache_dir {
             return Folder::open(Path::new(folder), layout, skips).map(Self::Disk);
         }
-        let limit = limit(config, ranks, Memory::now().most());
+        let memory = Memory::now().most();
+        let limit = limit(config, ranks, memory);
+        if let Some(asked) = config.cache_memory_in_mb
+            && asked.get() > memory >> 20
+        {
+            tracing::info!(
+                "cache_memory_in_mb: {} MB were to be kept, this machine has {}",
+                asked.get(),
+                bytes_text(memory)
+            );
+        }
         Ok(Self::Memory(Store::new(limit)))
     }
 }
 
-/// What each of `ranks` processes of this machine, which may use `memory` bytes, keeps at most.
+/// Finds out whether the folder that `config` keeps rows in can be used, if it has one, and leaves nothing behind.
+///
+/// # Errors
+/// Those of [`Cache::open`].
+pub(crate) fn try_folder(config: &RecapDataConfig) -> Result<(), DataError> {
+    match &config.cache_dir {
+        Some(folder) => whole_file::try_folder(Path::new(folder))
+            .map_err(|error| DataError::CacheFolder(Box::new(error))),
+        None => Ok(()),
+    }
+}
+
+/// What each of `ranks` processes of this machine, which may use `memory` bytes, keeps at most: no more than there is.
 fn limit(config: &RecapDataConfig, ranks: usize, memory: u64) -> usize {
     let limit = match config.cache_memory_in_mb {
-        Some(megabytes) => megabytes.get().saturating_mul(1 << 20),
+        Some(megabytes) => megabytes.get().saturating_mul(1 << 20).min(memory),
         None => memory / 2,
     };
     usize::try_from(limit / ranks.max(1) as u64).unwrap_or(usize::MAX)
@@ -73,5 +96,6 @@ mod tests {
         assert_eq!(limit(&own, 1, 1 << 30), 8 << 20);
         assert_eq!(limit(&own, 8, 1 << 30), 1 << 20);
         assert_eq!(limit(&half, 0, 1 << 30), 1 << 29);
+        assert_eq!(limit(&own, 1, 1 << 20), 1 << 20);
     }
 }

@@ -12,7 +12,7 @@ use crc_fast::CrcAlgorithm;
 
 pub use foreign::Foreign;
 pub use inflate::uncompressed;
-pub(crate) use read::{Frame, MAX_RECORD_BYTES, ReadOptions, RecordReader, Share};
+pub(crate) use read::{Frame, MAX_RECORD_BYTES, ReadOptions, RecordReader, Share, try_records};
 pub use write::Compression;
 pub(crate) use write::RecordWriter;
 

@@ -45,6 +45,8 @@ pub(crate) struct Frames {
     pub(crate) skipped: u64,
     /// Whether the file ends here.
     pub(crate) is_last: bool,
+    /// Whether it has ended without a single record, good or bad.
+    pub(crate) is_empty: bool,
 }
 
 /// Where one record lies.
@@ -122,6 +124,8 @@ impl RecordReader {
         chunk.shrink_to(2 * CHUNK_BYTES);
         if let Err(cause) = self.fill_chunk(chunk, &mut frames) {
             self.end(&mut frames, cause, chunk);
+        } else {
+            frames.is_empty = frames.is_last && self.record == 0;
         }
         frames
     }
@@ -259,6 +263,20 @@ impl RecordReader {
         let Share { first, step } = self.options.share;
         self.record >= self.options.start && self.record % step == first
     }
+}
+
+/// Opens a data file as training does and reads its first records, as many as are read at once; whether there are any.
+///
+/// # Errors
+/// Those that a training would end with.
+pub(crate) fn try_records(path: &Arc<Path>) -> Result<bool, DataError> {
+    let options = ReadOptions {
+        share: Share { first: 0, step: 1 },
+        start: 0,
+        skip_damaged: false,
+    };
+    let frames = RecordReader::new(Arc::clone(path), options).read_chunk(&mut Vec::new());
+    frames.failure.map_or(Ok(!frames.is_empty), Err)
 }
 
 /// Whose error it is that reading ended with.

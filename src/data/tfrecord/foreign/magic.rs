@@ -109,6 +109,7 @@ fn by_form(bytes: &[u8]) -> Option<Known> {
             b'}' | b']' | b')' | b'(' | b'c' | b'X' | b'J' | b'K' | 0x8a | 0x8c | 0x95,
             ..,
         ] => Some(("a Python pickle", REWRITE)),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some(("a text in UTF-32", REWRITE)),
         [0xff, 0xfe, low, high, ..] if low != 0 && high == 0 => Some(UTF16),
         [0xfe, 0xff, 0, low, ..] if low != 0 => Some(UTF16),
         [a, b, c, d, e, f, g, h, b'{', b'"', ..]

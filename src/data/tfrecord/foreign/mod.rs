@@ -86,7 +86,7 @@ mod tests {
     fn what_is_known_by_its_beginning_is_called_by_its_name() {
         let tar = [vec![b'a'; 100], vec![0; 157], b"ustar\0".to_vec()].concat();
         let safetensors = [&100u64.to_le_bytes()[..], b"{\"a\":1}"].concat();
-        let cases: [(&[u8], &str); 30] = [
+        let cases: [(&[u8], &str); 31] = [
             (b"PAR1\x15\0", "a Parquet file"),
             (b"Obj\x01\x04", "an Avro file"),
             (b"ORC\x08\x03", "an ORC file"),
@@ -105,6 +105,7 @@ mod tests {
             (b"\x93NUMPY\x01\0", "a NumPy array"),
             (&safetensors, "a safetensors file"),
             (b"\xff\xfea\0,\0", "UTF-16"),
+            (b"\xff\xfe\0\0a\0\0\0", "UTF-32"),
             (&[0; 100], "only zeros"),
             (
                 b"<!DOCTYPE html>\n<html>",
