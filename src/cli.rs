@@ -258,6 +258,10 @@ pub struct GenerateArgs {
     /// Compression of the files; all kinds can be read
     #[arg(long = "compression", value_name = "KIND", default_value = "gzip")]
     pub compression: CompressionArg,
+
+    /// Write into a folder that holds other data, too; nothing: refuse it. What was generated there is replaced
+    #[arg(long = "beside")]
+    pub beside: bool,
 }
 
 /// Compression of generated files.

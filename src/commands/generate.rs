@@ -23,6 +23,7 @@ pub(super) fn run(config: &RecapConfig, args: &GenerateArgs) -> anyhow::Result<(
             CompressionArg::None => Compression::None,
             CompressionArg::Zstd => Compression::Zstd,
         },
+        beside_others: args.beside,
     };
     let mut stdout = printable::stdout();
     for path in generate(&config.train_data, &options)? {

@@ -86,6 +86,12 @@ pub enum ConvertError {
         /// The folder.
         folder: PathBuf,
     },
+    /// Another conversion has begun the folder to write.
+    #[error("{} is being written by another conversion: wait for it to end, or choose another output_dir", folder.display())]
+    InTheMaking {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A table lacks a column that the mapping uses.
     #[error("{}: there is no column `{column}`, {known}", file.display())]
     Column {
@@ -165,6 +171,7 @@ impl ConvertError {
         match self {
             Self::Setting { .. }
             | Self::Exists { .. }
+            | Self::InTheMaking { .. }
             | Self::Column { .. }
             | Self::Comparison { .. }
             | Self::Vocabulary { .. } => Fault::Config,

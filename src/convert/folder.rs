@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::ConvertError;
-use crate::whole_file::Draft;
+use crate::whole_file::{self, Draft};
 
 /// A folder in the making; removed when dropped before [`Folder::publish`].
 #[derive(Debug)]
@@ -24,6 +24,10 @@ impl Folder {
         if is_taken {
             let folder = path.to_owned();
             return Err(ConvertError::Exists { folder });
+        }
+        if whole_file::is_in_the_making(path) {
+            let folder = path.to_owned();
+            return Err(ConvertError::InTheMaking { folder });
         }
         if path.file_name().is_none() {
             let reason = format!("`{}` names no folder", path.display());

@@ -1,9 +1,13 @@
 //! Random data of a config's shape: to try a set-up without real data, and to see a model learn.
 
+mod files;
+
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+pub use self::files::GenerateOptions;
+use self::files::{Drafts, Stale, check_found, failed, folder, names};
 use super::draw::{Draw, Purpose};
 use super::encode::ExampleWriter;
 use super::error::DataError;
@@ -12,7 +16,6 @@ use super::schema::{Dtype, Feature, Length, Schema};
 pub use super::tfrecord::Compression;
 use super::tfrecord::{MAX_RECORD_BYTES, RecordWriter};
 use crate::config::RecapDataConfig;
-use crate::whole_file::Draft;
 
 /// Hidden numbers per example that features and labels have in common.
 const NUM_LATENTS: u64 = 8;
@@ -21,29 +24,13 @@ const CARRIER_EVERY: u64 = 4;
 /// How sharply a hidden number decides a label.
 const STEEPNESS: f32 = 8.0;
 
-/// What to generate.
-#[derive(Clone, Debug)]
-pub struct GenerateOptions {
-    /// Examples over all files.
-    pub n_examples: usize,
-    /// Files to spread them over; at least 1.
-    pub n_files: usize,
-    /// The same seed gives the same files.
-    pub seed: u64,
-    /// Labels that depend on nothing, instead of on the features.
-    pub noise: bool,
-    /// Folder to write to (`None`: that of the config's `inputs`).
-    pub output_dir: Option<PathBuf>,
-    /// Of every file; decides the ending of their names.
-    pub compression: Compression,
-}
-
-/// Writes random examples of the features that `config` uses: integers 0 to 9, floats in `[0, 1)`, integer labels 0 or
-/// 1. Files appear under their names only when all of them are complete.
+/// Writes random examples of the features that `config` uses: integers 0 to 9, floats in `[0, 1)`, integer labels that
+/// are 0 or 1. Files appear under their names together, when all of them are complete, in place of all that an earlier
+/// call has generated there.
 ///
 /// # Errors
-/// When the config does not fit its schema, its `inputs` would not find the files, or they cannot be written; then no
-/// new file is left behind.
+/// When the config does not fit its schema, its `inputs` would not find the files, the folder holds other data, or they
+/// cannot be written; then no new file is left behind.
 pub fn generate(
     config: &RecapDataConfig,
     options: &GenerateOptions,
@@ -61,8 +48,9 @@ pub fn generate(
     let paths = names(options).map(|name| folder.join(name));
     let paths: Vec<PathBuf> = paths.collect();
     check_found(config, options, &paths)?;
+    let stale = Stale::find(config, options, &folder, &paths)?;
     std::fs::create_dir_all(&folder).map_err(|source| failed("create", &folder, source))?;
-    let mut drafts = Drafts(Vec::new());
+    let mut drafts = Drafts::new();
     for (index, path) in paths.iter().enumerate() {
         let draft = drafts.open(path)?;
         let examples = share(options.n_examples, paths.len(), index);
@@ -75,62 +63,8 @@ pub fn generate(
             .write(draft, examples)
             .map_err(|source| failed("write", path, source))?;
     }
-    drafts.publish(&paths)?;
+    drafts.publish(&stale)?;
     Ok(paths)
-}
-
-fn folder(config: &RecapDataConfig, options: &GenerateOptions) -> Result<PathBuf, DataError> {
-    if let Some(folder) = &options.output_dir {
-        return Ok(folder.clone());
-    }
-    let inputs = config.inputs.as_deref().map(Path::new);
-    let folder = inputs.and_then(Path::parent).filter(|folder| {
-        !folder.as_os_str().is_empty() && !folder.to_string_lossy().contains(['*', '?', '['])
-    });
-    folder.map(Path::to_owned).ok_or_else(|| {
-        DataError::setting(
-            "inputs",
-            "names no single folder: say where to write the data",
-        )
-    })
-}
-
-fn names(options: &GenerateOptions) -> impl Iterator<Item = String> {
-    let count = options.n_files.max(1);
-    let ending = match options.compression {
-        Compression::Gzip => ".gz",
-        Compression::None => "",
-        Compression::Zstd => ".zst",
-    };
-    (0..count).map(move |index| match count {
-        1 => format!("random.tfrecord{ending}"),
-        _ => format!("random-{index:05}.tfrecord{ending}"),
-    })
-}
-
-/// Data written where the config says must be found by the config.
-fn check_found(
-    config: &RecapDataConfig,
-    options: &GenerateOptions,
-    paths: &[PathBuf],
-) -> Result<(), DataError> {
-    let (Some(inputs), None) = (&config.inputs, &options.output_dir) else {
-        return Ok(());
-    };
-    let pattern = glob::Pattern::new(inputs).map_err(|source| DataError::Pattern {
-        pattern: inputs.clone(),
-        source,
-    })?;
-    match paths.iter().find(|path| !pattern.matches_path(path)) {
-        Some(path) => {
-            let reason = format!(
-                "`{inputs}` does not match {}, where the data would be written",
-                path.display()
-            );
-            Err(DataError::setting("inputs", reason))
-        }
-        None => Ok(()),
-    }
 }
 
 /// The examples of file `index` of `files`.
@@ -157,39 +91,6 @@ fn check_record(features: &[Feature]) -> Result<(), DataError> {
         "the features used would make a record of at least {bytes} bytes, at most {MAX_RECORD_BYTES} are accepted"
     );
     Err(DataError::setting("seg_dense_schema", reason))
-}
-
-fn failed(action: &'static str, path: &Path, source: io::Error) -> DataError {
-    DataError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
-}
-
-/// Unpublished files; removed when dropped.
-struct Drafts(Vec<Draft>);
-
-impl Drafts {
-    fn open(&mut self, path: &Path) -> Result<File, DataError> {
-        let draft = Draft::file(path);
-        let (draft, file) = draft.map_err(|source| failed("create", path, source))?;
-        self.0.push(draft);
-        Ok(file)
-    }
-
-    /// Gives the files their names: all of them, or none.
-    fn publish(self, paths: &[PathBuf]) -> Result<(), DataError> {
-        for (index, (draft, path)) in self.0.into_iter().zip(paths).enumerate() {
-            if let Err(source) = draft.publish() {
-                for published in &paths[..index] {
-                    drop(std::fs::remove_file(published));
-                }
-                return Err(failed("publish", path, source));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Makes examples.

@@ -132,6 +132,7 @@ fn generate_keys(args: &Args, files: usize) {
             true => Compression::Gzip,
             false => Compression::None,
         },
+        beside_others: false,
     };
     generate(&keys(args), &options).unwrap();
 }

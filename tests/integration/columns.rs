@@ -153,6 +153,7 @@ fn columns_are_truncated_and_kept_like_lists() {
         noise: false,
         output_dir: None,
         compression: Compression::Gzip,
+        beside_others: false,
     };
     let all = wide(folder.path(), "");
     generate(&all, &options).unwrap();

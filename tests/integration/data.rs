@@ -62,6 +62,7 @@ fn random_files(folder: &Path, files: usize, examples: usize) -> String {
         noise: false,
         output_dir: None,
         compression: Compression::Gzip,
+        beside_others: false,
     };
     generate(&small_config(&inputs, 16, 0), &options).unwrap();
     inputs

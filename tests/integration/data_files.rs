@@ -17,6 +17,7 @@ fn good_file(folder: &Path, name: &str) -> PathBuf {
         noise: false,
         output_dir: Some(folder.join("made")),
         compression: Compression::Gzip,
+        beside_others: false,
     };
     let made = generate(&small_config("unused", 16, 0), &options).unwrap();
     let path = folder.join(name);

@@ -15,6 +15,7 @@ fn options(n_examples: usize, n_files: usize, noise: bool) -> GenerateOptions {
         noise,
         output_dir: None,
         compression: Compression::Gzip,
+        beside_others: false,
     }
 }
 

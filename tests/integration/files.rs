@@ -12,7 +12,7 @@ use crate::support::{Run, stderr, with_default_signals};
 /// No command here takes longer.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
     let mut names: Vec<_> = entries

@@ -12,6 +12,7 @@
 )]
 
 mod check;
+mod check_agrees;
 mod checkpoints;
 mod cli;
 mod columns;
@@ -44,6 +45,7 @@ mod metrics;
 mod model_build;
 mod model_mistakes;
 mod numerics;
+mod outside;
 mod predict;
 mod python_checkpoint;
 mod records;
