@@ -114,8 +114,7 @@ fn print(converted: &Converted, has_old_vocabulary: bool) -> anyhow::Result<()> 
     if has_old_vocabulary {
         print_unknown(&mut out, &converted.unknown)?;
     }
-    let config = converted.folder.join("config.yaml");
-    out.line(format_args!("{}", config.display()))?;
+    out.line(format_args!("{}", converted.made.display()))?;
     Ok(())
 }
 

@@ -161,18 +161,25 @@ impl Decode for String {
     }
 }
 
-/// Everything is computed in f32: a larger number has no place there.
-const TOO_LARGE: &str = "a number that 32 bits hold, at most 3.4e38 (or .inf)";
+/// Everything is computed in f32: a larger number has no place there, and one that is too small is 0.
+const HELD: &str =
+    "a number that 32 bits hold, at most 3.4e38 (or .inf), at least 1.4e-45 where it is not 0";
 
-fn is_too_large(number: f64) -> bool {
-    number.is_finite() && number.abs() > f64::from(f32::MAX)
+fn is_held(number: f64) -> bool {
+    let size = number.abs();
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "what is lost is what is asked for"
+    )]
+    let is_lost = size > 0.0 && size as f32 == 0.0;
+    !(is_lost || number.is_finite() && size > f64::from(f32::MAX))
 }
 
 impl Decode for f64 {
     fn decode(node: &Node, at: &mut Decoder) -> Self {
         let number = leaf(node, at, "a number", number).unwrap_or_else(Self::placeholder);
-        if is_too_large(number) {
-            at.unexpected(node, TOO_LARGE, "");
+        if !is_held(number) {
+            at.unexpected(node, HELD, "");
             return Self::placeholder();
         }
         number
@@ -189,8 +196,8 @@ impl Decode for PositiveFloat {
     fn decode(node: &Node, at: &mut Decoder) -> Self {
         let read = |value: &Value| Self::new(number(value)?);
         let number = leaf(node, at, "a number above 0", read).unwrap_or_else(Self::placeholder);
-        if is_too_large(number.get()) {
-            at.unexpected(node, TOO_LARGE, "");
+        if !is_held(number.get()) {
+            at.unexpected(node, HELD, "");
             return Self::placeholder();
         }
         number

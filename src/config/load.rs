@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use super::RecapConfig;
 use super::decode::{Decode, Decoder};
-use super::error::ConfigError;
+use super::error::{ConfigError, ProblemKind};
 use super::loaded::{Loaded, Origins};
 use super::node::{Mark, Node, Scalars, Source, Value, key_text, shorten};
 use super::path::{Path, Step};
@@ -60,6 +60,7 @@ pub fn parse_recap(
     let config = RecapConfig::decode(&document.root, &mut at);
     validate::check(&config, &mut at);
     document.warn_of_repeated(&mut at.warnings);
+    document.refuse_unreadable(&mut at);
     document.warn_of_unset(&mut at.warnings);
     let Decoder {
         origins, warnings, ..
@@ -120,6 +121,7 @@ fn decode<T: Decode>(
     places::settle(&mut document.root, environment, &mut at);
     let value = T::decode(&document.root, &mut at);
     document.warn_of_repeated(&mut at.warnings);
+    document.refuse_unreadable(&mut at);
     document.warn_of_unset(&mut at.warnings);
     Ok((value, at.finish(path)?.warnings))
 }
@@ -209,6 +211,17 @@ impl Document {
                 first.line
             )
         }));
+    }
+
+    /// Reports the variables that are set to what is no text.
+    fn refuse_unreadable(&self, at: &mut Decoder) {
+        let is_unreadable =
+            |name: &&String| std::env::var_os(name).is_some_and(|it| it.to_str().is_none());
+        for name in self.text.unset.iter().filter(is_unreadable) {
+            let problem =
+                format!("the environment variable {name} is not UTF-8: write the value here");
+            at.report(Path::default(), &self.root.mark, ProblemKind::Rule(problem));
+        }
     }
 
     /// Warns of every value in which the name of an unset variable was left.

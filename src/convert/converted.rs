@@ -14,6 +14,8 @@ use super::vocabulary::Vocabulary;
 pub struct Converted {
     /// The folder.
     pub folder: PathBuf,
+    /// What a next command takes: the config to train with, or the pattern of the files to be scored.
+    pub made: PathBuf,
     /// By name of the part.
     pub parts: IndexMap<String, Part>,
     /// Rows that belong to no part.

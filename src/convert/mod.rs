@@ -39,6 +39,7 @@ mod starter;
 mod tally;
 mod time;
 mod timeline;
+mod unlabelled;
 mod vocabulary;
 mod vocabulary_file;
 mod yaml;
@@ -106,8 +107,18 @@ pub fn convert(
     let output_dir = options.output_dir.clone();
     let output_dir = output_dir.or_else(|| mapping.output_dir.as_ref().map(PathBuf::from));
     let output_dir = output_dir.ok_or_else(|| missing("output_dir", "--output_dir"))?;
-    let plan = Plan::new(mapping)?;
+    let must_learn = options.vocabulary.is_none();
+    let plan = must_learn.then(|| Plan::new(mapping)).transpose()?;
     let sources = Sources::find(inputs, &mapping.csv)?;
+    let to_score = match plan {
+        Some(_) => None,
+        None => unlabelled::mapping(mapping, &sources)?,
+    };
+    let plan = match (plan, &to_score) {
+        (Some(plan), _) => plan,
+        (None, Some(mapping)) => Plan::unlabelled(mapping, unlabelled::PART)?,
+        (None, None) => Plan::new(mapping)?,
+    };
     let folder = Folder::create(&output_dir)?;
     let available = NonZeroUsize::new(machine::cores()).unwrap_or(NonZeroUsize::MIN);
     let mut conversion = Conversion {
@@ -124,22 +135,30 @@ pub fn convert(
     let negative = tallies.iter().map(|tally| tally.unlabelled).sum();
     let dealer = &conversion.dealer;
     let (parts, unknown) = converted::summary(&plan, dealer, &vocabulary, &tallies);
-    let starter = Starter {
-        folder: &output_dir,
-        dealer,
-        encoder: &encoder,
-        vocabulary: &vocabulary,
-        parts: &parts,
-        is_heavy_tailed: conversion.is_heavy_tailed,
-    };
-    let config = starter.config()?;
-    let json = serde_json::to_string_pretty(&vocabulary).unwrap_or_default();
-    folder.add_file("vocabulary.json", |file| writeln!(file, "{json}"))?;
     folder.add_file("segdense.json", |file| write_schema(&encoder, file))?;
-    folder.add_file("config.yaml", |file| file.write_all(config.as_bytes()))?;
+    // Rows to be scored belong to the config and the vocabulary that there are.
+    if to_score.is_none() {
+        let starter = Starter {
+            folder: &output_dir,
+            dealer,
+            encoder: &encoder,
+            vocabulary: &vocabulary,
+            parts: &parts,
+            is_heavy_tailed: conversion.is_heavy_tailed,
+        };
+        let config = starter.config()?;
+        let json = serde_json::to_string_pretty(&vocabulary).unwrap_or_default();
+        folder.add_file("vocabulary.json", |file| writeln!(file, "{json}"))?;
+        folder.add_file("config.yaml", |file| file.write_all(config.as_bytes()))?;
+    }
     folder.publish()?;
+    let made = match to_score {
+        Some(_) => output_dir.join(unlabelled::PART).join("*.tfrecord.gz"),
+        None => output_dir.join("config.yaml"),
+    };
     Ok(Converted {
         folder: output_dir,
+        made,
         parts,
         left_out: left_out.by_split,
         unlabelled: Unlabelled {

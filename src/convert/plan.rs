@@ -123,6 +123,20 @@ impl Places {
 impl Plan {
     /// Checks the mapping as far as it can be without the tables.
     pub(super) fn new(mapping: &ConversionConfig) -> Result<Self, ConvertError> {
+        if mapping.labels.is_empty() {
+            let reason = "expected at least one task; rows without labels need --vocabulary, and are made to be scored";
+            return Err(ConvertError::setting("labels", reason));
+        }
+        Self::of(mapping)
+    }
+
+    /// Of a mapping without labels: every row belongs to `part`.
+    pub(super) fn unlabelled(mapping: &ConversionConfig, part: &str) -> Result<Self, ConvertError> {
+        let splitter = Splitter::all(part);
+        Self::of(mapping).map(|plan| Self { splitter, ..plan })
+    }
+
+    fn of(mapping: &ConversionConfig) -> Result<Self, ConvertError> {
         let mut places = Places::default();
         let continuous = places.columns(&mapping.continuous);
         let one_hot = places.categories(&mapping.one_hot);
@@ -282,12 +296,6 @@ fn labels(
             expression,
             missing: mapping.missing_label,
         });
-    }
-    if labels.is_empty() {
-        return Err(ConvertError::setting(
-            "labels",
-            "expected at least one task",
-        ));
     }
     Ok(labels)
 }

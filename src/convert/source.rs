@@ -48,6 +48,20 @@ impl Sources {
         })
     }
 
+    /// Whether any table has `column`.
+    pub(super) fn have(&self, column: &str) -> Result<bool, ConvertError> {
+        let columns = [column.to_owned()];
+        for table in &self.tables {
+            let looked = self.read_table(table, &columns, &mut 0, &mut |_| Ok(false));
+            match looked.map_err(|failure| failure.error) {
+                Ok(_) => return Ok(true),
+                Err(ConvertError::Column { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
     /// Reads `columns` of every row of every file, in order, until `take` has enough.
     pub(super) fn read(&self, columns: &[String], take: Take<'_>) -> Result<(), Failure> {
         let warns = !self.has_warned.swap(true, Ordering::Relaxed);

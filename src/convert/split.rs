@@ -49,10 +49,7 @@ impl Splitter {
             Some(SplitConfig {
                 time: Some(config), ..
             }) => by_time(config, place(&config.column))?,
-            _ => Self {
-                parts: vec!["train".to_owned()],
-                rule: Rule::All,
-            },
+            _ => Self::all("train"),
         };
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         for part in &built.parts {
@@ -70,6 +67,14 @@ impl Splitter {
             return Err(ConvertError::setting("split", "expected at least one part"));
         }
         Ok(built)
+    }
+
+    /// One part with every row.
+    pub(super) fn all(part: &str) -> Self {
+        Self {
+            parts: vec![part.to_owned()],
+            rule: Rule::All,
+        }
     }
 
     /// The column whose values keep rows together.

@@ -19,6 +19,8 @@ use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::{Arc, LazyLock};
 
+use tracing::warn;
+use tracing_subscriber::filter::{FilterExt, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -40,7 +42,11 @@ static COUNTS: LazyLock<Arc<Counts>> = LazyLock::new(Arc::default);
 pub fn start(format: LogFormat) {
     let is_other = other_rank().is_some();
     let level = if is_other { "warn" } else { "info" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let wanted = std::env::var_os(EnvFilter::DEFAULT_ENV)
+        .map(|wanted| wanted.to_string_lossy().into_owned());
+    let (filter, doubt) = filter(wanted.as_deref(), level);
+    // Why a command ends is always written.
+    let filter = filter.or(LevelFilter::ERROR);
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     let on_terminal = io::stderr().is_terminal() && !is_dumb && format == LogFormat::Text;
     let colours = on_terminal && !is_colourless();
@@ -64,6 +70,28 @@ pub fn start(format: LogFormat) {
         .with(lines.with_filter(filter))
         .with(events)
         .try_init();
+    if let Some(doubt) = doubt {
+        warn!(
+            "RUST_LOG={doubt} is not heeded: write error, warn, info, debug, trace, or TARGET=LEVEL"
+        );
+    }
+}
+
+/// The filter that `wanted` asks for (`RUST_LOG`), else that of `level`; and what of it says nothing.
+fn filter<'a>(wanted: Option<&'a str>, level: &str) -> (EnvFilter, Option<&'a str>) {
+    let Some(wanted) = wanted.filter(|wanted| !wanted.trim().is_empty()) else {
+        return (EnvFilter::new(level), None);
+    };
+    // A word that is no level would be a target, and silence all others.
+    let is_known = |part: &str| {
+        part.parse::<LevelFilter>().is_ok()
+            || part.contains(['=', '['])
+            || part.starts_with(env!("CARGO_CRATE_NAME"))
+    };
+    match EnvFilter::try_new(wanted) {
+        Ok(filter) if wanted.split(',').map(str::trim).all(is_known) => (filter, None),
+        _ => (EnvFilter::new(level), Some(wanted)),
+    }
 }
 
 /// Whether the user asked for no colours (`NO_COLOR`), whatever they would be shown on.
@@ -131,5 +159,28 @@ impl<W: Write> Write for Redacted<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_silences_nothing() {
+        for (wanted, is_heeded) in [
+            ("debug", true),
+            ("WARN,recap_train::data=trace", true),
+            ("recap_train::data", true),
+            ("off", true),
+            (" ", true),
+            ("inof", false),
+            ("info,tch", false),
+            ("[[[", false),
+            ("=,=", false),
+        ] {
+            let (_, doubt) = filter(Some(wanted), "info");
+            assert_eq!(doubt.is_none(), is_heeded, "{wanted}");
+        }
     }
 }

@@ -179,3 +179,47 @@ fn random_data_is_not_written_into_a_folder_called_like_a_store() {
     assert!(message.contains("--output_dir"), "{message}");
     assert!(!Path::new("s3:").exists());
 }
+
+#[test]
+fn why_a_command_ends_is_written_whatever_the_log_is_to_show() {
+    let run = Run::new();
+    for (filter, is_heeded) in [
+        ("off", true),
+        ("tch=info", true),
+        ("inof", false),
+        ("=,=", false),
+    ] {
+        let mut command = run.command(&["--set", "training.num_train_steps=x"]);
+        let output = command.env("RUST_LOG", filter).output().unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("num_train_steps"), "{filter}: {text}");
+        assert_eq!(
+            text.contains("is not heeded"),
+            !is_heeded,
+            "{filter}: {text}"
+        );
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_not_one_that_is_not_set() {
+    use std::os::unix::ffi::OsStrExt;
+    let run = Run::new();
+    let mut command = run.command(&["check"]);
+    let odd = std::ffi::OsStr::from_bytes(b"/tmp/x\xff");
+    let output = command.env("RUN_DIR", odd).output().unwrap();
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(
+        text.contains("the environment variable RUN_DIR is not UTF-8"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_number_that_is_zero_in_32_bits_is_refused() {
+    let run = Run::new();
+    let text = run.fails(&["check", "--set", "training.max_grad_norm=1e-300"], 2);
+    assert!(text.contains("a number that 32 bits hold"), "{text}");
+}

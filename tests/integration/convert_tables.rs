@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use recap_train::convert::ConvertError;
+use recap_train::convert::{ConvertError, ConvertOptions};
 use recap_train::data::Fault;
 
 use crate::convert::{Place, floats, ints};
@@ -462,4 +462,68 @@ fn a_table_of_one_endless_cell_row_or_header_is_refused() {
         let is_told = message.contains(&format!("line {line}: the row that begins here"));
         assert!(is_told, "{name}: {message}");
     }
+}
+
+#[test]
+fn rows_without_labels_are_made_to_be_scored_with_the_vocabulary_there_is() {
+    let place = Place::new();
+    let days = "split: {time: {column: d, before: {train: '2024-05-05', rest: null}}}\n";
+    let mapping = format!("{MAPPING}weights: {{y: w}}\nids: {{meta__row: {{}}}}\n{days}");
+    let row = |i: usize| {
+        format!(
+            "{i}.5,{},{},1,2024-05-0{}\n",
+            ["a", "b"][i % 2],
+            i % 2,
+            1 + i % 9
+        )
+    };
+    let old: String = (0..40).map(row).collect();
+    place.write("old.csv", format!("x,c,y,w,d\n{old}"));
+    place.convert(&mapping, "old.csv", "old", 1).unwrap();
+    place.write("new.csv", "c,x\nb,1.5\nz,2.5\n");
+    let converted = |yaml: &str, inputs: &str, output: &str| {
+        let options = ConvertOptions {
+            inputs: vec![place.path(inputs).display().to_string()],
+            output_dir: Some(place.path(output)),
+            vocabulary: Some(place.path("old/vocabulary.json")),
+            threads: None,
+        };
+        recap_train::convert::convert(&recap_train::config::parse(yaml).unwrap(), &options)
+    };
+    let unlabelled =
+        "continuous: [x]\none_hot: [{columns: [c]}]\nlabels: {}\nids: {meta__row: {}}\n";
+    for (output, yaml) in [("n1", &*mapping), ("n2", unlabelled)] {
+        let made = converted(yaml, "new.csv", output).unwrap();
+        assert_eq!(made.parts["rows"].rows, 2);
+        assert_eq!(made.made, place.path(output).join("rows/*.tfrecord.gz"));
+        assert!(!place.path(output).join("config.yaml").exists());
+    }
+    let config = format!("--config_path={}", place.path("old/config.yaml").display());
+    let scores = format!("--output={}", place.path("p.csv").display());
+    let inputs = format!("--inputs={}/rows/*.tfrecord.gz", place.path("n1").display());
+    let predict: &[&str] = &["predict", &inputs, &scores];
+    for args in [&[][..], predict] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_recap-train"));
+        let output = command.arg(&config).args(args).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            crate::support::stderr(&output)
+        );
+    }
+    let scored = std::fs::read_to_string(place.path("p.csv")).unwrap();
+    assert_eq!(scored.lines().count(), 3, "{scored}");
+    // Where a table has a label, all of them must.
+    place.write("new.csv", "c,x,w\nb,1.5,1\n");
+    assert!(
+        converted(&mapping, "*.csv", "n3")
+            .unwrap_err()
+            .to_string()
+            .contains("no column `y`")
+    );
+    let error = place
+        .convert(unlabelled, "new.csv", "n4", 1)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("need --vocabulary"), "{error}");
 }
