@@ -27,9 +27,14 @@ pub(super) fn backbone(keys: &Keys<'_>, at: &mut Decoder) {
     at.report(at.path.clone(), mark, ProblemKind::Rule(message));
 }
 
-/// Without `columns` there must be a schema.
+/// Where features are named that `columns` does not make, there must be a schema. Where none are, the records are looked
+/// at, and what they hold is suggested.
 pub(super) fn schema_path(keys: &Keys<'_>, at: &mut Decoder) {
-    if keys.given("columns").is_none() && keys.given("schema_path").is_none() {
+    let names_features = ["features", "renamed_features"]
+        .iter()
+        .any(|key| keys.given(key).is_some());
+    let is_needed = names_features && keys.given("columns").is_none();
+    if is_needed && keys.given("schema_path").is_none() {
         keys.required::<String>(at, "schema_path");
     }
 }

@@ -11,7 +11,7 @@ use super::error::RecordError;
 use super::lists::{List, Values, packed_list};
 use super::places::{Entry, Places};
 use super::scalars::{self, Missing, Noticed};
-use super::schema::Dtype;
+use super::schema::{Dtype, Length};
 use super::targets::Targets;
 use super::wire::{Field, Wire};
 
@@ -113,24 +113,21 @@ impl Scratch {
                 None => column.push_default(spec)?,
             }
         }
-        if layout.has_parts && !layout.noticed.is_reported() {
+        if !layout.noticed.is_reported() {
             self.missing.add(&self.found);
         }
         layout.targets.check(&layout.specs, columns)
     }
 
-    /// Warns, once for all threads, of parts that the records so far, of `file`, all lack.
+    /// Warns, once for all threads, of keys that the records so far, of `file`, all lack and that count as 0 there.
     pub(crate) fn report_missing(&self, layout: &Layout, file: &Path) {
-        if !layout.has_parts {
-            return;
-        }
         let keys = layout.specs.iter().flat_map(|spec| {
-            let is_part = spec.feature.parts.is_some();
-            keys(spec).into_iter().map(move |key| (is_part, key))
+            let is_zero = spec.feature.length != Length::Variable;
+            keys(spec).into_iter().map(move |key| (is_zero, key))
         });
-        let parts = keys.enumerate().filter(|(_, (is_part, _))| *is_part);
-        let parts = parts.map(|(slot, (_, key))| (slot, key));
-        self.missing.report(&layout.noticed, file, parts);
+        let fixed = keys.enumerate().filter(|(_, (is_zero, _))| *is_zero);
+        let fixed = fixed.map(|(slot, (_, key))| (slot, key));
+        self.missing.report(&layout.noticed, file, fixed);
     }
 
     /// Finds the last entry of each used feature that has a kind set.

@@ -219,7 +219,7 @@ fn mistakes_in_columns_are_told_with_line_and_remedy() {
             "discrete: [city], missing: zeros",
             "one of zero, error",
         ),
-        ("    columns: {", "    colums: {", "schema_path"),
+        ("    columns: {", "    colums: {", "did you mean columns?"),
     ] {
         assert!(CONFIG.contains(from), "{from}");
         std::fs::write(run.path("config.yaml"), CONFIG.replacen(from, to, 1)).unwrap();
@@ -267,4 +267,55 @@ fn a_record_without_a_label_is_no_negative_one() {
             );
         }
     }
+}
+
+#[test]
+fn records_that_lack_what_the_schema_names_are_warned_of_in_training_too() {
+    let run = Run::with_data();
+    let other = "train_data.seg_dense_schema.renamed_features.continuous=recap.other";
+    let schema = run.path("other.json");
+    let fixture = crate::support::fixtures().join("tiny/segdense.json");
+    let text = std::fs::read_to_string(fixture).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let entries = json["schema"].as_array_mut().unwrap();
+    entries.push(
+        serde_json::json!({"feature_name": "recap.other", "dtype": "float_list", "length": 3}),
+    );
+    std::fs::write(&schema, json.to_string()).unwrap();
+    let path = format!(
+        "train_data.seg_dense_schema.schema_path={}",
+        schema.display()
+    );
+    let output = run.output(&["--set", &path, "--set", other]);
+    let log = stderr(&output);
+    let said = log
+        .lines()
+        .filter(|line| line.contains("keys are in none of the first records"));
+    let said: Vec<&str> = said.collect();
+    assert!(said.len() == 1 && said[0].contains("recap.other"), "{log}");
+}
+
+#[test]
+fn a_config_that_names_no_feature_is_told_what_the_records_hold() {
+    let run = run();
+    let begin = CONFIG.find("  seg_dense_schema:").unwrap();
+    let rest = CONFIG[begin..]
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with("    "));
+    let length: usize = rest.map(|line| line.len() + 1).sum();
+    let end = begin + "  seg_dense_schema:\n".len() + length;
+    let text = format!(
+        "{}  seg_dense_schema: {{}}\n{}",
+        &CONFIG[..begin],
+        &CONFIG[end..]
+    );
+    std::fs::write(run.path("config.yaml"), text).unwrap();
+    let output = run.output(&["check"]);
+    let piece = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(
+        piece.contains("continuous: [") && piece.contains("price"),
+        "{piece}"
+    );
 }
