@@ -157,13 +157,26 @@ impl Heartbeat {
         self.shared.num_collectives.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Why a collective has failed here: waits until the guilty rank can be named, or all are seen to live.
+    /// Why a collective has failed here: waits until the guilty rank can be named, or all are heard to live. On a busy
+    /// machine either may take its time, so it is not the clock that acquits a rank.
     pub(super) fn explain(&self) -> Option<Failure> {
         let shared = &self.shared;
         let mut state = shared.lock();
         state.watch.is_suspicious = true;
-        let patience = shared.pace.suspicious_limit + 2 * shared.pace.interval;
-        let state = shared.wait_until(state, patience, |state| state.failure.is_some());
+        let heard = state.watch.heard();
+        let silent = |state: &State| state.watch.not_heard_since(&heard);
+        let mut state = shared.wait_until(state, shared.pace.limit, |state| {
+            state.failure.is_some() || silent(state).is_none()
+        });
+        if state.failure.is_none()
+            && let Some(rank) = silent(&state)
+        {
+            let reason = format!(
+                "rank {rank} has not answered for {:.1} s: it was killed, is frozen, or is out of reach",
+                shared.pace.limit.as_secs_f64()
+            );
+            state.failure = Some(Failure::of(rank, reason));
+        }
         state.failure.clone()
     }
 

@@ -89,6 +89,8 @@ struct Seen {
     beat: Beat,
     /// When it changed last.
     at: Instant,
+    /// How often it has changed.
+    num_changes: u64,
     /// Since when this rank waits for that one in a collective.
     awaited_since: Option<Instant>,
 }
@@ -121,6 +123,7 @@ impl Watch {
         let seen = Seen {
             beat: Beat::default(),
             at: now,
+            num_changes: 0,
             awaited_since: None,
         };
         Self {
@@ -142,6 +145,7 @@ impl Watch {
         for (seen, &beat) in self.seen.iter_mut().zip(beats) {
             if beat.count != seen.beat.count {
                 seen.at = now;
+                seen.num_changes += 1;
             }
             let moved = beat.num_collectives != seen.beat.num_collectives;
             if beat.num_collectives >= own {
@@ -196,6 +200,20 @@ impl Watch {
                 limit.as_secs_f64()
             ),
         ))
+    }
+
+    /// How often each rank has been heard so far.
+    pub(super) fn heard(&self) -> Vec<u64> {
+        self.seen.iter().map(|seen| seen.num_changes).collect()
+    }
+
+    /// The first other rank that has not been heard twice since `heard`. Once may be what it wrote before it died: the
+    /// second time it wrote after the first was read.
+    pub(super) fn not_heard_since(&self, heard: &[u64]) -> Option<usize> {
+        let pairs = self.seen.iter().zip(heard).enumerate();
+        let mut others = pairs.filter(|(rank, _)| *rank != self.rank);
+        let is_silent = |(_, (seen, heard)): &(usize, (&Seen, &u64))| seen.num_changes < *heard + 2;
+        others.find(is_silent).map(|(rank, _)| rank)
     }
 
     /// The failure when the store's connection is cut, or silent.
@@ -335,6 +353,23 @@ mod tests {
             watch.verdict(now).map(|failure| (tick, failure.rank))
         });
         assert_eq!(failure, Some((11, Some(1))));
+    }
+
+    #[test]
+    fn a_rank_lives_once_it_was_heard_twice() {
+        let start = Instant::now();
+        let mut watch = Watch::new(start, 1, 3, true, Pace::new(Duration::from_secs(20)));
+        let heard = watch.heard();
+        let mut beats = [Beat::default(); 3];
+        let mut hear = |watch: &mut Watch, ranks: &[usize]| {
+            ranks.iter().for_each(|&rank| beats[rank].count += 1);
+            watch.observe(start, &beats);
+            watch.not_heard_since(&heard)
+        };
+        assert_eq!(hear(&mut watch, &[1]), Some(0));
+        assert_eq!(hear(&mut watch, &[0, 2]), Some(0));
+        assert_eq!(hear(&mut watch, &[0]), Some(2));
+        assert_eq!(hear(&mut watch, &[2]), None);
     }
 
     #[test]

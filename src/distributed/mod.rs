@@ -16,6 +16,7 @@ mod roll;
 mod slurm;
 pub mod store;
 pub mod timeline;
+mod variables;
 mod wish;
 
 pub use card::{Card, Fact};

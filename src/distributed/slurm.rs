@@ -1,9 +1,7 @@
 //! The launch contract in SLURM's variables.
 
-use super::env::{
-    Launch, LaunchError, LaunchedBy, Place, Rendezvous, Variables, below, check_world_size,
-    invalid, parse_number, parse_port, secret,
-};
+use super::env::{Launch, LaunchError, LaunchedBy, Place, Rendezvous, secret};
+use super::variables::{Variables, below, check_world_size, invalid, parse_number, parse_port};
 
 /// What `srun` sets for each task it starts, and the shell of a job does not have.
 const STEP: [&str; 2] = ["SLURM_STEP_ID", "SLURM_STEPID"];

@@ -131,7 +131,8 @@ fn ranks_that_were_told_other_numbers_of_ranks_say_so() {
 fn two_processes_with_one_rank_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
-    let start = |rank| Rank::start("collectives", rank, 2, port, folder.path(), &[]);
+    // Nobody begins without rank 2, so that the second rank 1 does not come too late.
+    let start = |rank| Rank::start("collectives", rank, 3, port, folder.path(), &[]);
     let outputs = wait(vec![start(0), start(1), start(1)], None);
     let texts: String = outputs.iter().map(stderr).collect();
     assert_eq!(texts.matches("is rank 1 already").count(), 1, "{texts}");
