@@ -97,6 +97,7 @@ impl Exit {
         }
         match error.downcast_ref() {
             Some(CheckpointError::NotACheckpoint { .. }) => return Some(Self::Usage),
+            Some(CheckpointError::NotFinite { .. }) => return Some(Self::Diverged),
             Some(CheckpointError::Folder(folder)) if folder.is_config() => {
                 return Some(Self::Usage);
             }

@@ -249,6 +249,25 @@ mod tests {
     }
 
     #[test]
+    fn weights_that_are_no_numbers_take_the_place_of_no_good_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manager = Manager::open(dir.path(), Some(1)).unwrap();
+        save(&mut manager, &[1]);
+        manager.stage_copies(&snapshot(2)).unwrap();
+        let bad = snapshot(2);
+        let _ = bad.model[0].1.shallow_clone().fill_(f64::NAN);
+        manager.save(bad, kept()).unwrap();
+        let error = manager.wait().unwrap_err();
+        assert!(matches!(
+            error,
+            CheckpointError::NotFinite { global_step: 2, .. }
+        ));
+        let newest = manager.newest_valid().unwrap().unwrap();
+        assert_eq!(newest.folder(), dir.path().join("1"));
+        assert!(!dir.path().join("2").exists());
+    }
+
+    #[test]
     fn the_record_is_that_of_the_first_save_of_a_run() {
         let dir = tempfile::tempdir().unwrap();
         let made = || read_record(dir.path()).unwrap().unwrap()["made"].clone();

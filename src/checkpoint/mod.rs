@@ -8,6 +8,7 @@
 //! What is *damaged* has been read and is not as it was written; the run goes on from the checkpoint before. What
 //! *cannot be read* may be whole, so that it ends the run.
 
+mod finite;
 pub mod format;
 mod listing;
 pub mod lock;
@@ -125,6 +126,16 @@ pub enum CheckpointError {
         name: String,
         /// What libtorch said.
         source: tch::TchError,
+    },
+    /// The last update has overflowed, so that nothing is saved.
+    #[error(
+        "diverged: after step {global_step} `{name}` holds values that are not finite, so nothing is saved and the          checkpoints before stay; try a lower learning rate or training.max_grad_norm"
+    )]
+    NotFinite {
+        /// The first such tensor.
+        name: String,
+        /// Steps over all ranks.
+        global_step: u64,
     },
     /// The thread that writes checkpoints ended without a word.
     #[error("the checkpoint writer panicked: a bug in this program, its message stands above")]

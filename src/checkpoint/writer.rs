@@ -7,6 +7,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use super::CheckpointError;
+use super::finite;
 use super::format::{BEST, Snapshot};
 use super::publish::{self, Staged};
 use super::record::write_record;
@@ -48,6 +49,7 @@ impl Writer {
 
     /// Everything that is to be published, the best one first.
     pub(super) fn stage(&self, snapshot: &Snapshot) -> Result<Vec<Staged>, CheckpointError> {
+        finite::check(snapshot)?;
         let mut all = Vec::new();
         if let Some(state) = &self.targets.best {
             let staged = publish::stage(&self.save_dir, BEST, snapshot)?;

@@ -257,3 +257,23 @@ fn snapshots_of_the_original_that_cannot_be_are_refused_with_the_tensor() {
         assert!(!message.contains("run.json"), "{message}");
     }
 }
+
+#[test]
+fn an_update_that_overflows_costs_no_checkpoint() {
+    let run = Run::with_data();
+    let rate = "optimizer.multi_task_learning_rates.backbone_learning_rate={constant: 3.0e38}";
+    let steps = [
+        "--set=training.checkpoint_every_n=1",
+        "--set=training.checkpoint_max_to_keep=1",
+    ];
+    run.ok(&[&steps[..], &["--set=training.num_train_steps=2"]].concat());
+    let before = run.checkpoint("save", 2);
+    let rate = format!("--set={rate}");
+    let text = run.fails(
+        &[&steps[..], &[&rate, "--set=training.num_train_steps=9"]].concat(),
+        4,
+    );
+    assert!(text.contains("diverged"), "{text}");
+    assert!(run.checkpoint("save", 2) == before, "the good one stays");
+    run.ok(&[&steps[..], &["--set=training.num_train_steps=3"]].concat());
+}
