@@ -15,12 +15,17 @@ mod data;
 #[path = "../../src"]
 mod leaves {
     pub mod batch;
+    pub mod interrupt;
     pub mod machine;
+    pub mod place;
     pub mod printable;
     pub mod protobuf;
     pub mod redact;
+    pub mod regular_file;
     pub mod splitmix;
     pub mod whole_file;
 }
 
-use leaves::{batch, machine, printable, protobuf, redact, splitmix, whole_file};
+use leaves::{
+    batch, interrupt, machine, place, printable, protobuf, redact, regular_file, splitmix, whole_file,
+};
