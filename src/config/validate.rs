@@ -47,6 +47,10 @@ fn evaluation(config: &RecapConfig, rules: &mut Rules<'_>) {
         let message = "there is nothing to evaluate on, add a partition to validation_data";
         rules.broken(&at("evaluate"), message);
     }
+    if config.training.evaluate && config.training.num_eval_steps == 0 {
+        let message = "an evaluation would read no batch: expected at least 1, or -1 for all";
+        rules.broken(&at("num_eval_steps"), message);
+    }
     if config.training.keep_best_metric.is_some() && !config.training.evaluate {
         let message = "nothing is evaluated while training, set training.evaluate to true";
         rules.broken(&at("keep_best_metric"), message);

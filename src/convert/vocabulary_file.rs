@@ -119,6 +119,13 @@ fn check_columns(vocabulary: &Vocabulary, plan: &Plan) -> Result<(), String> {
     let discrete = names(plan.discrete.iter().map(|c| &c.column.name));
     let continuous = names(plan.continuous.iter().map(|c| &c.name));
     let medians = vocabulary.medians.as_ref();
+    if medians.is_none() && plan.missing.is_none() && !plan.continuous.is_empty() {
+        return Err(
+            "medians, which stand for empty cells of continuous columns, are missing: convert again without \
+             --vocabulary, or say in the mapping what stands for them (missing)"
+                .to_owned(),
+        );
+    }
     let medians = medians.map_or_else(|| continuous.clone(), |medians| names(medians.keys()));
     for (key, expected, found) in [
         ("medians", continuous, medians),
