@@ -95,18 +95,7 @@ pub fn convert(
     mapping: &ConversionConfig,
     options: &ConvertOptions,
 ) -> Result<Converted, ConvertError> {
-    let missing = |key: &str, flag: &str| {
-        let reason = format!("missing: set it in the mapping, or give {flag}");
-        ConvertError::setting(key, reason)
-    };
-    let inputs = match (&options.inputs[..], &mapping.inputs) {
-        ([], None) => return Err(missing("inputs", "--inputs")),
-        ([], Some(patterns)) => patterns.get(),
-        (given, _) => given,
-    };
-    let output_dir = options.output_dir.clone();
-    let output_dir = output_dir.or_else(|| mapping.output_dir.as_ref().map(PathBuf::from));
-    let output_dir = output_dir.ok_or_else(|| missing("output_dir", "--output_dir"))?;
+    let (inputs, output_dir) = places(mapping, options)?;
     let must_learn = options.vocabulary.is_none();
     let plan = must_learn.then(|| Plan::new(mapping)).transpose()?;
     let sources = Sources::find(inputs, &mapping.csv)?;
@@ -136,8 +125,10 @@ pub fn convert(
     let dealer = &conversion.dealer;
     let (parts, unknown) = converted::summary(&plan, dealer, &vocabulary, &tallies);
     folder.add_file("segdense.json", |file| write_schema(&encoder, file))?;
-    // Rows to be scored belong to the config and the vocabulary that there are.
-    if to_score.is_none() {
+    let made = if to_score.is_some() {
+        // They belong to the config and the vocabulary that there are.
+        output_dir.join(unlabelled::PART).join("*.tfrecord.gz")
+    } else {
         let starter = Starter {
             folder: &output_dir,
             dealer,
@@ -146,16 +137,10 @@ pub fn convert(
             parts: &parts,
             is_heavy_tailed: conversion.is_heavy_tailed,
         };
-        let config = starter.config()?;
-        let json = serde_json::to_string_pretty(&vocabulary).unwrap_or_default();
-        folder.add_file("vocabulary.json", |file| writeln!(file, "{json}"))?;
-        folder.add_file("config.yaml", |file| file.write_all(config.as_bytes()))?;
-    }
-    folder.publish()?;
-    let made = match to_score {
-        Some(_) => output_dir.join(unlabelled::PART).join("*.tfrecord.gz"),
-        None => output_dir.join("config.yaml"),
+        add_config(&folder, &starter)?;
+        output_dir.join("config.yaml")
     };
+    folder.publish()?;
     Ok(Converted {
         folder: output_dir,
         made,
@@ -165,14 +150,48 @@ pub fn convert(
             dropped: left_out.unlabelled,
             negative,
         },
-        widths: [
-            plan.continuous.len(),
-            encoder.binary_width,
-            plan.discrete.len(),
-        ],
+        widths: widths(&encoder),
         unknown,
         keeps_apart: dealer.keeps_apart(),
     })
+}
+
+/// The tables and the folder, as the options or else the mapping say.
+fn places<'a>(
+    mapping: &'a ConversionConfig,
+    options: &'a ConvertOptions,
+) -> Result<(&'a [String], PathBuf), ConvertError> {
+    let missing = |key: &str, flag: &str| {
+        let reason = format!("missing: set it in the mapping, or give {flag}");
+        ConvertError::setting(key, reason)
+    };
+    let inputs = match (&options.inputs[..], &mapping.inputs) {
+        ([], None) => return Err(missing("inputs", "--inputs")),
+        ([], Some(patterns)) => patterns.get(),
+        (given, _) => given,
+    };
+    let output_dir = options.output_dir.clone();
+    let output_dir = output_dir.or_else(|| mapping.output_dir.as_ref().map(PathBuf::from));
+    let output_dir = output_dir.ok_or_else(|| missing("output_dir", "--output_dir"))?;
+    Ok((inputs, output_dir))
+}
+
+/// Columns of `continuous`, `binary` and `discrete`.
+fn widths(encoder: &Encoder<'_>) -> [usize; 3] {
+    let plan = encoder.plan;
+    [
+        plan.continuous.len(),
+        encoder.binary_width,
+        plan.discrete.len(),
+    ]
+}
+
+/// Adds what a training needs beside the records.
+fn add_config(folder: &Folder, starter: &Starter<'_>) -> Result<(), ConvertError> {
+    let config = starter.config()?;
+    let json = serde_json::to_string_pretty(starter.vocabulary).unwrap_or_default();
+    folder.add_file("vocabulary.json", |file| writeln!(file, "{json}"))?;
+    folder.add_file("config.yaml", |file| file.write_all(config.as_bytes()))
 }
 
 fn write_schema(encoder: &Encoder<'_>, file: &mut impl Write) -> std::io::Result<()> {

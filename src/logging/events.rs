@@ -17,13 +17,10 @@ pub const FILE: &str = "events.jsonl";
 /// Bytes of records that wait until the folder of the run is known.
 const PENDING_BYTES: usize = 1 << 20;
 
-static EVENTS: Mutex<Events> = Mutex::new(Events::Pending {
-    records: Vec::new(),
-    lost: 0,
-});
+static EVENTS: Mutex<Events> = Mutex::new(Events::nothing_yet());
 
 enum Events {
-    /// Bounded: a run opens its folder within a few records.
+    /// Bounded: a run opens its folder, or has removed what is superseded, within a few records.
     Pending {
         records: Vec<u8>,
         lost: u64,
@@ -34,6 +31,15 @@ enum Events {
     },
 }
 
+impl Events {
+    const fn nothing_yet() -> Self {
+        Self::Pending {
+            records: Vec::new(),
+            lost: 0,
+        }
+    }
+}
+
 /// From now on every record also goes to `folder/events.jsonl`, earlier ones of this run included.
 ///
 /// # Errors
@@ -42,19 +48,12 @@ pub fn open_events(folder: &Path) -> io::Result<()> {
     let path = folder.join(FILE);
     superseded::finish(&path)?;
     let cut = cut_half_a_record(&path)?;
-    let mut file = RecordFile::open(&path)?;
-    let mut events = EVENTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut outcome = (Appended::Written, 0);
-    if let Events::Pending { records, lost } = &*events {
-        outcome = (file.append(records), *lost);
-    }
+    let file = RecordFile::open(&path)?;
     let opened = path.clone();
-    *events = Events::Open { path, file };
-    drop(events);
+    let (appended, lost) = go_on(Events::Open { path, file });
     if cut > 0 {
         info!(file = %opened.display(), bytes = cut, "cut off half a record that a killed run left");
     }
-    let (appended, lost) = outcome;
     report(&appended);
     if lost > 0 {
         warn!(
@@ -75,14 +74,21 @@ pub fn forget_after(global_step: u64) -> io::Result<()> {
         return Ok(());
     };
     // What waits would end up behind what is moved.
-    let removed = match file.flush() {
-        Ok(()) => superseded::remove(path, global_step)?,
-        Err(_) => 0,
-    };
-    if removed > 0 {
-        *file = RecordFile::open(path)?;
+    if file.flush().is_err() {
+        return Ok(());
     }
+    let path = path.clone();
+    // Records wait meanwhile: removal itself says what it finds, and another thread may have something to say.
+    let open = std::mem::replace(&mut *events, Events::nothing_yet());
     drop(events);
+    let removed = superseded::remove(&path, global_step);
+    let reopened = match removed {
+        Ok(1..) => RecordFile::open(&path).map(|file| Events::Open { path, file }),
+        _ => Ok(open),
+    };
+    let (appended, _) = go_on(reopened?);
+    report(&appended);
+    let removed = removed?;
     if removed > 0 {
         info!(
             records = removed,
@@ -90,6 +96,19 @@ pub fn forget_after(global_step: u64) -> io::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Lets records go to `open`, those that have waited first; returns what became of them, and how many are lost.
+fn go_on(mut open: Events) -> (Appended, u64) {
+    let mut events = EVENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut outcome = (Appended::Written, 0);
+    if let (Events::Pending { records, lost }, Events::Open { file, .. }) = (&*events, &mut open) {
+        let is_empty = records.is_empty();
+        let appended = (!is_empty).then(|| file.append(records));
+        outcome = (appended.unwrap_or(Appended::Written), *lost);
+    }
+    *events = open;
+    outcome
 }
 
 /// Writes what waits; says what is missing.

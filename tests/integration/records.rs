@@ -389,3 +389,22 @@ fn an_interrupted_run_says_that_it_was_asked_to_end() {
         "{last}"
     );
 }
+
+#[test]
+fn a_run_goes_on_where_one_was_killed_while_it_removed_superseded_records() {
+    let run = Run::with_data();
+    run.ok(&[]);
+    let save_dir = run.path("save");
+    for step in ["8", "12"] {
+        std::fs::remove_dir_all(save_dir.join(step)).unwrap();
+    }
+    let left = save_dir.join("..events.rest.7-0@elsewhere.recap-draft");
+    std::fs::write(&left, "half").unwrap();
+    run.ok(&[]);
+    assert!(!left.exists());
+    let told = |event: &serde_json::Value| {
+        let message = event["message"].as_str().unwrap_or_default();
+        message.contains("removed what a killed process left over")
+    };
+    assert!(run.events("save").iter().any(told));
+}
