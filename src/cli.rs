@@ -259,7 +259,7 @@ pub struct GenerateArgs {
     #[arg(long = "compression", value_name = "KIND", default_value = "gzip")]
     pub compression: CompressionArg,
 
-    /// Write into a folder that holds other data, too; nothing: refuse it. What was generated there is replaced
+    /// Write into a folder that holds other data, too (default: refuse it)
     #[arg(long = "beside")]
     pub beside: bool,
 }

@@ -122,14 +122,11 @@ impl Draft {
     }
 
     /// Gives all of them their names at once, when every one is on the disk: a signal that removes drafts comes before
-    /// the first or behind the last. Between these, `replaced` files are removed.
+    /// the first or behind the last.
     ///
     /// # Errors
-    /// When one cannot be synced, renamed or removed, with its path; the names that were given by then are taken back.
-    pub fn publish_all(
-        drafts: Vec<Self>,
-        replaced: &[PathBuf],
-    ) -> Result<(), (PathBuf, io::Error)> {
+    /// When one cannot be synced or renamed, with its path; the names that were given by then are taken back.
+    pub fn publish_all(drafts: Vec<Self>) -> Result<(), (PathBuf, io::Error)> {
         for draft in &drafts {
             let synced = draft.handle.sync_all();
             synced.map_err(|error| (draft.target.clone(), error))?;
@@ -157,9 +154,6 @@ impl Draft {
                 .iter()
                 .for_each(|path| drop(fs::remove_file(path)));
             return Err(failed);
-        }
-        for path in replaced {
-            remove(path).map_err(|error| (path.clone(), error))?;
         }
         drop(live);
         for folder in folders {
@@ -360,14 +354,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let drafts = || ["a", "b", "c"].map(|name| Draft::file(&path(name)).unwrap().0);
-        write(&path("old"), b"old").unwrap();
         let three = drafts().into();
         fs::create_dir(path("b")).unwrap();
-        let (failed, _) = Draft::publish_all(three, &[path("old")]).unwrap_err();
+        let (failed, _) = Draft::publish_all(three).unwrap_err();
         assert_eq!(failed, path("b"));
-        assert_eq!(names(dir.path()), ["b", "old"]);
+        assert_eq!(names(dir.path()), ["b"]);
         fs::remove_dir(path("b")).unwrap();
-        Draft::publish_all(drafts().into(), &[path("old")]).unwrap();
+        Draft::publish_all(drafts().into()).unwrap();
         assert_eq!(names(dir.path()), ["a", "b", "c"]);
     }
 

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 pub use self::files::GenerateOptions;
-use self::files::{Drafts, Stale, check_found, failed, folder, names};
+use self::files::{Drafts, check_found, check_room, failed, folder, names};
 use super::draw::{Draw, Purpose};
 use super::encode::ExampleWriter;
 use super::error::DataError;
@@ -25,12 +25,11 @@ const CARRIER_EVERY: u64 = 4;
 const STEEPNESS: f32 = 8.0;
 
 /// Writes random examples of the features that `config` uses: integers 0 to 9, floats in `[0, 1)`, integer labels that
-/// are 0 or 1. Files appear under their names together, when all of them are complete, in place of all that an earlier
-/// call has generated there.
+/// are 0 or 1. Files appear under their names together, when all of them are complete.
 ///
 /// # Errors
-/// When the config does not fit its schema, its `inputs` would not find the files, the folder holds other data, or they
-/// cannot be written; then no new file is left behind.
+/// When the config does not fit its schema, its `inputs` would not find the files, one of them is there already, the
+/// folder holds other data, or they cannot be written; then no new file is left behind.
 pub fn generate(
     config: &RecapDataConfig,
     options: &GenerateOptions,
@@ -48,7 +47,7 @@ pub fn generate(
     let paths = names(options).map(|name| folder.join(name));
     let paths: Vec<PathBuf> = paths.collect();
     check_found(config, options, &paths)?;
-    let stale = Stale::find(config, options, &folder, &paths)?;
+    check_room(config, options, &folder, &paths)?;
     std::fs::create_dir_all(&folder).map_err(|source| failed("create", &folder, source))?;
     let mut drafts = Drafts::new();
     for (index, path) in paths.iter().enumerate() {
@@ -63,7 +62,7 @@ pub fn generate(
             .write(draft, examples)
             .map_err(|source| failed("write", path, source))?;
     }
-    drafts.publish(&stale)?;
+    drafts.publish()?;
     Ok(paths)
 }
 

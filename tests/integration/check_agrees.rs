@@ -194,6 +194,7 @@ fn how_far_check_looks_is_said() {
         run.ok(&["check"])
             .contains("looked at every row of train_data, 200")
     );
+    std::fs::remove_dir_all(run.path("data")).unwrap();
     run.ok(&["generate", "--n_examples=4200", "--n_files=1"]);
     let text = run.ok(&["check"]);
     assert!(

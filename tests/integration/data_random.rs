@@ -131,13 +131,12 @@ fn data_that_the_config_would_not_find_is_not_written() {
 }
 
 #[test]
-fn a_failure_leaves_nothing_behind() {
+fn a_name_that_is_taken_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
-    // The second file cannot be published: a folder has its name.
     std::fs::create_dir_all(folder.path().join("random-00001.tfrecord.gz/occupied")).unwrap();
     let config = small_config(&format!("{}/*.gz", folder.path().display()), 10, 0);
     let error = generate(&config, &options(10, 2, false)).unwrap_err();
-    assert_eq!(error.fault(), Fault::Machine, "{error}");
+    assert_eq!(error.fault(), Fault::Config, "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 

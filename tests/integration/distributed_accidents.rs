@@ -47,6 +47,7 @@ const PHASES: [Phase; 6] = [
 /// A run with so many small batches to evaluate on that no signal comes too late.
 fn run_with_long_evaluation() -> Run {
     let run = run_with_validation();
+    std::fs::remove_dir_all(run.path("data")).unwrap();
     run.ok(&["generate", "--n_examples=6000", "--n_files=3"]);
     run
 }

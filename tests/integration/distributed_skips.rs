@@ -69,25 +69,21 @@ fn a_bad_micro_batch_of_one_rank_is_given_up_by_all() {
     skips(2);
 }
 
-/// The exact model and one file of 48 records without compression: the argument that reads it, and its path.
-fn plain() -> (Run, String, PathBuf) {
-    let run = exact();
-    let inputs = format!(
-        "--set=train_data.inputs={}/*.tfrecord",
-        run.path("data").display()
+/// Adds one file of 48 records without compression: the argument that reads it, and its path.
+fn plain(run: &Run) -> (String, PathBuf) {
+    let inputs = set(
+        "train_data.inputs",
+        format!("{}/*.tfrecord", run.path("data").display()),
     );
     run.ok(&[
         "generate",
         "--n_examples=48",
         "--n_files=1",
         "--compression=none",
+        "--beside",
         &inputs,
     ]);
-    let files = std::fs::read_dir(run.path("data")).unwrap();
-    let mut files = files.map(|entry| entry.unwrap().path());
-    let is_plain = |path: &PathBuf| path.extension().is_some_and(|end| end == "tfrecord");
-    let file = files.find(is_plain).unwrap();
-    (run, inputs, file)
+    (inputs, run.path("data/random.tfrecord"))
 }
 
 /// Four micro-batches an epoch of which the first is bad, three an update: the first, the middle and the last of an
@@ -95,7 +91,8 @@ fn plain() -> (Run, String, PathBuf) {
 /// with the sum of the gradients that are left, over the number that there should have been.
 #[test]
 fn ranks_that_give_up_micro_batches_reach_what_one_process_reaches() {
-    let (run, inputs, file) = plain();
+    let run = exact();
+    let (inputs, file) = plain(&run);
     let train = |name: &str, world_size: usize| {
         let args = [
             inputs.clone(),
@@ -134,7 +131,8 @@ fn ranks_that_give_up_micro_batches_reach_what_one_process_reaches() {
 /// Every batch has the bad record, on one of the ranks: all are given up, and nothing of them stays.
 #[test]
 fn steps_that_are_given_up_leave_nothing_behind() {
-    let (run, inputs, file) = plain();
+    let run = exact();
+    let (inputs, file) = plain(&run);
     poison(&file);
     let train = |name: &str, steps: u64, world_size: usize| {
         let args = [
@@ -169,7 +167,8 @@ fn skipped(run: &Run, save_dir: &str) -> Vec<(u64, u64)> {
 /// Ramp included: three micro-batches an update, of which the first, the middle and the last are given up in turn.
 #[test]
 fn a_run_with_skips_in_two_parts_equals_a_run_in_one() {
-    let (run, inputs, file) = plain();
+    let run = exact();
+    let (inputs, file) = plain(&run);
     poison(&file);
     let rate = "{linear_ramp_to_constant: {learning_rate: 0.05, num_ramp_steps: 8}}";
     let train = |name: &str, steps: u64| {
@@ -202,7 +201,8 @@ fn a_run_with_skips_in_two_parts_equals_a_run_in_one() {
 
 #[test]
 fn more_skips_than_allowed_end_all_ranks_with_the_same_words() {
-    let (run, inputs, file) = plain();
+    let run = exact();
+    let (inputs, file) = plain(&run);
     poison(&file);
     // The first, the middle and the last of an accumulation is the one too many.
     for (accumulation, allowed) in [(1, 1), (3, 1), (3, 2), (2, 1)] {
@@ -269,19 +269,8 @@ fn a_batch_that_is_bad_on_all_ranks_is_one_skip() {
 #[test]
 fn skips_and_an_early_stop_are_those_of_one_process() {
     let run = run_that_overfits();
-    let data = format!("{}/*.tfrecord", run.path("data").display());
-    let inputs = set("train_data.inputs", data);
-    run.ok(&[
-        "generate",
-        "--n_examples=48",
-        "--n_files=1",
-        "--compression=none",
-        &inputs,
-    ]);
-    let files = std::fs::read_dir(run.path("data")).unwrap();
-    let mut files = files.map(|entry| entry.unwrap().path());
-    let file = files.find(|path| path.extension().is_some_and(|end| end == "tfrecord"));
-    poison(&file.unwrap());
+    let (inputs, file) = plain(&run);
+    poison(&file);
     let with = |name: &str, world_size: usize| {
         let args = [
             inputs.clone(),

@@ -135,35 +135,36 @@ fn a_reader_who_has_seen_enough_is_no_failure() {
 }
 
 #[test]
-fn generated_data_is_replaced_as_a_whole_and_other_data_stays_alone() {
-    let run = Run::with_data();
-    let output = run.output(&["generate", "--n_examples=20", "--n_files=2"]);
-    ended(
-        &output,
-        0,
-        &["removed what was generated there before", "random-00002"],
-    );
-    assert_eq!(
-        names(&run.path("data")),
-        ["random-00000.tfrecord.gz", "random-00001.tfrecord.gz"]
-    );
-    run.ok(&["generate", "--n_examples=20", "--n_files=1"]);
-    assert_eq!(names(&run.path("data")), ["random.tfrecord.gz"]);
-    std::fs::rename(
-        run.path("data/random.tfrecord.gz"),
-        run.path("data/mine.gz"),
-    )
-    .unwrap();
-    let message = run.fails(&["generate", "--n_files=2"], 2);
+fn random_data_takes_the_place_of_nothing() {
+    let run = Run::new();
+    let mine = run.path("data/random-00001.tfrecord.gz");
+    std::fs::create_dir(run.path("data")).unwrap();
+    std::fs::write(&mine, "my own").unwrap();
+    let elsewhere = format!("--output_dir={}", run.path("data").display());
+    for args in [
+        &["generate", "--n_files=2"][..],
+        &["generate", "--n_files=2", "--beside"],
+        &["generate", "--n_files=2", &elsewhere],
+    ] {
+        let message = run.fails(args, 2);
+        assert!(
+            message.contains("random-00001.tfrecord.gz is there already"),
+            "{message}"
+        );
+    }
+    let one: &[&str] = &["generate", "--n_examples=20", "--n_files=1"];
+    let message = run.fails(one, 2);
     assert!(
-        message.contains("mine.gz") && message.contains("--beside"),
+        message.contains("other data") && message.contains("--beside"),
         "{message}"
     );
-    let elsewhere = format!("--output_dir={}", run.path("data").display());
-    run.fails(&["generate", &elsewhere], 2);
-    assert_eq!(names(&run.path("data")), ["mine.gz"]);
-    run.ok(&["generate", "--n_examples=20", "--n_files=1", "--beside"]);
-    assert_eq!(names(&run.path("data")), ["mine.gz", "random.tfrecord.gz"]);
+    assert_eq!(names(&run.path("data")), ["random-00001.tfrecord.gz"]);
+    run.ok(&[one, &["--beside"]].concat());
+    assert_eq!(
+        names(&run.path("data")),
+        ["random-00001.tfrecord.gz", "random.tfrecord.gz"]
+    );
+    assert_eq!(std::fs::read(mine).unwrap(), b"my own");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is asked of random data, and its files: where they go, what else lies there, and how they appear.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -49,70 +49,46 @@ pub(super) fn folder(
     })
 }
 
-/// Files of an earlier call that the new ones do not replace by their names.
-pub(super) struct Stale(Vec<PathBuf>);
-
-impl Stale {
-    /// Those in `folder`, to which `paths` are written.
-    pub(super) fn find(
-        config: &RecapDataConfig,
-        options: &GenerateOptions,
-        folder: &Path,
-        paths: &[PathBuf],
-    ) -> Result<Self, DataError> {
-        let pattern = config.inputs.as_deref().map(glob::Pattern::new);
-        let pattern = pattern.and_then(Result::ok);
-        let is_data = |path: &Path, name: &str| {
-            let is_named_so = [".gz", ".zst"].iter().any(|ending| name.ends_with(ending));
-            let is_found = pattern.as_ref().is_some_and(|all| all.matches_path(path));
-            !is_hidden_name(name) && (is_named_so || is_found || name.contains(".tfrecord"))
-        };
-        let (mut stale, mut others) = (Vec::new(), Vec::new());
-        // Whoever writes there reports a folder that cannot be read.
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let (path, name) = (entry.path(), entry.file_name());
-            let name = name.to_string_lossy();
-            if path.is_dir() || paths.contains(&path) {
-                continue;
-            }
-            if is_generated(&name) {
-                stale.push(path);
-            } else if is_data(&path, &name) {
-                others.push(path);
-            }
-        }
-        stale.sort();
-        match others.iter().min() {
-            Some(first) if !options.beside_others => {
-                let reason = format!(
-                    "{} holds other data ({} files, such as {}), which would be read together with random data: name \
-                     an empty folder with --output_dir, or allow it with --beside",
-                    folder.display(),
-                    others.len(),
-                    first.display()
-                );
-                Err(DataError::setting("generate", reason))
-            }
-            _ => Ok(Self(stale)),
-        }
+/// Refuses to write over a file that is there, whoever made it, and into a folder with other data, unless that is wanted.
+pub(super) fn check_room(
+    config: &RecapDataConfig,
+    options: &GenerateOptions,
+    folder: &Path,
+    paths: &[PathBuf],
+) -> Result<(), DataError> {
+    let refuse = |reason: String| Err(DataError::setting("generate", reason));
+    if let Some(path) = paths.iter().find(|path| fs::symlink_metadata(path).is_ok()) {
+        return refuse(format!(
+            "{} is there already: remove it, or name an empty folder with --output_dir",
+            path.display()
+        ));
     }
-}
-
-/// What the names of generated files begin with.
-const STEM: &str = "random";
-
-/// Whether [`names`] makes this one for some options.
-fn is_generated(name: &str) -> bool {
-    let Some((stem, ending)) = name.split_once(".tfrecord") else {
-        return false;
+    if options.beside_others {
+        return Ok(());
+    }
+    let pattern = config.inputs.as_deref().map(glob::Pattern::new);
+    let pattern = pattern.and_then(Result::ok);
+    let is_data = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_named_so = [".gz", ".zst"].iter().any(|ending| name.ends_with(ending));
+        let is_found = pattern.as_ref().is_some_and(|all| all.matches_path(path));
+        let is_data = is_named_so || is_found || name.contains(".tfrecord");
+        is_data && !is_hidden_name(&name) && !path.is_dir()
     };
-    let number = stem.strip_prefix(STEM);
-    let is_number = |text: &str| text.len() >= 5 && text.bytes().all(|b| b.is_ascii_digit());
-    let is_stem = number.is_some_and(|rest| match rest.strip_prefix('-') {
-        Some(number) => is_number(number),
-        None => rest.is_empty(),
-    });
-    is_stem && matches!(ending, "" | ".gz" | ".zst")
+    // Whoever writes there reports a folder that cannot be read.
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let others = entries.map(|entry| entry.path()).filter(is_data);
+    let others: Vec<PathBuf> = others.collect();
+    match others.iter().min() {
+        None => Ok(()),
+        Some(first) => refuse(format!(
+            "{} holds other data ({} files, such as {}), which would be read together with random data: name an empty \
+             folder with --output_dir, or allow it with --beside",
+            folder.display(),
+            others.len(),
+            first.display()
+        )),
+    }
 }
 
 /// Their names.
@@ -124,8 +100,8 @@ pub(super) fn names(options: &GenerateOptions) -> impl Iterator<Item = String> {
         Compression::Zstd => ".zst",
     };
     (0..count).map(move |index| match count {
-        1 => format!("{STEM}.tfrecord{ending}"),
-        _ => format!("{STEM}-{index:05}.tfrecord{ending}"),
+        1 => format!("random.tfrecord{ending}"),
+        _ => format!("random-{index:05}.tfrecord{ending}"),
     })
 }
 
@@ -177,39 +153,9 @@ impl Drafts {
         Ok(file)
     }
 
-    /// Gives the files their names, all of them or none, and removes what they replace.
-    pub(super) fn publish(self, stale: &Stale) -> Result<(), DataError> {
-        let published = Draft::publish_all(self.0, &stale.0);
-        published.map_err(|(path, source)| failed("publish", &path, source))?;
-        if let Some(first) = stale.0.first() {
-            tracing::info!(files = stale.0.len(), first = %first.display(), "removed what was generated there before");
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_called_so_counts_as_generated() {
-        for name in [
-            "random.tfrecord",
-            "random.tfrecord.gz",
-            "random-00012.tfrecord.zst",
-            "random-100000.tfrecord",
-        ] {
-            assert!(is_generated(name), "{name}");
-        }
-        for name in [
-            "random-1.tfrecord",
-            "random-00012.tfrecord.bz2",
-            "myrandom.tfrecord",
-            "random-.tfrecord.gz",
-            "random.gz",
-        ] {
-            assert!(!is_generated(name), "{name}");
-        }
+    /// Gives the files their names: all of them, or none.
+    pub(super) fn publish(self) -> Result<(), DataError> {
+        let published = Draft::publish_all(self.0);
+        published.map_err(|(path, source)| failed("publish", &path, source))
     }
 }
