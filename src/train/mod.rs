@@ -138,7 +138,9 @@ pub enum TrainError {
         num_train_steps: u64,
     },
     /// A signal asked the ranks that this process started to end.
-    #[error("all ranks were interrupted and have saved: run the same command again to go on")]
+    #[error(
+        "a signal has ended the ranks; what is saved stands above: run the same command again to go on"
+    )]
     RanksInterrupted,
     /// A rank that this process started has failed; its own log says why.
     #[error("a rank failed with exit code {code}")]

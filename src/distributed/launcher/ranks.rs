@@ -44,6 +44,8 @@ pub(super) struct Ranks {
     deadline: Option<Deadline>,
     are_killed: bool,
     repeats: Repeats,
+    /// Signals that went to the ranks.
+    passed_on: Vec<i32>,
     silence: Silence,
     patience: Patience,
 }
@@ -67,6 +69,7 @@ impl Ranks {
             deadline: None,
             are_killed: false,
             repeats: Repeats::default(),
+            passed_on: Vec::new(),
             silence: Silence::new(Instant::now(), patience.timeout.saturating_add(SILENT)),
             patience,
         }
@@ -94,10 +97,19 @@ impl Ranks {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            self.forgive_own_absence(Instant::now());
             if self.is_late() && !self.kill_late() {
                 return;
             }
             self.look(store);
+        }
+    }
+
+    /// Ranks that stood still with this process, as in a paused container, get that time back.
+    fn forgive_own_absence(&mut self, now: Instant) {
+        let absence = self.silence.own_absence(now);
+        if let Some(deadline) = &mut self.deadline {
+            deadline.at += absence;
         }
     }
 
@@ -160,7 +172,7 @@ impl Ranks {
 
     fn note_end(&mut self, rank: usize, status: ExitStatus) {
         self.running[rank] = None;
-        let code = exit_code(status);
+        let code = self.code(status);
         if self.first_failure.is_some() {
             return;
         }
@@ -172,14 +184,21 @@ impl Ranks {
         self.first_failure = Some(code);
         if self.patience.interrupted == Some(code) {
             // A second signal would end the others before they are done with what the first one asked for.
-            tracing::info!(
-                "rank {rank} has saved and ended, as a signal asked: waiting for the others"
-            );
+            tracing::info!("rank {rank} has ended, as a signal asked: waiting for the others");
             self.end_within(self.patience.grace, "another rank");
             return;
         }
         tracing::error!("rank {rank} ended with {status}: ending the others");
         self.end_all();
+    }
+
+    /// A rank that dies of a signal that was passed on had not come to listen yet, and has nothing to save.
+    fn code(&self, status: ExitStatus) -> u8 {
+        let is_asked = |signal| self.passed_on.contains(&signal);
+        match self.patience.interrupted {
+            Some(code) if status.signal().is_some_and(is_asked) => code,
+            _ => exit_code(status),
+        }
     }
 
     fn still_running(&self) -> String {
@@ -214,6 +233,7 @@ impl Ranks {
     fn pass_on(&mut self, signal: i32) {
         let name = interrupt::name(signal);
         tracing::info!("{name}: passed on to the ranks");
+        self.passed_on.push(signal);
         self.send(Signal::from_named_raw(signal).unwrap_or(Signal::TERM));
         if self.are_killed {
             return;
@@ -239,4 +259,47 @@ fn exit_code(status: ExitStatus) -> u8 {
     let signal = status.signal().map(|signal| 128 + signal);
     let code = status.code().or(signal).unwrap_or(1);
     u8::try_from(code).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranks() -> Ranks {
+        let mut ranks = Ranks::new(Patience {
+            grace: Duration::from_secs(9),
+            timeout: Duration::from_secs(600),
+            interrupted: Some(75),
+        });
+        ranks.running = vec![None, None];
+        ranks
+    }
+
+    #[test]
+    fn a_pause_of_all_is_none_of_the_time_that_ranks_have_to_end() {
+        let mut ranks = ranks();
+        ranks.pass_on(15);
+        let before = ranks.deadline.as_ref().unwrap().at;
+        let pause = Duration::from_secs(100);
+        ranks.forgive_own_absence(Instant::now() + pause);
+        assert!(ranks.deadline.as_ref().unwrap().at >= before + pause);
+        ranks.forgive_own_absence(Instant::now() + pause + LOOK);
+        let shift = ranks.deadline.as_ref().unwrap().at - before;
+        assert!(
+            shift < pause + 4 * LOOK,
+            "looks at their usual pace: {shift:?}"
+        );
+    }
+
+    #[test]
+    fn a_rank_that_a_signal_ends_before_it_listens_was_interrupted() {
+        let mut ranks = ranks();
+        ranks.pass_on(15);
+        ranks.note_end(0, ExitStatus::from_raw(15));
+        assert_eq!(ranks.first_failure(), Some(75));
+        let mut killed = self::ranks();
+        killed.pass_on(15);
+        killed.note_end(0, ExitStatus::from_raw(9));
+        assert_eq!(killed.first_failure(), Some(128 + 9));
+    }
 }

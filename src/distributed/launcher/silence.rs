@@ -26,16 +26,20 @@ impl Silence {
         }
     }
 
-    /// Takes in when the last sign was; the length of the silence once it is longer than the limit. Call every [`LOOK`].
-    ///
-    /// The clock stands still while the machine sleeps. A launcher that was frozen itself heard nobody meanwhile: that
-    /// silence is not the ranks'.
-    pub(super) fn look(&mut self, now: Instant, sign: Option<Instant>) -> Option<Duration> {
+    /// How long this process stood still since the last call, which is none of the ranks' time: they may have stood still
+    /// as well, and nobody heard them. Call every [`LOOK`]; the clock stands still while the machine sleeps.
+    pub(super) fn own_absence(&mut self, now: Instant) -> Duration {
         let absence = now.saturating_duration_since(self.looked_at);
         self.looked_at = now;
-        if absence > 4 * LOOK {
-            self.since += absence;
+        if absence <= 4 * LOOK {
+            return Duration::ZERO;
         }
+        self.since += absence;
+        absence
+    }
+
+    /// Takes in when the last sign was; the length of the silence once it is longer than the limit.
+    pub(super) fn look(&mut self, now: Instant, sign: Option<Instant>) -> Option<Duration> {
         self.since = sign.map_or(self.since, |sign| sign.max(self.since));
         let silence = now.saturating_duration_since(self.since);
         (silence > self.limit).then_some(silence)
@@ -68,6 +72,7 @@ mod tests {
         let mut silence = Silence::new(start, LIMIT);
         looks.iter().copied().find(|&look| {
             let sign = signs.iter().copied().filter(|&sign| sign <= look).max();
+            silence.own_absence(at(look));
             silence.look(at(look), sign.map(at)).is_some()
         })
     }
