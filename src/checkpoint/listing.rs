@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tracing::{debug, warn};
 
 use super::format::{BEST, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE};
-use super::opened::is_absence;
+use super::regular::is_absence;
 use super::{Checkpoint, CheckpointError};
 
 /// A run that saves removes checkpoints while others look: how often a folder is listed at most.

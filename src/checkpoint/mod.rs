@@ -129,7 +129,8 @@ pub enum CheckpointError {
     },
     /// The last update has overflowed, so that nothing is saved.
     #[error(
-        "diverged: after step {global_step} `{name}` holds values that are not finite, so nothing is saved and the          checkpoints before stay; try a lower learning rate or training.max_grad_norm"
+        "diverged: after step {global_step} `{name}` holds values that are not finite, so nothing is saved and the \
+         checkpoints before stay; try a lower learning rate or training.max_grad_norm"
     )]
     NotFinite {
         /// The first such tensor.

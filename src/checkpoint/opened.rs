@@ -1,7 +1,6 @@
 //! One checkpoint on the disk, opened to be read.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -29,7 +28,7 @@ impl Checkpoint {
         let path = folder.join(STATE_FILE);
         let state = match fs::symlink_metadata(&path) {
             Ok(_) => Some(StateFile::read(&path)?),
-            Err(error) if is_absence(&error) => None,
+            Err(error) if regular::is_absence(&error) => None,
             Err(error) => return Err(CheckpointError::io("read", path)(error)),
         };
         if regular::open_if_there(&folder.join(MODEL_FILE))?.is_none() {
@@ -101,11 +100,6 @@ impl Checkpoint {
     pub fn optimizer(&self) -> Result<Option<TensorFile>, CheckpointError> {
         TensorFile::open_if_there(&self.folder.join(OPTIMIZER_FILE))
     }
-}
-
-/// Whether nothing has that name, as opposed to something that cannot be looked at.
-pub(super) fn is_absence(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]

@@ -14,10 +14,7 @@ use crate::regular_file::{self, NotRegular, TooLong};
 pub(super) fn open_if_there(path: &Path) -> Result<Option<File>, CheckpointError> {
     match regular_file::open(path) {
         Ok(file) => Ok(Some(file)),
-        // Behind a name that is a file nothing can be.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Ok(None)
-        }
+        Err(error) if is_absence(&error) => Ok(None),
         Err(error) => Err(failed(path, error)),
     }
 }
@@ -27,7 +24,7 @@ pub(super) fn open_if_there(path: &Path) -> Result<Option<File>, CheckpointError
 /// # Errors
 /// When it is missing or no regular file, which is damage, or cannot be opened.
 pub(super) fn open(path: &Path) -> Result<File, CheckpointError> {
-    open_if_there(path)?.ok_or_else(|| CheckpointError::damaged(path, "it is missing"))
+    open_if_there(path)?.ok_or_else(|| missing(path))
 }
 
 /// The bytes of a file that must be there and has at most `limit` of them.
@@ -35,8 +32,20 @@ pub(super) fn open(path: &Path) -> Result<File, CheckpointError> {
 /// # Errors
 /// When it is missing, no regular file or too long, which is damage, or cannot be read.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointError> {
-    open(path)?;
-    regular_file::read(path, limit).map_err(|error| failed(path, error))
+    regular_file::read(path, limit).map_err(|error| match is_absence(&error) {
+        true => missing(path),
+        false => failed(path, error),
+    })
+}
+
+/// Whether nothing has that name, as opposed to something that cannot be looked at. Behind a name that is a file nothing
+/// can be.
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+fn missing(path: &Path) -> CheckpointError {
+    CheckpointError::damaged(path, "it is missing")
 }
 
 fn failed(path: &Path, error: io::Error) -> CheckpointError {

@@ -115,7 +115,7 @@ impl TorchSnapshot {
         let named = self.folder.join(location);
         let path = match fs::canonicalize(&named) {
             Ok(path) => path,
-            Err(error) if super::opened::is_absence(&error) => {
+            Err(error) if regular::is_absence(&error) => {
                 return Err(CheckpointError::damaged(&named, "it is missing"));
             }
             Err(error) => return Err(CheckpointError::io("read", named)(error)),
