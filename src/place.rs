@@ -4,7 +4,13 @@
 /// Stores that data is read from.
 const STORES: [&str; 4] = ["gs", "s3", "http", "https"];
 /// What else is no folder even without a `/` behind its colon.
-const SCHEMES: [&str; 5] = ["file", "hdfs", "abfs", "abfss", "wasb"];
+const SCHEMES: [&str; 6] = ["file", "ftp", "hdfs", "abfs", "abfss", "wasb"];
+
+/// Whether a word in front of a colon is a scheme, whatever follows.
+pub(crate) fn is_known(scheme: &str) -> bool {
+    let mut all = STORES.iter().chain(&SCHEMES);
+    all.any(|known| known.eq_ignore_ascii_case(scheme))
+}
 
 /// The scheme of an address, well formed or not: `s3` of `s3://b/x` and of `s3:/b/x`. `None`: it is a path.
 #[must_use]
@@ -16,9 +22,7 @@ pub fn scheme(text: &str) -> Option<&str> {
         && scheme
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    let lower = scheme.to_ascii_lowercase();
-    let is_known = STORES.contains(&&*lower) || SCHEMES.contains(&&*lower);
-    (is_scheme && (is_known || rest.starts_with('/'))).then_some(scheme)
+    (is_scheme && (is_known(scheme) || rest.starts_with('/'))).then_some(scheme)
 }
 
 /// The path of a file or folder of this machine that `text` is, with `home` in place of a `~`.

@@ -4,10 +4,10 @@
 
 use std::borrow::Cow;
 
+use crate::place;
+
 /// Stands for what is left out.
 const HIDDEN: &str = "***";
-/// Schemes that are known without the slashes behind them.
-const SCHEMES: [&str; 6] = ["s3", "gs", "http", "https", "ftp", "hdfs"];
 /// How parameters begin that sign an address.
 const SIGNING: [&str; 6] = [
     "X-Amz-",
@@ -84,11 +84,10 @@ impl Start {
                 .take_while(|&&byte| byte == b'/')
                 .count();
             let is_colon = sign == ":";
-            let is_known = SCHEMES.iter().any(|it| it.eq_ignore_ascii_case(scheme));
             let is_host =
                 !is_colon && slashes == 1 && !text[..at].ends_with(['/', ':']) && scheme.is_empty();
             let is_whole = is_colon && slashes >= 2;
-            (is_whole || is_colon && is_known || is_host).then(|| Self {
+            (is_whole || is_colon && place::is_known(scheme) || is_host).then(|| Self {
                 before: at - scheme.len(),
                 address: at + 1 + slashes.min(if is_whole { 2 } else { slashes }),
                 is_http: scheme.to_ascii_lowercase().starts_with("http"),

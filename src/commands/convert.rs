@@ -98,7 +98,8 @@ fn print(converted: &Converted, has_old_vocabulary: bool) -> anyhow::Result<()> 
         ))?;
     }
     if converted.keeps_apart {
-        out.line(format_args!("validation: kept apart of the rows to train on, to stop training by (validation_share: 0 keeps none)"
+        out.line(format_args!(
+            "validation: kept apart of the rows to train on, to stop training by (validation_share: 0 keeps none)"
         ))?;
     }
     if converted.left_out > 0 {

@@ -1,12 +1,13 @@
 //! Makes training data of tables: CSV and Parquet to TFRecord files, a segdense schema, vocabularies and a config.
 //!
-//! `plan` is the mapping with every column at its place (`ranges`: those that are cut into some); `inputs` finds tables, `format` says what they are, `source`
-//! reads their rows (`csv`, `csv_scan` and `csv_table`, `parquet`; `position` finds columns); a `row` has a `cell` per column, which
-//! `compare` compares (`decimal` numbers, `time` times, `timeline` those of a split); `split` and `dealer` deal rows to
-//! parts; `vocabulary` and `sample` learn from the rows that are trained on; `label`, `ids` and `encode` make examples,
-//! `tally` counts them, `classes` the labels; `folder` publishes everything at once; `starter` writes the first config,
-//! with what `recipe` chooses. Rows are read by one thread and worked on by `pool`. What is written does not depend on
-//! the number of threads.
+//! `plan` is the mapping with every column at its place (`ranges`: those that are cut into some), `unlabelled` one for
+//! rows that are to be scored; `inputs` finds tables, `format` says what they are, `source` reads their rows (`csv`,
+//! `csv_scan` and `csv_table`, `parquet`; `position` finds columns); a `row` has a `cell` per column, which `compare`
+//! compares (`decimal` numbers, `time` times, `timeline` those of a split); `split` and `dealer` deal rows to parts;
+//! `vocabulary` and `sample` learn from the rows that are trained on; `label`, `ids` and `encode` make examples, `tally`
+//! counts them, `classes` the labels; `folder` publishes everything at once; `starter` writes the first config, with what
+//! `recipe` chooses. Rows are read by one thread and worked on by `pool`. What is written does not depend on the number
+//! of threads.
 
 mod cell;
 mod classes;
